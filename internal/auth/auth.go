@@ -1,0 +1,242 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// Who is a caller: a key and what it may do. It is immutable and shared.
+type Who struct {
+	Name      string    // what people call the key
+	ID        string    // its public part; "" when only its hash is known
+	Models    []string  // globs of model names, as clients say them; none: no model
+	Endpoints []llm.Op  // kinds of call; none: all
+	Disabled  bool      //
+	Expires   time.Time // zero: never
+}
+
+// Public names the key in logs: its public part, else its name. It holds no secret.
+func (w *Who) Public() string {
+	if w.ID != "" {
+		return w.ID
+	}
+	return w.Name
+}
+
+// Allows tells whether the key may use a model.
+func (w *Who) Allows(model string) bool {
+	for _, glob := range w.Models {
+		if llm.Match(glob, model) {
+			return true
+		}
+	}
+	return false
+}
+
+// Permits tells whether the key may make this kind of call.
+func (w *Who) Permits(op llm.Op) error {
+	if len(w.Endpoints) == 0 || slices.Contains(w.Endpoints, op) {
+		return nil
+	}
+	return llm.Errorf(llm.KindModelNotAllowed, "this key may not make calls of the kind %s", op)
+}
+
+// A Hash stands for a key in every store: HMAC-SHA-256, under the server's pepper, of the key's SHA-256.
+// The inner hash lets a configuration name a key by its SHA-256; the pepper makes a stolen store worthless.
+type Hash [sha256.Size]byte
+
+// String is the hash as stores write it.
+func (h Hash) String() string { return "hmac-sha256:" + hex.EncodeToString(h[:]) }
+
+// ParseHash reads what String wrote.
+func ParseHash(s string) (h Hash, err error) {
+	digits, ok := strings.CutPrefix(s, "hmac-sha256:")
+	if b, e := hex.DecodeString(digits); ok && e == nil && len(b) == len(h) {
+		return Hash(b), nil
+	}
+	return h, fmt.Errorf("not a key hash: want hmac-sha256: and %d hex digits", 2*len(h))
+}
+
+// A Hasher hashes keys under one pepper.
+type Hasher struct{ macs sync.Pool }
+
+// NewHasher makes a hasher.
+func NewHasher(pepper []byte) *Hasher {
+	h := &Hasher{}
+	pepper = slices.Clone(pepper)
+	h.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, pepper)} }
+	return h
+}
+
+type mac struct {
+	hash.Hash
+	in, out []byte
+}
+
+// Key hashes a whole key.
+func (h *Hasher) Key(key string) Hash {
+	m := h.macs.Get().(*mac)
+	m.in = append(m.in[:0], key...)
+	sum := sha256.Sum256(m.in)
+	clear(m.in)
+	return h.sum(m, sum)
+}
+
+// Sum hashes a key of which only the SHA-256 is known.
+func (h *Hasher) Sum(sum [sha256.Size]byte) Hash { return h.sum(h.macs.Get().(*mac), sum) }
+
+func (h *Hasher) sum(m *mac, sum [sha256.Size]byte) (out Hash) {
+	m.Reset()
+	m.in = append(m.in[:0], sum[:]...)
+	_, _ = m.Write(m.in)
+	m.out = m.Sum(m.out[:0])
+	copy(out[:], m.out)
+	h.macs.Put(m)
+	return out
+}
+
+// Keys finds keys by hash. It returns nil and no error for an unknown one, which must cost what a known
+// one costs.
+type Keys interface {
+	Key(ctx context.Context, h Hash) (*Who, error)
+}
+
+// Memory is Keys in memory. It is immutable.
+type Memory map[Hash]*Who
+
+// Key implements Keys.
+func (m Memory) Key(_ context.Context, h Hash) (*Who, error) { return m[h], nil }
+
+// An Authenticator tells who makes a request.
+type Authenticator struct {
+	hasher *Hasher
+	keys   Keys
+	now    func() time.Time
+}
+
+// New makes an authenticator. now is time.Now when nil.
+func New(hasher *Hasher, keys Keys, now func() time.Time) *Authenticator {
+	if now == nil {
+		now = time.Now
+	}
+	return &Authenticator{hasher: hasher, keys: keys, now: now}
+}
+
+const maxKey = 512 // bytes
+
+var (
+	errMissing = &llm.Error{Kind: llm.KindInvalidKey, Msg: "no API key was sent; send it as Authorization: Bearer KEY, x-api-key or x-goog-api-key"}
+	// One answer for unknown, mistyped and disabled keys: whoever tries keys learns nothing.
+	errInvalid = &llm.Error{Kind: llm.KindInvalidKey, Msg: "the API key is not valid"}
+	errSeveral = &llm.Error{Kind: llm.KindInvalidKey, Msg: "the request carries two different API keys; send one"}
+	errInURL   = &llm.Error{Kind: llm.KindInvalidKey, Msg: "an API key in the URL is taken on /v1beta/ paths only: URLs end up in logs; send it in a header"}
+	errExpired = &llm.Error{Kind: llm.KindKeyExpired, Msg: "the API key has expired"}
+)
+
+// Identify finds the caller by the key that the request carries. A key in the URL is taken out of it,
+// whatever comes of it.
+func (a *Authenticator) Identify(r *http.Request) (*Who, error) {
+	key, err := credential(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(key) > maxKey || strings.HasPrefix(key, prefix) && !wellFormed(key) {
+		return nil, errInvalid
+	}
+	who, err := a.keys.Key(r.Context(), a.hasher.Key(key))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("look up key: %w", err)
+	case who == nil || who.Disabled:
+		return nil, errInvalid
+	case !who.Expires.IsZero() && !a.now().Before(who.Expires):
+		return nil, errExpired
+	}
+	return who, nil
+}
+
+func wellFormed(key string) bool {
+	_, ok := Public(key)
+	return ok
+}
+
+// credential reads the one key that a request carries, in any of the forms that the vendors' SDKs use.
+func credential(r *http.Request) (string, error) {
+	key := ""
+	several := false
+	take := func(v string) {
+		if v = strings.TrimSpace(v); v != "" {
+			several = several || key != "" && key != v
+			key = v
+		}
+	}
+	fromURL, err := takeFromURL(r)
+	if err != nil {
+		return "", err
+	}
+	take(fromURL)
+	for _, v := range r.Header["Authorization"] {
+		if scheme, token, ok := strings.Cut(v, " "); ok && strings.EqualFold(scheme, "bearer") {
+			take(token)
+		}
+	}
+	for _, name := range [...]string{"X-Api-Key", "X-Goog-Api-Key", "Api-Key"} {
+		for _, v := range r.Header[name] {
+			take(v)
+		}
+	}
+	switch {
+	case several:
+		return "", errSeveral
+	case key == "":
+		return "", errMissing
+	}
+	return key, nil
+}
+
+// takeFromURL removes every key parameter from the request's URL, so that nothing after us can log it or
+// send it on. Gemini's clients put it there; nobody else may.
+func takeFromURL(r *http.Request) (string, error) {
+	if r.URL.RawQuery == "" {
+		return "", nil
+	}
+	var keep []string
+	key, found, several := "", false, false
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if n, err := url.QueryUnescape(name); err == nil && strings.EqualFold(n, "key") {
+			if value, err = url.QueryUnescape(value); err != nil {
+				value = ""
+			}
+			several = several || found && value != key
+			key, found = value, true
+			continue
+		}
+		keep = append(keep, pair)
+	}
+	if !found {
+		return "", nil
+	}
+	r.URL.RawQuery = strings.Join(keep, "&")
+	r.RequestURI = r.URL.RequestURI()
+	r.Form = nil
+	switch {
+	case !strings.HasPrefix(r.URL.Path, "/v1beta/"):
+		return "", errInURL
+	case several:
+		return "", errSeveral
+	}
+	return key, nil
+}

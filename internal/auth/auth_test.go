@@ -1,0 +1,264 @@
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+const legacy = "some-key-of-another-gateway-0123456789"
+
+var clock = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func newTestAuth(t testing.TB) (a *Authenticator, key string) {
+	t.Helper()
+	key, err := NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, _ := Public(key)
+	h := NewHasher([]byte("pepper"))
+	m := Memory{
+		h.Key(key): {Name: "app", ID: public, Models: []string{"gpt-*", "mock/*"}},
+		h.Sum(sha256.Sum256([]byte(legacy))):           {Name: "legacy", Models: []string{"*"}},
+		h.Key("disabled-key-0123456789-0123456789"):    {Name: "off", Disabled: true},
+		h.Key("expired-key-0123456789-0123456789-abc"): {Name: "old", Expires: clock},
+		h.Key("valid-until-later-0123456789-01234567"): {Name: "young", Expires: clock.Add(time.Second)},
+	}
+	return New(h, m, func() time.Time { return clock }), key
+}
+
+func TestKeyFormat(t *testing.T) {
+	seen := map[string]bool{}
+	for range 200 {
+		key, err := NewKey(rand.Reader)
+		if err != nil || len(key) != keyLen || seen[key] {
+			t.Fatalf("key %q, err %v", key, err)
+		}
+		seen[key] = true
+		if public, ok := Public(key); !ok || len(public) != publicLen || !strings.HasPrefix(key, prefix+public+"-") {
+			t.Fatalf("public part of %q: %q %v", key, public, ok)
+		}
+		for _, i := range []int{8, 25, len(key) - 1} {
+			wrong := []byte(key)
+			wrong[i] = base62[(strings.IndexByte(base62, wrong[i])+1)%len(base62)]
+			if _, ok := Public(string(wrong)); ok {
+				t.Errorf("a key with character %d mistyped passes", i)
+			}
+		}
+		if _, ok := Public(key[:len(key)-1]); ok {
+			t.Error("a cut key passes")
+		}
+	}
+}
+
+func TestIdentify(t *testing.T) {
+	a, key := newTestAuth(t)
+	mistyped := key[:len(key)-1] + "?"
+	for _, c := range []struct {
+		name, path string
+		header     map[string]string
+		who        string
+		kind       llm.Kind
+	}{
+		{"bearer", "/v1/x", map[string]string{"Authorization": "Bearer " + key}, "app", ""},
+		{"bearer in lower case", "/v1/x", map[string]string{"Authorization": "bearer " + key}, "app", ""},
+		{"x-api-key", "/v1/x", map[string]string{"x-api-key": key}, "app", ""},
+		{"x-goog-api-key", "/v1/x", map[string]string{"x-goog-api-key": key}, "app", ""},
+		{"api-key, as Azure clients have it", "/v1/x", map[string]string{"api-key": key}, "app", ""},
+		{"the same key twice", "/v1/x", map[string]string{"Authorization": "Bearer " + key, "x-api-key": key}, "app", ""},
+		{"query on a Gemini path", "/v1beta/models/m:generateContent?alt=sse&key=" + key, nil, "app", ""},
+		{"by SHA-256 of the configuration", "/v1/x", map[string]string{"Authorization": "Bearer " + legacy}, "legacy", ""},
+		{"not yet expired", "/v1/x", map[string]string{"x-api-key": "valid-until-later-0123456789-01234567"}, "young", ""},
+		{"none", "/v1/x", nil, "", llm.KindInvalidKey},
+		{"bare key without a scheme", "/v1/x", map[string]string{"Authorization": key}, "", llm.KindInvalidKey},
+		{"basic", "/v1/x", map[string]string{"Authorization": "Basic " + key}, "", llm.KindInvalidKey},
+		{"two different keys", "/v1/x", map[string]string{"Authorization": "Bearer " + key, "x-api-key": legacy}, "", llm.KindInvalidKey},
+		{"header and query differ", "/v1beta/x?key=" + legacy, map[string]string{"x-api-key": key}, "", llm.KindInvalidKey},
+		{"two in the query", "/v1beta/x?key=" + key + "&key=" + legacy, nil, "", llm.KindInvalidKey},
+		{"query elsewhere", "/v1/x?key=" + key, nil, "", llm.KindInvalidKey},
+		{"query elsewhere beside a good header", "/v1/x?key=" + key, map[string]string{"x-api-key": key}, "", llm.KindInvalidKey},
+		{"mistyped", "/v1/x", map[string]string{"x-api-key": mistyped}, "", llm.KindInvalidKey},
+		{"unknown", "/v1/x", map[string]string{"x-api-key": "unknown-key-0123456789-0123456789"}, "", llm.KindInvalidKey},
+		{"disabled", "/v1/x", map[string]string{"x-api-key": "disabled-key-0123456789-0123456789"}, "", llm.KindInvalidKey},
+		{"expired", "/v1/x", map[string]string{"x-api-key": "expired-key-0123456789-0123456789-abc"}, "", llm.KindKeyExpired},
+		{"far too long", "/v1/x", map[string]string{"x-api-key": strings.Repeat("k", 1<<20)}, "", llm.KindInvalidKey},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", c.path, nil)
+			for k, v := range c.header {
+				r.Header.Set(k, v)
+			}
+			who, err := a.Identify(r)
+			if c.kind != "" {
+				if e := llm.AsError(err); e.Kind != c.kind || strings.Contains(e.Error(), key) {
+					t.Fatalf("%v, want %s and no key in it", err, c.kind)
+				}
+			} else if err != nil || who.Name != c.who {
+				t.Fatalf("%v %v, want %s", who, err, c.who)
+			}
+			if s := r.URL.String() + r.RequestURI; strings.Contains(s, key) || strings.Contains(s, legacy) {
+				t.Errorf("the key is still in the URL: %s", s)
+			}
+			if strings.Contains(c.path, "alt=sse") && r.URL.RawQuery != "alt=sse" {
+				t.Errorf("query is %q, want the rest of it", r.URL.RawQuery)
+			}
+		})
+	}
+}
+
+// Whoever tries keys learns nothing from the answers.
+func TestRefusalsAreEqual(t *testing.T) {
+	a, key := newTestAuth(t)
+	var first string
+	for _, k := range []string{"unknown-key-0123456789-0123456789", key[:len(key)-2] + "zz", "disabled-key-0123456789-0123456789", "x"} {
+		r := httptest.NewRequest("POST", "/v1/x", nil)
+		r.Header.Set("x-api-key", k)
+		_, err := a.Identify(r)
+		if first == "" {
+			first = fmt.Sprint(err)
+		}
+		if fmt.Sprint(err) != first {
+			t.Errorf("%q: %v, want %s", k, err, first)
+		}
+	}
+}
+
+// Nothing that a caller puts where a key should be is taken for more than a wrong key, or repeated.
+func TestInjection(t *testing.T) {
+	a, _ := newTestAuth(t)
+	pieces := []string{
+		"' OR 1=1 --", `"; DROP TABLE keys; --`, "$(id)", "`id`", "${jndi:ldap://x}", "{{7*7}}", "%s%n", "../../etc/passwd", "\x00", "\r\nX: y",
+		"<script>", "*", "%", "_", "\\", "\u2028", "sk-slc-", "{\"$ne\":1}", "EVAL 'x' 0", "a\tb",
+	}
+	n := 0
+	for _, p := range pieces {
+		for _, form := range []string{"%s", "sk-slc-%s", "%[1]s%[1]s", "key'%s", "x)%s", "%s;", "' UNION SELECT %s", "\"%s\"", "[%s]", "%s\x7f"} {
+			n++
+			key := fmt.Sprintf(form, p)
+			for _, name := range []string{"X-Api-Key", "Authorization"} {
+				r := &http.Request{Header: http.Header{name: {"Bearer " + key}}, URL: httptest.NewRequest("POST", "/v1/x", nil).URL}
+				_, err := a.Identify(r)
+				var e *llm.Error
+				if !errors.As(err, &e) || e.Kind != llm.KindInvalidKey || strings.Contains(e.Error(), p) && len(p) > 3 {
+					t.Errorf("%q: %v, want a refusal that does not repeat it", key, err)
+				}
+			}
+		}
+	}
+	if n != 200 {
+		t.Errorf("%d strings tried, want 200", n)
+	}
+}
+
+func TestWho(t *testing.T) {
+	a, key := newTestAuth(t)
+	r := httptest.NewRequest("POST", "/v1/x", nil)
+	r.Header.Set("x-api-key", key)
+	who, err := a.Identify(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !who.Allows("gpt-4o") || !who.Allows("mock/echo") || who.Allows("claude") || who.Allows("GPT-4o") || (&Who{}).Allows("gpt-4o") {
+		t.Error("models are not those of the globs")
+	}
+	if who.Permits(llm.OpChat) != nil || (&Who{Endpoints: []llm.Op{llm.OpEmbed}}).Permits(llm.OpChat) == nil {
+		t.Error("kinds of call are not those listed")
+	}
+	if strings.Contains(key, who.Public()) == false || len(who.Public()) != publicLen {
+		t.Errorf("public part %q", who.Public())
+	}
+}
+
+func TestStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s, err := OpenStore(dir, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, created, err := s.EnsureFirst(rand.Reader, clock)
+	if err != nil || !created {
+		t.Fatalf("%v %v", created, err)
+	}
+	again, err := OpenStore(dir, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, created, err := again.EnsureFirst(rand.Reader, clock); created || err != nil {
+		t.Errorf("a second first key: %v %v", created, err)
+	}
+	m := Memory{}
+	if err := again.Load(m); err != nil {
+		t.Fatal(err)
+	}
+	if who := m[again.Hasher().Key(key)]; who == nil || !who.Allows("anything") || !strings.Contains(key, who.ID) {
+		t.Errorf("the stored key is not found again: %+v", who)
+	}
+	for _, name := range []string{pepperFile, keysFile} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v, want mode 0600", name, info.Mode(), err)
+		}
+		text, _ := os.ReadFile(filepath.Join(dir, name))
+		if strings.Contains(string(text), key[len(prefix)+publicLen+1:]) {
+			t.Errorf("%s holds the secret", name)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("data directory: %v %v, want mode 0700", info.Mode(), err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, pepperFile), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenStore(dir, rand.Reader); err == nil {
+		t.Error("a damaged pepper is replaced in silence")
+	}
+}
+
+func TestHashText(t *testing.T) {
+	h := NewHasher([]byte("p")).Key(legacy)
+	if back, err := ParseHash(h.String()); err != nil || back != h {
+		t.Errorf("%v %v", back, err)
+	}
+	for _, s := range []string{"", "hmac-sha256:", "hmac-sha256:00", "sha256:" + h.String()[12:], h.String() + "0"} {
+		if _, err := ParseHash(s); err == nil {
+			t.Errorf("%q is taken for a hash", s)
+		}
+	}
+	if NewHasher([]byte("q")).Key(legacy) == h {
+		t.Error("the pepper does not matter")
+	}
+}
+
+func TestIdentifyAllocations(t *testing.T) {
+	a, key := newTestAuth(t)
+	r := httptest.NewRequest("POST", "/v1/x", nil)
+	r.Header.Set("Authorization", "Bearer "+key)
+	if n := testing.AllocsPerRun(500, func() { _, _ = a.Identify(r) }); n > 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func BenchmarkIdentify(b *testing.B) {
+	a, key := newTestAuth(b)
+	for name, k := range map[string]string{"known": key, "unknown": legacy + "x"} {
+		r := httptest.NewRequest("POST", "/v1/x", nil)
+		r.Header.Set("Authorization", "Bearer "+k)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = a.Identify(r)
+			}
+		})
+	}
+}

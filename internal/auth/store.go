@@ -1,0 +1,143 @@
+package auth
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Files of the data directory.
+const (
+	pepperFile = "pepper"
+	keysFile   = "keys.json"
+)
+
+// A Store is the keys kept in the data directory: hashes, never keys.
+type Store struct {
+	dir    string
+	hasher *Hasher
+	keys   []storedKey
+}
+
+type storedKey struct {
+	Name    string    `json:"name"`
+	ID      string    `json:"id"`
+	Hash    string    `json:"hash"`
+	Models  []string  `json:"models"`
+	Created time.Time `json:"created"`
+}
+
+// OpenStore opens the data directory, making it and its pepper where they are missing.
+func OpenStore(dir string, random io.Reader) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	pepper, err := openPepper(filepath.Join(dir, pepperFile), random)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, hasher: NewHasher(pepper)}
+	text, err := os.ReadFile(filepath.Join(dir, keysFile)) //nolint:gosec // the operator's own directory
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("read keys: %w", err)
+	default:
+		if err := json.Unmarshal(text, &s.keys); err != nil {
+			return nil, fmt.Errorf("read keys: %s: %w", filepath.Join(dir, keysFile), err)
+		}
+	}
+	return s, nil
+}
+
+// openPepper reads the pepper or draws one. A damaged file is an error: a new pepper would lock every
+// stored key out.
+func openPepper(path string, random io.Reader) ([]byte, error) {
+	const size = 32
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
+	if err == nil {
+		pepper, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil || len(pepper) != size {
+			return nil, fmt.Errorf("pepper: %s does not hold %d bytes in hex; restore it, or remove it and %s to begin anew", path, size, keysFile)
+		}
+		return pepper, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("pepper: %w", err)
+	}
+	pepper := make([]byte, size)
+	if _, err := io.ReadFull(random, pepper); err != nil {
+		return nil, fmt.Errorf("pepper: %w", err)
+	}
+	if err := writeFile(path, []byte(hex.EncodeToString(pepper)+"\n")); err != nil {
+		return nil, fmt.Errorf("pepper: %w", err)
+	}
+	return pepper, nil
+}
+
+// Hasher hashes keys under the directory's pepper.
+func (s *Store) Hasher() *Hasher { return s.hasher }
+
+// Load adds the stored keys to m.
+func (s *Store) Load(m Memory) error {
+	for _, k := range s.keys {
+		h, err := ParseHash(k.Hash)
+		if err != nil {
+			return fmt.Errorf("key %s in %s: %w", k.Name, keysFile, err)
+		}
+		m[h] = &Who{Name: k.Name, ID: k.ID, Models: k.Models}
+	}
+	return nil
+}
+
+// EnsureFirst makes a key for all models if none is stored yet, and returns it: the only time it is seen.
+func (s *Store) EnsureFirst(random io.Reader, now time.Time) (key string, created bool, err error) {
+	if len(s.keys) > 0 {
+		return "", false, nil
+	}
+	if key, err = NewKey(random); err != nil {
+		return "", false, fmt.Errorf("draw key: %w", err)
+	}
+	public, _ := Public(key)
+	s.keys = append(s.keys, storedKey{
+		Name: "first", ID: public, Hash: s.hasher.Key(key).String(), Models: []string{"*"}, Created: now.UTC().Truncate(time.Second),
+	})
+	text, err := json.MarshalIndent(s.keys, "", "  ")
+	if err != nil {
+		return "", false, fmt.Errorf("store key: %w", err)
+	}
+	if err := writeFile(filepath.Join(s.dir, keysFile), append(text, '\n')); err != nil {
+		return "", false, fmt.Errorf("store key: %w", err)
+	}
+	return key, true, nil
+}
+
+// writeFile replaces a file in one step, readable by its owner only.
+func writeFile(path string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(text); err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

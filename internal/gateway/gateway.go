@@ -1,0 +1,287 @@
+// Package gateway is the path of a call: serve is the architecture, each line one step that nobody can
+// skip. It knows no provider, no back end and no wire format by name.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/auth"
+	"sluice/internal/llm"
+	"sluice/internal/route"
+	"sluice/internal/upstream"
+	"sluice/internal/usage"
+	"sluice/internal/wire"
+)
+
+// An Identifier tells who calls. It may take a credential out of the request's URL, so that nothing after
+// it can log or forward it.
+type Identifier interface {
+	Identify(r *http.Request) (*auth.Who, error)
+}
+
+// A State is one configuration, built whole. A call uses one state from its start to its end.
+type State struct {
+	Auth   Identifier
+	Router *route.Router
+	Pool   *upstream.Pool
+	Ledger *usage.Ledger
+	Limits Limits
+}
+
+// Limits bound what one client may take.
+type Limits struct {
+	Body        int64         // bytes of a request, after decompression
+	BodyTimeout time.Duration // for a request's body to arrive in all; 0: no limit
+	BodyMinRate int64         // bytes a second that a body must arrive at; 0: no limit
+	Write       wire.WriteLimits
+}
+
+// An Endpoint is a path that takes calls.
+type Endpoint struct {
+	Path   string                                    // a ServeMux pattern without a method
+	Format func(r *http.Request) (wire.Format, bool) // false: there is nothing at this path
+}
+
+// At is an endpoint of one format.
+func At(path string, f wire.Format) Endpoint {
+	return Endpoint{path, func(*http.Request) (wire.Format, bool) { return f, true }}
+}
+
+// Options are what a gateway is made of.
+type Options struct {
+	Endpoints []Endpoint
+	// Errors gives the format in which errors on a path are told that belong to no endpoint.
+	Errors func(path string) wire.Format
+	Lists  []List
+	Log    *slog.Logger
+}
+
+// A Gateway serves the data listener.
+type Gateway struct {
+	state  atomic.Pointer[State]
+	mux    *http.ServeMux
+	errors func(path string) wire.Format
+	log    *slog.Logger
+	ready  atomic.Bool
+}
+
+// New makes a gateway. It answers 503 until it has a state.
+func New(o Options) *Gateway {
+	g := &Gateway{mux: http.NewServeMux(), errors: o.Errors, log: o.Log}
+	for _, e := range o.Endpoints {
+		g.handle(http.MethodPost, e.Path, func(w http.ResponseWriter, r *http.Request) { g.call(w, r, e) })
+	}
+	for _, l := range o.Lists {
+		g.handle(http.MethodGet, l.Path, func(w http.ResponseWriter, r *http.Request) { g.list(w, r, l) })
+	}
+	g.handle(http.MethodGet, "/health", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK, "healthy") })
+	g.handle(http.MethodGet, "/ready", g.serveReady)
+	g.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		g.refuse(w, r, llm.Errorf(llm.KindNotFound, "there is nothing at %s; docs/api.md lists the paths", clipPath(r.URL.Path)))
+	})
+	return g
+}
+
+// handle registers a path under one method; other methods are told which one it is.
+func (g *Gateway) handle(method, path string, h http.HandlerFunc) {
+	g.mux.HandleFunc(method+" "+path, h)
+	g.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", method)
+		g.refuse(w, r, llm.Errorf(llm.KindMethodNotAllowed, "%s takes %s", clipPath(r.URL.Path), method))
+	})
+}
+
+// Swap makes s the state of every call that begins from now on, and returns the one before.
+func (g *Gateway) Swap(s *State) *State { return g.state.Swap(s) }
+
+// SetReady says whether /ready tells load balancers to send calls here.
+func (g *Gateway) SetReady(ready bool) { g.ready.Store(ready) }
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Only one spelling of each path exists. ServeMux would redirect others to it, and a check made on one
+	// spelling must never guard another.
+	if p := r.URL.Path; p == "" || p[0] != '/' || strings.Contains(p, "//") || strings.Contains(p, "/./") || strings.Contains(p, "/../") ||
+		strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..") {
+		g.refuse(w, r, llm.Errorf(llm.KindNotFound, "the path is not in its plain form"))
+		return
+	}
+	g.mux.ServeHTTP(w, r)
+}
+
+// refuse tells an error that belongs to no call.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	id := newID()
+	w.Header()["X-Request-Id"] = []string{id}
+	wire.WriteError(w, g.errors(r.URL.Path), err, id)
+}
+
+// call opens the account of a call, serves it, and closes the account whatever happened.
+func (g *Gateway) call(w http.ResponseWriter, r *http.Request, e Endpoint) {
+	f, ok := e.Format(r)
+	if !ok {
+		g.refuse(w, r, llm.Errorf(llm.KindNotFound, "there is nothing at %s; docs/api.md lists the paths", clipPath(r.URL.Path)))
+		return
+	}
+	s := g.state.Load() // one configuration for the whole call
+	if s == nil {
+		g.refuse(w, r, llm.Errorf(llm.KindOverloaded, "the gateway is starting"))
+		return
+	}
+	entry := s.Ledger.Open(newID(), f.Format(), remoteIP(r))
+	w.Header()["X-Request-Id"] = []string{entry.ID}
+	err := g.serveSafely(w, r, s, f, entry)
+	entry.Err = err
+	switch {
+	case err == nil, entry.FirstToken != 0: // once the answer has begun, the client is told within it
+		entry.Status = http.StatusOK
+	case err != nil && clientLeft(r):
+		entry.Err = &llm.Error{Kind: llm.KindClientGone, Msg: "the client closed the connection", Err: err}
+		entry.Status = 499
+	default:
+		entry.Status = wire.WriteError(w, f, err, entry.ID)
+	}
+	entry.Close()
+}
+
+// serveSafely keeps a panic to the call that it happened in.
+func (g *Gateway) serveSafely(w http.ResponseWriter, r *http.Request, s *State, f wire.Format, entry *usage.Entry) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			err = fmt.Errorf("panic: %v", p)
+			g.log.Error("panic", "request_id", entry.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if entry.FirstToken != 0 { // half an answer is out: break the connection rather than end as if well
+				entry.Err, entry.Status = err, http.StatusOK
+				entry.Close()
+				panic(http.ErrAbortHandler)
+			}
+		}
+	}()
+	return g.serve(w, r, s, f, entry)
+}
+
+// serve is the path of a call. An error it returns before the entry has begun is still to be told.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire.Format, entry *usage.Entry) error {
+	ctx := r.Context()
+	who, err := s.Auth.Identify(r) // before a byte of the body is read
+	if err != nil {
+		return err
+	}
+	entry.Caller(who)
+	body, err := readBody(w, r, s.Limits)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	call, err := wire.ReadCall(f, r, body.Bytes(), entry.ID) // the strict scan; the envelope only
+	if err != nil {
+		return err
+	}
+	entry.Call(call)
+	if err := who.Permits(call.Op); err != nil {
+		return err
+	}
+	plan, err := s.Router.Plan(who, call) // ordered targets, no I/O
+	if err != nil {
+		return err
+	}
+	const raw = true // until a filter needs the meaning of an answer
+	reply, trace, err := s.Pool.Do(ctx, call, plan, raw)
+	entry.Attempts, entry.Target, entry.Upstream = trace.Attempts, trace.Target, trace.Waited
+	if err != nil {
+		return err
+	}
+	defer reply.Close()
+	reply.Stream = entry.Meter(reply.Stream) // counts what the upstream sent
+	g.answerHeaders(w, reply, entry)
+	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
+	entry.Wrote(out.Bytes, out.Frames, out.Began)
+	return err
+}
+
+// answerHeaders says what happened to the call.
+func (g *Gateway) answerHeaders(w http.ResponseWriter, reply *llm.Reply, entry *usage.Entry) {
+	h := w.Header()
+	for name, v := range reply.Header {
+		h[name] = v
+	}
+	h["X-Sluice-Upstream"] = []string{reply.Target.Provider}
+	h["X-Sluice-Attempts"] = []string{strconv.Itoa(entry.Attempts)}
+	own := time.Since(entry.Start) - entry.Upstream
+	h["X-Sluice-Overhead-Us"] = []string{strconv.FormatInt(own.Microseconds(), 10)}
+	if len(reply.Dropped) > 0 {
+		h["X-Sluice-Dropped"] = []string{strings.Join(reply.Dropped, ", ")}
+	}
+}
+
+// readBody reads the request within its time. A connection's deadline is its own again afterwards.
+func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer, error) {
+	if lim.BodyTimeout <= 0 && lim.BodyMinRate <= 0 {
+		return wire.ReadBody(r, lim.Body)
+	}
+	rc := http.NewResponseController(w)
+	start := time.Now()
+	p := &paced{body: r.Body, rc: rc, rate: lim.BodyMinRate}
+	if lim.BodyTimeout > 0 {
+		p.end = start.Add(lim.BodyTimeout)
+	}
+	p.start, r.Body = start, p
+	b, err := wire.ReadBody(r, lim.Body)
+	_ = rc.SetReadDeadline(time.Time{})
+	return b, err
+}
+
+// clientLeft tells whether the call's context ended because the client went, not because we are shutting down.
+func clientLeft(r *http.Request) bool {
+	var ours *llm.Error
+	return r.Context().Err() != nil && !errors.As(context.Cause(r.Context()), &ours)
+}
+
+func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
+	if g.ready.Load() && g.state.Load() != nil {
+		writeStatus(w, http.StatusOK, "ready")
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	writeStatus(w, http.StatusServiceUnavailable, "not ready")
+}
+
+func writeStatus(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "{\"status\":%q}\n", text)
+}
+
+// newID makes a request id: 128 bits, unguessable, safe in a header and a log.
+func newID() string { return "req_" + rand.Text() }
+
+// remoteIP is the peer's address without its port.
+func remoteIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+func clipPath(p string) string {
+	const most = 80
+	if len(p) > most {
+		p = p[:most] + "…"
+	}
+	return strconv.Quote(p)
+}

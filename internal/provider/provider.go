@@ -1,0 +1,207 @@
+// Package provider holds what every provider does alike: one exchange with an upstream, from the request
+// to a classified refusal, a whole answer or a stream. What is particular to one vendor's protocol lives
+// in a folder of its own: openai (with a row per compatible vendor), anthropic, gemini.
+package provider
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"sluice/internal/llm"
+	"sluice/internal/wire"
+)
+
+const (
+	maxRefusal = 64 << 10 // bytes read of a refusal
+	maxAnswer  = 32 << 20 // bytes of an answer that is not streamed
+)
+
+// Exchange sends one attempt and reads the reply in u's format. Refusals and broken answers are *llm.Error.
+// When the attempt is raw and the client speaks u's format, events pass undecoded.
+func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstream, req *llm.Request, enc *llm.Encoding) (*llm.Reply, error) {
+	raw := a.Raw && u.Format() == a.Format
+	resp, err := t.Send(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.Status < 200 || resp.Status > 299 {
+		defer resp.Body.Close()
+		return nil, refusal(u, resp)
+	}
+	reply := &llm.Reply{Target: a.Target, Header: allowed(resp.Header), Dropped: dropped(enc)}
+	if a.Stream && !plain(resp) {
+		if reply.Stream = u.ReadStream(resp.Body, raw); reply.Stream != nil {
+			return reply, nil
+		}
+	}
+	defer resp.Body.Close()
+	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream compressed its answer, which was not asked for"}
+	}
+	buf, err := readAnswer(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	ev, err := u.ReadAnswer(buf.b, raw && !a.Stream)
+	if err != nil {
+		buf.release()
+		return nil, err
+	}
+	if a.Stream {
+		ev.Raw = nil // a plain body is no frame of a stream
+	}
+	reply.Stream = &whole{ev: ev, buf: buf}
+	return reply, nil
+}
+
+// plain says that a stream was asked for and a JSON document came: an upstream that refuses inside a 200,
+// or one that does not stream. Types are not to be trusted, so the body's first byte decides; no event
+// stream begins with a brace.
+func plain(resp *llm.Response) bool {
+	if t, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); t == "text/event-stream" {
+		return false
+	}
+	peek := &peeked{Reader: bufio.NewReaderSize(resp.Body, 512), Closer: resp.Body}
+	resp.Body = peek
+	for {
+		b, err := peek.Peek(1)
+		if err != nil || b[0] > ' ' {
+			return err == nil && b[0] == '{'
+		}
+		_, _ = peek.Discard(1)
+	}
+}
+
+type peeked struct {
+	*bufio.Reader
+	io.Closer
+}
+
+func dropped(enc *llm.Encoding) []string {
+	if enc == nil || len(enc.Lost) == 0 {
+		return nil
+	}
+	names := make([]string, len(enc.Lost))
+	for i, p := range enc.Lost {
+		names[i] = p.At
+	}
+	return names
+}
+
+// refusal reads and classifies an answer other than 2xx.
+func refusal(u wire.Upstream, resp *llm.Response) error {
+	if resp.Status >= 300 && resp.Status < 400 {
+		return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream answered with a redirect, which is never followed"}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err != nil && len(body) == 0 {
+		return Broken(err)
+	}
+	e := u.ReadError(resp.Status, resp.Header, body)
+	if e.Err == nil {
+		e.Err = refused{resp.Status}
+	}
+	return e
+}
+
+// refused keeps the upstream's status for the log.
+type refused struct{ status int }
+
+func (r refused) Error() string { return "upstream answered " + http.StatusText(r.status) }
+
+// Broken classifies an error met while an upstream's answer was read. A bare io error would read as ours.
+func Broken(err error) error {
+	var e *llm.Error
+	switch {
+	case errors.As(err, &e):
+		return err
+	case errors.Is(err, context.Canceled):
+		return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time", Err: err}
+	}
+	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer broke off", Err: err}
+}
+
+// passed are the answer's headers that may travel to the client: nothing that names the account, the
+// deployment or the host behind us.
+var passed = []string{"Openai-Processing-Ms", "X-Sluice-Estimated"}
+
+func allowed(h http.Header) http.Header {
+	var out http.Header
+	for _, name := range passed {
+		if v := h[name]; len(v) > 0 {
+			if out == nil {
+				out = make(http.Header, 1)
+			}
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// A buffer holds an answer that is not streamed.
+type buffer struct{ b []byte }
+
+// Answers up to this size keep their buffer for the next one.
+const pooled = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 8<<10)} }}
+
+func (b *buffer) release() {
+	if cap(b.b) <= pooled {
+		buffers.Put(b)
+	}
+}
+
+func readAnswer(r io.Reader) (*buffer, error) {
+	b := buffers.Get().(*buffer)
+	b.b = b.b[:0]
+	for {
+		if len(b.b) == cap(b.b) {
+			b.b = append(b.b, 0)[:len(b.b)]
+		}
+		n, err := r.Read(b.b[len(b.b):cap(b.b)])
+		b.b = b.b[:len(b.b)+n]
+		switch {
+		case len(b.b) > maxAnswer:
+			return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer is too large"}
+		case err == io.EOF && !utf8.Valid(b.b):
+			return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer is not UTF-8"}
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			b.release()
+			return nil, Broken(err)
+		}
+	}
+}
+
+// A whole is the stream of an answer that came in one piece.
+type whole struct {
+	ev   *llm.Event
+	buf  *buffer
+	done bool
+}
+
+func (w *whole) Next() (*llm.Event, error) {
+	if w.done || w.ev == nil {
+		return nil, io.EOF
+	}
+	w.done = true
+	return w.ev, nil
+}
+
+func (w *whole) Close() error {
+	if w.buf != nil {
+		w.buf.release()
+		w.buf, w.ev = nil, nil
+	}
+	return nil
+}

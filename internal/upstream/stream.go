@@ -1,0 +1,164 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// How far prime reads ahead at most.
+const (
+	maxHeldEvents = 64
+	maxHeldBytes  = 256 << 10
+)
+
+// held is an upstream's stream, watched by the clock, whose first events have been read already.
+type held struct {
+	inner  llm.Stream
+	watch  *watch
+	events []*llm.Event // copies, given out first
+	event  *llm.Event   // then this one: the inner stream's current event
+	err    error        // then this: what came after a stream without output
+}
+
+// prime reads to the first real output. Only the events before it are copied: the output itself is given
+// out before the inner stream moves on. An answer that ends well without any output is none of our business.
+func (h *held) prime() error {
+	bytes := 0
+	for {
+		ev, err := h.next()
+		if err == io.EOF {
+			h.err = err
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if bytes += len(ev.Raw); ev.Output || len(h.events) == maxHeldEvents-1 || bytes > maxHeldBytes {
+			h.event = ev
+			break
+		}
+		h.events = append(h.events, ev.Clone())
+	}
+	h.watch.first()
+	return nil
+}
+
+func (h *held) next() (*llm.Event, error) {
+	h.watch.wait()
+	ev, err := h.inner.Next()
+	h.watch.ready()
+	return ev, err
+}
+
+// Next implements llm.Stream.
+func (h *held) Next() (*llm.Event, error) {
+	if len(h.events) > 0 {
+		ev := h.events[0]
+		h.events = h.events[1:]
+		ev.More = len(h.events) > 0 || h.event != nil
+		return ev, nil
+	}
+	if ev := h.event; ev != nil {
+		h.event = nil
+		return ev, nil
+	}
+	if h.err != nil {
+		return nil, h.err
+	}
+	return h.next()
+}
+
+// Close implements llm.Stream. Cancelling first makes sure that the upstream's connection ends at once
+// when its answer is not read to the end.
+func (h *held) Close() error {
+	h.watch.stop()
+	return h.inner.Close()
+}
+
+var (
+	errFirst = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not begin to answer in time"}
+	errIdle  = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream fell silent"}
+	errTotal = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time"}
+)
+
+// A watch ends an attempt that takes too long, by cancelling its context with the cause. It looks at the
+// clock when its timer fires instead of resetting the timer for each frame. Time in which we wait for a
+// slow client does not count as the upstream's silence.
+type watch struct {
+	cancel context.CancelCauseFunc
+	start  time.Time
+	t      llm.Timeouts
+	since  atomic.Int64 // when the wait for the upstream began, in ns after start; -1: nobody waits
+	begun  atomic.Bool  // the first output is there
+
+	mu    sync.Mutex // guards timer and done
+	timer *time.Timer
+	done  bool
+}
+
+func newWatch(ctx context.Context, t llm.Timeouts) (context.Context, *watch) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watch{cancel: cancel, start: time.Now(), t: t}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(min(t.FirstToken, t.Total), w.tick)
+	return ctx, w
+}
+
+func (w *watch) wait()  { w.since.Store(int64(time.Since(w.start))) }
+func (w *watch) ready() { w.since.Store(-1) }
+
+// first says that the first output is there: from now on silence counts, not the wait for the beginning.
+func (w *watch) first() {
+	if w.t.Idle >= w.t.Total { // the total's timer is the only one needed, and set already
+		w.begun.Store(true)
+		return
+	}
+	w.begun.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done {
+		w.timer.Reset(min(w.t.Idle, w.t.Total-time.Since(w.start)))
+	}
+}
+
+func (w *watch) tick() {
+	now := time.Since(w.start)
+	next := w.t.Total
+	switch since := time.Duration(w.since.Load()); {
+	case now >= w.t.Total:
+		w.cancel(errTotal)
+		return
+	case !w.begun.Load():
+		if now >= w.t.FirstToken {
+			w.cancel(errFirst)
+			return
+		}
+		next = min(next, w.t.FirstToken)
+	case since < 0: // nobody waits: look again after one more idle time
+		next = min(next, now+w.t.Idle)
+	case now-since >= w.t.Idle:
+		w.cancel(errIdle)
+		return
+	default:
+		next = min(next, since+w.t.Idle)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done {
+		w.timer.Reset(next - now)
+	}
+}
+
+func (w *watch) stop() {
+	w.mu.Lock()
+	w.done = true
+	w.timer.Stop()
+	w.mu.Unlock()
+	w.cancel(context.Canceled)
+}

@@ -1,0 +1,193 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// TransportOptions say how an upstream is reached. The zero value is a public upstream with the default
+// timeouts.
+type TransportOptions struct {
+	Connect      time.Duration  // default 3 s
+	TLS          time.Duration  // default 5 s
+	Proxy        *url.URL       // http, https or socks5; nil: none, whatever the environment says
+	AllowPrivate []netip.Prefix // private ranges that may be dialled
+	RootCAs      *x509.CertPool // nil: the system's
+}
+
+// maxHead bounds the head of an upstream's answer, in bytes.
+const maxHead = 64 << 10
+
+// NewTransport makes a transport over net/http's client, with a pool of its own: HTTP/2 where the upstream
+// speaks it, keep-alive, TLS sessions kept. Close it with CloseIdle when its configuration is replaced.
+func NewTransport(o TransportOptions) *Transport {
+	dialer := &net.Dialer{Timeout: orDefault(o.Connect, 3*time.Second), KeepAlive: 30 * time.Second}
+	if o.Proxy == nil {
+		dialer.Control = control(o.AllowPrivate)
+	} // else every dial goes to the proxy, which the operator has named
+
+	t := &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSHandshakeTimeout:    orDefault(o.TLS, 5*time.Second),
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(256), RootCAs: o.RootCAs},
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    512,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxHead,
+		DisableCompression:     true, // bytes pass as they are; nobody can send us a bomb
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	if o.Proxy != nil {
+		t.Proxy = http.ProxyURL(o.Proxy)
+	}
+	return &Transport{t: t}
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return def
+}
+
+// A Transport sends requests to upstreams. It implements llm.Transport.
+type Transport struct{ t *http.Transport }
+
+// CloseIdle closes the connections that nobody uses.
+func (t *Transport) CloseIdle() { t.t.CloseIdleConnections() }
+
+// Send implements llm.Transport. It uses RoundTrip, so redirects come back as they are.
+func (t *Transport) Send(ctx context.Context, r *llm.Request) (*llm.Response, error) {
+	body := newRequestBody(r.Body)
+	req := (&http.Request{
+		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: r.Header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: http.NoBody, ContentLength: body.left,
+	}).WithContext(ctx)
+	if body.left > 0 {
+		req.Body = body
+		// net/http sends a request again only when a kept connection turned out dead before a byte was written.
+		req.GetBody = func() (io.ReadCloser, error) { return newRequestBody(r.Body), nil }
+	}
+	resp, err := t.t.RoundTrip(req)
+	if err != nil {
+		body.stop()
+		return nil, sendError(ctx, err)
+	}
+	return &llm.Response{
+		Status: resp.StatusCode, Header: resp.Header,
+		Body: &responseBody{ReadCloser: resp.Body, ctx: ctx, request: body},
+	}, nil
+}
+
+// A requestBody reads the pieces of a request one after the other. net/http may go on reading it for a
+// moment after the answer has come or the call has failed; stop ends that, because the bytes are pooled.
+type requestBody struct {
+	mu     sync.Mutex // guards the rest
+	pieces [][]byte
+	off    int // in pieces[0]
+	left   int64
+}
+
+func newRequestBody(pieces [][]byte) *requestBody {
+	b := &requestBody{pieces: pieces}
+	for _, p := range pieces {
+		b.left += int64(len(p))
+	}
+	return b
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for n < len(p) && len(b.pieces) > 0 {
+		m := copy(p[n:], b.pieces[0][b.off:])
+		n, b.off = n+m, b.off+m
+		if b.off == len(b.pieces[0]) {
+			b.pieces, b.off = b.pieces[1:], 0
+		}
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (b *requestBody) stop() {
+	b.mu.Lock()
+	b.pieces = nil
+	b.mu.Unlock()
+}
+
+func (b *requestBody) Close() error {
+	b.stop()
+	return nil
+}
+
+// A responseBody classifies what goes wrong while it is read.
+type responseBody struct {
+	io.ReadCloser
+	ctx     context.Context
+	request *requestBody
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = readError(b.ctx, err)
+	}
+	return n, err
+}
+
+func (b *responseBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.request.stop()
+	return err
+}
+
+// sendError says why no answer came. The kind decides later whether another target is tried.
+func sendError(ctx context.Context, err error) error {
+	if e, ok := cancelled(ctx, err); ok {
+		return e
+	}
+	var ours *llm.Error
+	if errors.As(err, &ours) {
+		return ours // a refused address
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream could not be reached in time", Err: err}
+	}
+	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream could not be reached", Err: err}
+}
+
+func readError(ctx context.Context, err error) error {
+	if e, ok := cancelled(ctx, err); ok {
+		return e
+	}
+	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer broke off", Err: err}
+}
+
+// cancelled says why a call was ended from our side: by a timeout, which is its cause, or by the client.
+func cancelled(ctx context.Context, err error) (*llm.Error, bool) {
+	if ctx.Err() == nil {
+		return nil, false
+	}
+	var e *llm.Error
+	if errors.As(context.Cause(ctx), &e) {
+		return e, true
+	}
+	return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}, true
+}

@@ -1,0 +1,197 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/internal/llm"
+)
+
+// small is a shape with one of everything.
+func small() *Shape {
+	part := Object(Opt("type", Str()), Opt("text", Str()), Opt("url", Str().Len(1, 0))).
+		ByOpenTag("type", Variants{"text": {"text"}, "image": {"url"}})
+	message := Object(
+		Opt("role", Str()).Note(NoteRole),
+		Opt("content", Either(Str(), Array(part)).OrNull()),
+		Opt("tool_call_id", Str()).Note(NoteResult),
+	).ByTag("role", Variants{"user": {"content"}, "assistant": nil, "tool": {"tool_call_id", "content"}})
+	return Object(
+		Req("model", Str().Len(1, 8)).Mark(llm.MarkModel),
+		Opt("messages", Array(message).Len(1, 3)),
+		Opt("stream", Bool().OrNull()).Mark(llm.MarkStream),
+		Opt("temperature", Num(0, 2).OrNull()),
+		Opt("n", Int(1, 128)).Mark(llm.MarkN),
+		Opt("effort", Enum("low", "high")),
+		Opt("stream_options", Object(Opt("include_usage", Bool()).Mark(llm.MarkIncludeUsage)).OrNull()).Mark(llm.MarkStreamOptions),
+		Opt("topK", Int(0, 100)).Alias("top_k"),
+		Opt("free", Any()),
+	)
+}
+
+func problemsOf(err error) []string {
+	var e *llm.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	out := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		out[i] = p.At + ": " + p.Msg
+	}
+	return out
+}
+
+func TestScan(t *testing.T) {
+	shape := small()
+	deep := strings.Repeat("[", 63) + strings.Repeat("]", 63)
+	for _, c := range []struct {
+		name, body string
+		want       []string
+	}{
+		{"good", `{"model":"m","messages":[{"role":"user","content":"x"}],"stream":true,"temperature":1.0,"n":1e0,"unknown":{"a":[1]}}`, nil},
+		{"null optional", `{"model":"m","stream":null,"temperature":null}`, nil},
+		{"whitespace around", " \r\n\t{\"model\" : \"m\" }\n ", nil},
+		{"depth 64", `{"model":"m","free":` + deep + `}`, nil},
+		{"depth 65", `{"model":"m","free":[` + deep + `]}`, []string{"/free" + strings.Repeat("/0", 62) + ": is nested deeper than 64 levels"}},
+		{"empty", ``, []string{": is empty; a JSON object is needed"}},
+		{"not an object", `[]`, []string{": must be an object, not an array"}},
+		{"several", `{"model":1,"temperature":3,"n":0.5,"effort":"mid","messages":[]}`, []string{
+			"/model: must be a string, not a number", "/temperature: must be between 0 and 2, not 3", "/n: must be a whole number, not 0.5",
+			`/effort: must be one of "low", "high", not "mid"`, "/messages: must not be empty",
+		}},
+		{"missing", `{"messages":[{"content":"x"},{"role":"tool"}]}`, []string{
+			"/messages/0/role: is required", `/messages/1/content: is required where role is tool`,
+			`/messages/1/tool_call_id: is required where role is tool`, "/model: is required",
+		}},
+		{"unknown role", `{"model":"m","messages":[{"role":"boss"}]}`, []string{`/messages/0/role: must be one of "assistant", "tool", "user", not "boss"`}},
+		{"unknown part type passes", `{"model":"m","messages":[{"role":"user","content":[{"type":"hologram"}]}]}`, nil},
+		{"known part type is held", `{"model":"m","messages":[{"role":"user","content":[{"type":"image","url":""}]}]}`, []string{"/messages/0/content/0/url: must not be empty"}},
+		{"too many items", `{"model":"m","messages":[{"role":"assistant"},{"role":"assistant"},{"role":"assistant"},{"role":"assistant"}]}`, []string{"/messages: has 4 items; 1 to 3 are allowed"}},
+		{"too long", `{"model":"123456789"}`, []string{"/model: is 9 bytes long; 1 to 8 are allowed"}},
+		{"duplicate", `{"model":"cheap","model":"dear"}`, []string{"/model: stands twice; parsers disagree on which one counts"}},
+		{"duplicate by escape", `{"model":"cheap","mod\u0065l":"dear"}`, []string{"/model: stands twice; parsers disagree on which one counts"}},
+		{"escaped name", `{"mod\u0065l":"dear"}`, []string{"/model: has a name written with escapes; write it plainly", "/model: is required"}},
+		{"nested duplicate", `{"model":"m","free":{"a":1,"a":2}}`, []string{"/free/a: stands twice; parsers disagree on which one counts"}},
+		{"case variant", `{"model":"cheap","MODEL":"dear"}`, []string{"/MODEL: differs only by case from model; write it so"}},
+		{"case variant, nested", `{"model":"m","messages":[{"role":"user","Content":"x","content":"y"}]}`, []string{"/messages/0/Content: differs only by case from content; write it so"}},
+		{"long s", `{"model":"m","ſtream":true}`, []string{"/ſtream: differs only by case from stream; write it so"}},
+		{"alias", `{"model":"m","top_k":3}`, nil},
+		{"alias twice", `{"model":"m","topK":1,"top_k":3}`, []string{"/top_k: is the same member as topK or top_k, which is there already"}},
+		{"huge number", `{"model":"m","free":1e400}`, []string{"/free: is a number too large to be read: 1e400"}},
+		{"trailing document", `{"model":"m"} {"model":"n"}`, []string{": has data behind its end"}},
+		{"trailing garbage", `{"model":"m"}x`, []string{": has data behind its end"}},
+		{"cut", `{"model":"m`, []string{"/model: ends too early, at byte 11"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Scan(shape, []byte(c.body))
+			if diff := cmp.Diff(c.want, problemsOf(err)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+			if c.want == nil && err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What other parsers let through and we must not.
+func TestScanRefusesBadJSON(t *testing.T) {
+	shape := small()
+	for _, body := range []string{
+		"{\"model\":\"\xff\"}", `{"model":"\ud800"}`, `{"model":"\udc00x"}`, "{\"model\":\"a\nb\"}", `{"model":"m",}`, `{'model':'m'}`,
+		`{"model":"m" "n":1}`, `{"model":01}`, `{"model":+1}`, `{"model":.5}`, `{"model":1.}`, `{"model":NaN}`, `{"model":Infinity}`,
+		`{"model":"m"/**/}`, "\xef\xbb\xbf{\"model\":\"m\"}", `{"model":"\x41"}`, `{"model":"m","free":[1,]}`, `{"model":"m","free":tru}`,
+		"{\"model\":\"m\u0000\"}", `{model:"m"}`, `"m"`, `null`, `1`, ``, ` `, `{`, `}`, `{"model":"m"`, "{\"model\":\"m\"}\x00",
+		strings.Repeat("[", 1_000_000), strings.Repeat(`{"a":`, 100_000),
+	} {
+		if _, err := Scan(shape, []byte(body)); err == nil {
+			t.Errorf("%s was let through", clip([]byte(body)))
+		} else if e := llm.AsError(err); e.Kind != llm.KindInvalid || len(e.Problems) == 0 {
+			t.Errorf("%s: %v, want problems of kind %s", clip([]byte(body)), err, llm.KindInvalid)
+		}
+	}
+}
+
+func TestScanMarksAndNotes(t *testing.T) {
+	body := []byte(`{ "stream_options" : {"include_usage": false}, "model": "m" ,"n":2,"stream":true,
+		"messages":[{"role":"user","content":"x"},{"role":"tool","tool_call_id":"c1","content":[]}]}`)
+	s, err := Scan(small(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mark, want := range map[llm.Mark]string{
+		llm.MarkModel: `"m"`, llm.MarkN: "2", llm.MarkStream: "true", llm.MarkIncludeUsage: "false",
+		llm.MarkStreamOptions: `{"include_usage": false}`, llm.MarkObject: string(body), llm.MarkBestOf: "",
+	} {
+		if got := string(s.Member(mark)); got != want {
+			t.Errorf("mark %d: %q, want %q", mark, got, want)
+		}
+	}
+	var notes []string
+	for _, n := range s.Notes {
+		notes = append(notes, fmt.Sprintf("%d %s %d %d", n.Kind, n.Value, n.Item, n.Inner))
+	}
+	want := []string{
+		fmt.Sprintf("%d user 0 -1", NoteRole), fmt.Sprintf("%d tool 1 -1", NoteRole), fmt.Sprintf("%d c1 1 -1", NoteResult),
+	}
+	if diff := cmp.Diff(want, notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
+
+func TestScanStopsAtManyProblems(t *testing.T) {
+	body := `{"model":"m","messages":[` + strings.Repeat(`{"role":1},`, 100_000) + `{"role":1}]}`
+	_, err := Scan(small(), []byte(body))
+	if n := len(problemsOf(err)); n != maxProblems {
+		t.Errorf("%d problems reported, want %d", n, maxProblems)
+	}
+}
+
+func chat(size int) []byte {
+	return fmt.Appendf(nil, `{"model":"m","messages":[{"role":"user","content":"%s"}],"stream":true,"temperature":0.7}`, strings.Repeat("lorem ipsum ", size/12))
+}
+
+func TestScanAllocations(t *testing.T) {
+	shape, body := small(), chat(2000)
+	// One for the result, one for its notes.
+	if n := testing.AllocsPerRun(200, func() { _, _ = Scan(shape, body) }); n > 2 {
+		t.Errorf("%v allocations, want at most 2", n)
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	shape := small()
+	for _, size := range []int{300, 2_000, 200_000, 2_000_000} {
+		body := chat(size)
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Scan(shape, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	f.Add(`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}`)
+	f.Add(`{"model":"cheap","mod\u0065l":"dear"}`)
+	f.Add(`{"stream_options":null,"MODEL":1e999}`)
+	shape := small()
+	f.Fuzz(func(t *testing.T, body string) {
+		s, err := Scan(shape, []byte(body))
+		if err != nil {
+			return
+		}
+		// The model that was checked is the model that a lax parser sees, whichever way it reads.
+		if got := string(s.Member(llm.MarkModel)); !strings.Contains(body, `"model"`) || len(got) < 3 {
+			t.Fatalf("%q passed without a model", body)
+		}
+	})
+}
