@@ -141,7 +141,7 @@ var (
 	// One answer for unknown, mistyped and disabled keys: whoever tries keys learns nothing.
 	errInvalid = &llm.Error{Kind: llm.KindInvalidKey, Msg: "the API key is not valid"}
 	errSeveral = &llm.Error{Kind: llm.KindInvalidKey, Msg: "the request carries two different API keys; send one"}
-	errInURL   = &llm.Error{Kind: llm.KindInvalidKey, Msg: "an API key in the URL is taken on /v1beta/ paths only: URLs end up in logs; send it in a header"}
+	errInURL   = &llm.Error{Kind: llm.KindInvalidKey, Msg: "an API key in the URL is taken as key= on /v1beta/ paths only: URLs end up in logs; send it in a header"}
 	errExpired = &llm.Error{Kind: llm.KindKeyExpired, Msg: "the API key has expired"}
 )
 
@@ -206,25 +206,29 @@ func credential(r *http.Request) (string, error) {
 	return key, nil
 }
 
-// takeFromURL removes every key parameter from the request's URL, so that nothing after us can log it or
-// send it on. Gemini's clients put it there; nobody else may.
+// keyNames are the query parameters that people put a key in, in lower case. Only the first is any API's own.
+var keyNames = []string{"key", "api_key", "api-key", "apikey", "x-api-key", "x-goog-api-key", "access_token"}
+
+// takeFromURL removes every key from the request's URL, so that nothing after us can log it or send it on.
+// Gemini's clients put it there as key=; nobody else may. One of our own is found under any name.
 func takeFromURL(r *http.Request) (string, error) {
 	if r.URL.RawQuery == "" {
 		return "", nil
 	}
 	var keep []string
 	key, found, several := "", false, false
+	allowed := strings.HasPrefix(r.URL.Path, "/v1beta/")
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		if n, err := url.QueryUnescape(name); err == nil && strings.EqualFold(n, "key") {
-			if value, err = url.QueryUnescape(value); err != nil {
-				value = ""
-			}
+		name, value := param(pair)
+		switch {
+		case strings.EqualFold(name, keyNames[0]):
 			several = several || found && value != key
 			key, found = value, true
-			continue
+		case slices.Contains(keyNames, strings.ToLower(name)) || strings.Contains(name, prefix) || strings.Contains(value, prefix):
+			found, allowed = true, false
+		default:
+			keep = append(keep, pair)
 		}
-		keep = append(keep, pair)
 	}
 	if !found {
 		return "", nil
@@ -233,10 +237,22 @@ func takeFromURL(r *http.Request) (string, error) {
 	r.RequestURI = r.URL.RequestURI()
 	r.Form = nil
 	switch {
-	case !strings.HasPrefix(r.URL.Path, "/v1beta/"):
+	case !allowed:
 		return "", errInURL
 	case several:
 		return "", errSeveral
 	}
 	return key, nil
+}
+
+// param unescapes one pair of a query. What has a broken escape stays as it is: it is still looked at.
+func param(pair string) (name, value string) {
+	name, value, _ = strings.Cut(pair, "=")
+	if s, err := url.QueryUnescape(name); err == nil {
+		name = s
+	}
+	if s, err := url.QueryUnescape(value); err == nil {
+		value = s
+	}
+	return name, value
 }

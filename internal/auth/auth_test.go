@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +31,7 @@ func newTestAuth(t testing.TB) (a *Authenticator, key string) {
 	public, _ := Public(key)
 	h := NewHasher([]byte("pepper"))
 	m := Memory{
-		h.Key(key): {Name: "app", ID: public, Models: []string{"gpt-*", "mock/*"}},
+		h.Key(key):                                     {Name: "app", ID: public, Models: []string{"gpt-*", "mock/*"}},
 		h.Sum(sha256.Sum256([]byte(legacy))):           {Name: "legacy", Models: []string{"*"}},
 		h.Key("disabled-key-0123456789-0123456789"):    {Name: "off", Disabled: true},
 		h.Key("expired-key-0123456789-0123456789-abc"): {Name: "old", Expires: clock},
@@ -88,6 +90,14 @@ func TestIdentify(t *testing.T) {
 		{"two in the query", "/v1beta/x?key=" + key + "&key=" + legacy, nil, "", llm.KindInvalidKey},
 		{"query elsewhere", "/v1/x?key=" + key, nil, "", llm.KindInvalidKey},
 		{"query elsewhere beside a good header", "/v1/x?key=" + key, map[string]string{"x-api-key": key}, "", llm.KindInvalidKey},
+		{"under another name", "/v1/x?api_key=" + legacy, nil, "", llm.KindInvalidKey},
+		{"under another name on a Gemini path", "/v1beta/x?Access_Token=" + legacy, map[string]string{"x-api-key": key}, "", llm.KindInvalidKey},
+		{"ours under any name", "/v1/x?a=1&q=" + key, map[string]string{"x-api-key": key}, "", llm.KindInvalidKey},
+		{"ours after a semicolon", "/v1beta/x?a=1;key=" + key, nil, "", llm.KindInvalidKey},
+		{"ours as a name", "/v1/x?" + key, nil, "", llm.KindInvalidKey},
+		{"ours escaped", "/v1beta/x?%6beys=sk%2Dslc" + key[6:], nil, "", llm.KindInvalidKey},
+		{"ours beside a broken escape", "/v1/x?q=%zz" + key, nil, "", llm.KindInvalidKey},
+		{"key escaped", "/v1beta/x?%6bey=" + key, nil, "app", ""},
 		{"mistyped", "/v1/x", map[string]string{"x-api-key": mistyped}, "", llm.KindInvalidKey},
 		{"unknown", "/v1/x", map[string]string{"x-api-key": "unknown-key-0123456789-0123456789"}, "", llm.KindInvalidKey},
 		{"disabled", "/v1/x", map[string]string{"x-api-key": "disabled-key-0123456789-0123456789"}, "", llm.KindInvalidKey},
@@ -107,7 +117,7 @@ func TestIdentify(t *testing.T) {
 			} else if err != nil || who.Name != c.who {
 				t.Fatalf("%v %v, want %s", who, err, c.who)
 			}
-			if s := r.URL.String() + r.RequestURI; strings.Contains(s, key) || strings.Contains(s, legacy) {
+			if s := r.URL.String() + r.RequestURI; strings.Contains(s, key[6:]) || strings.Contains(s, legacy) {
 				t.Errorf("the key is still in the URL: %s", s)
 			}
 			if strings.Contains(c.path, "alt=sse") && r.URL.RawQuery != "alt=sse" {
@@ -217,12 +227,99 @@ func TestStore(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data directory: %v %v, want mode 0700", info.Mode(), err)
 	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	pepper := filepath.Join(dir, pepperFile)
+	must(os.Rename(pepper, pepper+".away"))
+	if _, err := OpenStore(dir, rand.Reader); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("a lost pepper is replaced in silence, which locks every stored key out: %v", err)
+	}
+	must(os.Rename(pepper+".away", pepper))
+	must(os.WriteFile(filepath.Join(dir, keysFile), []byte("[]"), 0o600))
+	if empty, err := OpenStore(dir, rand.Reader); err != nil {
+		t.Error(err)
+	} else if _, created, err := empty.EnsureFirst(rand.Reader, clock); created || err == nil {
+		t.Errorf("an emptied key file: %v %v, want an error that says what to do", created, err)
+	}
+	must(os.WriteFile(filepath.Join(dir, keysFile), []byte("{"), 0o600))
+	if _, err := OpenStore(dir, rand.Reader); err == nil {
+		t.Error("a damaged key file is taken for none")
+	}
 	if err := os.WriteFile(filepath.Join(dir, pepperFile), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenStore(dir, rand.Reader); err == nil {
 		t.Error("a damaged pepper is replaced in silence")
 	}
+}
+
+// Two processes may start in one directory at once: one pepper and one key come of it.
+func TestStoreRace(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	const starts = 8
+	keys, hashes := make(chan string, starts), make(chan Hash, starts)
+	var all sync.WaitGroup
+	for range starts {
+		all.Go(func() {
+			s, err := OpenStore(dir, rand.Reader)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			key, created, err := s.EnsureFirst(rand.Reader, clock)
+			if err != nil {
+				t.Error(err)
+			}
+			if created {
+				keys <- key
+			}
+			hashes <- s.Hasher().Key("x")
+		})
+	}
+	all.Wait()
+	if len(keys) != 1 {
+		t.Fatalf("%d first keys, want 1", len(keys))
+	}
+	for first := <-hashes; len(hashes) > 0; {
+		if h := <-hashes; h != first {
+			t.Error("two processes hash with different peppers")
+		}
+	}
+	s, err := OpenStore(dir, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Memory{}
+	if err := s.Load(m); err != nil || m[s.Hasher().Key(<-keys)] == nil {
+		t.Errorf("the one key that was shown is not the one that is stored: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*.*[0-9]")); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// Any request line and headers whatever: no panic, and no key of ours left in the URL.
+func FuzzIdentify(f *testing.F) {
+	a, key := newTestAuth(f)
+	f.Add("/v1beta/x", "key="+key+"&alt=sse", "Bearer x")
+	f.Add("/v1/x", "a=%zz&b=sk-slc-x;c", "bearer  ")
+	f.Add("/v1/x", "&&==&%6bey", "")
+	f.Fuzz(func(t *testing.T, path, query, header string) {
+		r := &http.Request{Header: http.Header{"Authorization": {header}}, URL: &url.URL{Path: path, RawQuery: query}}
+		_, err := a.Identify(r)
+		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+			if name, value := param(pair); strings.Contains(name, prefix) || strings.Contains(value, prefix) || strings.EqualFold(name, "key") {
+				t.Errorf("%q is left of %q", r.URL.RawQuery, query)
+			}
+		}
+		if len(query) > 8 && err != nil && strings.Contains(err.Error(), query) {
+			t.Errorf("the error repeats the query: %v", err)
+		}
+	})
 }
 
 func TestHashText(t *testing.T) {
@@ -241,6 +338,9 @@ func TestHashText(t *testing.T) {
 }
 
 func TestIdentifyAllocations(t *testing.T) {
+	if racing {
+		t.Skip("allocations are counted without the race detector")
+	}
 	a, key := newTestAuth(t)
 	r := httptest.NewRequest("POST", "/v1/x", nil)
 	r.Header.Set("Authorization", "Bearer "+key)

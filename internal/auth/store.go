@@ -44,17 +44,25 @@ func OpenStore(dir string, random io.Reader) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, hasher: NewHasher(pepper)}
-	text, err := os.ReadFile(filepath.Join(dir, keysFile)) //nolint:gosec // the operator's own directory
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("read keys: %w", err)
-	default:
-		if err := json.Unmarshal(text, &s.keys); err != nil {
-			return nil, fmt.Errorf("read keys: %s: %w", filepath.Join(dir, keysFile), err)
-		}
+	if err := s.read(); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Store) read() error {
+	path := filepath.Join(s.dir, keysFile)
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read keys: %w", err)
+	}
+	if err := json.Unmarshal(text, &s.keys); err != nil {
+		return fmt.Errorf("read keys: %s: %w", path, err)
+	}
+	return nil
 }
 
 // openPepper reads the pepper or draws one. A damaged file is an error: a new pepper would lock every
@@ -72,11 +80,20 @@ func openPepper(path string, random io.Reader) ([]byte, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
+	if _, err := os.Lstat(filepath.Join(filepath.Dir(path), keysFile)); err == nil {
+		if _, err := os.Lstat(path); err == nil { // both were made since, by another process
+			return openPepper(path, random)
+		}
+		return nil, fmt.Errorf("pepper: %s is gone, and %s is useless without it; restore it, or remove %[2]s to begin anew", path, keysFile)
+	}
 	pepper := make([]byte, size)
 	if _, err := io.ReadFull(random, pepper); err != nil {
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
-	if err := writeFile(path, []byte(hex.EncodeToString(pepper)+"\n")); err != nil {
+	switch err := createFile(path, []byte(hex.EncodeToString(pepper)+"\n")); {
+	case errors.Is(err, fs.ErrExist): // another process was first: its pepper is everyone's
+		return openPepper(path, random)
+	case err != nil:
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
 	return pepper, nil
@@ -113,14 +130,22 @@ func (s *Store) EnsureFirst(random io.Reader, now time.Time) (key string, create
 	if err != nil {
 		return "", false, fmt.Errorf("store key: %w", err)
 	}
-	if err := writeFile(filepath.Join(s.dir, keysFile), append(text, '\n')); err != nil {
+	switch err := createFile(filepath.Join(s.dir, keysFile), append(text, '\n')); {
+	case errors.Is(err, fs.ErrExist): // another process was first: its key counts, and it has shown it
+		s.keys = nil
+		if err = s.read(); err == nil && len(s.keys) == 0 {
+			err = fmt.Errorf("%s holds no key; remove it to have one made", filepath.Join(s.dir, keysFile))
+		}
+		return "", false, err
+	case err != nil:
 		return "", false, fmt.Errorf("store key: %w", err)
 	}
 	return key, true, nil
 }
 
-// writeFile replaces a file in one step, readable by its owner only.
-func writeFile(path string, text []byte) (err error) {
+// createFile makes a file in one step, whole or not at all, readable by its owner only. One that is there
+// already stays, and the error is fs.ErrExist: two processes may start in one directory at once.
+func createFile(path string, text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
@@ -139,5 +164,20 @@ func writeFile(path string, text []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err = os.Link(f.Name(), path); err == nil {
+		_ = os.Remove(f.Name()) // only the second name
+		syncDir(filepath.Dir(path))
+	}
+	if _, missing := os.Lstat(path); !errors.Is(err, fs.ErrExist) && missing != nil {
+		err = os.Rename(f.Name(), path) // a file system without hard links
+	}
+	return err
+}
+
+// syncDir makes a new name in a directory outlive a crash. Not every file system can.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil { //nolint:gosec // the operator's own directory
+		_ = d.Sync()
+		_ = d.Close()
+	}
 }

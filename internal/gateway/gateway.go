@@ -79,27 +79,30 @@ type Gateway struct {
 // New makes a gateway. It answers 503 until it has a state.
 func New(o Options) *Gateway {
 	g := &Gateway{mux: http.NewServeMux(), errors: o.Errors, log: o.Log}
+	methods := map[string][]string{} // of each path
+	handle := func(method, path string, h http.HandlerFunc) {
+		g.mux.HandleFunc(method+" "+path, h)
+		methods[path] = append(methods[path], method)
+	}
 	for _, e := range o.Endpoints {
-		g.handle(http.MethodPost, e.Path, func(w http.ResponseWriter, r *http.Request) { g.call(w, r, e) })
+		handle(http.MethodPost, e.Path, func(w http.ResponseWriter, r *http.Request) { g.call(w, r, e) })
 	}
 	for _, l := range o.Lists {
-		g.handle(http.MethodGet, l.Path, func(w http.ResponseWriter, r *http.Request) { g.list(w, r, l) })
+		handle(http.MethodGet, l.Path, func(w http.ResponseWriter, r *http.Request) { g.list(w, r, l) })
 	}
-	g.handle(http.MethodGet, "/health", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK, "healthy") })
-	g.handle(http.MethodGet, "/ready", g.serveReady)
+	handle(http.MethodGet, "/health", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK, "healthy") })
+	handle(http.MethodGet, "/ready", g.serveReady)
+	for path, allowed := range methods {
+		allow := strings.Join(allowed, ", ")
+		g.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", allow)
+			g.refuse(w, r, llm.Errorf(llm.KindMethodNotAllowed, "%s takes %s", clipPath(r.URL.Path), allow))
+		})
+	}
 	g.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, llm.Errorf(llm.KindNotFound, "there is nothing at %s; docs/api.md lists the paths", clipPath(r.URL.Path)))
 	})
 	return g
-}
-
-// handle registers a path under one method; other methods are told which one it is.
-func (g *Gateway) handle(method, path string, h http.HandlerFunc) {
-	g.mux.HandleFunc(method+" "+path, h)
-	g.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", method)
-		g.refuse(w, r, llm.Errorf(llm.KindMethodNotAllowed, "%s takes %s", clipPath(r.URL.Path), method))
-	})
 }
 
 // Swap makes s the state of every call that begins from now on, and returns the one before.

@@ -10,7 +10,7 @@ import (
 
 // A List is a path that lists models, or describes one, in one vendor's form.
 type List struct {
-	Path   string // a ServeMux pattern; with {id...} it describes one model
+	Path   string // a ServeMux pattern; with {rest...} it describes one model
 	Errors wire.Format
 	// Write gives the body for the names; one says that the path asks for a single model.
 	Write func(r *http.Request, names []string, one bool) []byte
@@ -30,7 +30,7 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request, l List) {
 		wire.WriteError(w, l.Errors, err, id)
 		return
 	}
-	name := r.PathValue("id")
+	name := r.PathValue("rest")
 	var names []string
 	switch {
 	case name == "":

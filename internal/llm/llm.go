@@ -95,9 +95,10 @@ type Timeouts struct {
 // An Attempt is one try of a call at one target.
 type Attempt struct {
 	*Call
-	Target Target
-	Secret Secret
-	Raw    bool // nobody downstream needs Delta: frames may pass undecoded
+	Target    Target
+	Secret    Secret
+	Raw       bool  // nobody downstream needs Delta: frames may pass undecoded
+	MaxAnswer int64 // bytes of an answer that is not streamed; 0: 32 MiB
 }
 
 // A Provider speaks to one upstream.

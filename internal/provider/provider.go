@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"sluice/internal/llm"
 	"sluice/internal/wire"
@@ -19,7 +18,7 @@ import (
 
 const (
 	maxRefusal = 64 << 10 // bytes read of a refusal
-	maxAnswer  = 32 << 20 // bytes of an answer that is not streamed
+	maxAnswer  = 32 << 20 // bytes of an answer that is not streamed, unless the attempt says otherwise
 )
 
 // Exchange sends one attempt and reads the reply in u's format. Refusals and broken answers are *llm.Error.
@@ -44,7 +43,7 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream compressed its answer, which was not asked for"}
 	}
-	buf, err := readAnswer(resp.Body)
+	buf, err := readAnswer(resp.Body, a.MaxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +159,10 @@ func (b *buffer) release() {
 	}
 }
 
-func readAnswer(r io.Reader) (*buffer, error) {
+func readAnswer(r io.Reader, most int64) (*buffer, error) {
+	if most <= 0 {
+		most = maxAnswer
+	}
 	b := buffers.Get().(*buffer)
 	b.b = b.b[:0]
 	for {
@@ -170,10 +172,8 @@ func readAnswer(r io.Reader) (*buffer, error) {
 		n, err := r.Read(b.b[len(b.b):cap(b.b)])
 		b.b = b.b[:len(b.b)+n]
 		switch {
-		case len(b.b) > maxAnswer:
+		case int64(len(b.b)) > most:
 			return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer is too large"}
-		case err == io.EOF && !utf8.Valid(b.b):
-			return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer is not UTF-8"}
 		case err == io.EOF:
 			return b, nil
 		case err != nil:

@@ -21,15 +21,16 @@ type Upstream struct {
 type Pool struct {
 	upstreams map[string]Upstream
 	defaults  llm.Timeouts
+	maxAnswer int64
 }
 
 // NewPool makes a pool. Zero members of defaults mean 30 s to the first output, 60 s between frames and
-// 600 s in all.
-func NewPool(upstreams map[string]Upstream, defaults llm.Timeouts) *Pool {
+// 600 s in all; maxAnswer bounds an answer that is not streamed, in bytes, 0 means 32 MiB.
+func NewPool(upstreams map[string]Upstream, defaults llm.Timeouts, maxAnswer int64) *Pool {
 	defaults.FirstToken = orDefault(defaults.FirstToken, 30*time.Second)
 	defaults.Idle = orDefault(defaults.Idle, 60*time.Second)
 	defaults.Total = orDefault(defaults.Total, 600*time.Second)
-	return &Pool{upstreams: upstreams, defaults: defaults}
+	return &Pool{upstreams: upstreams, defaults: defaults, maxAnswer: maxAnswer}
 }
 
 // A Trace is what a call met upstream, told whether it succeeded or not.
@@ -51,7 +52,7 @@ func (p *Pool) Do(ctx context.Context, call *llm.Call, plan []llm.Target, raw bo
 		return nil, tr, fmt.Errorf("no provider %q in the pool", plan[0].Provider)
 	}
 	start := time.Now()
-	reply, err := p.attempt(ctx, up, &llm.Attempt{Call: call, Target: plan[0], Secret: up.Secret, Raw: raw})
+	reply, err := p.attempt(ctx, up, &llm.Attempt{Call: call, Target: plan[0], Secret: up.Secret, Raw: raw, MaxAnswer: p.maxAnswer})
 	tr.Waited = time.Since(start)
 	return reply, tr, err
 }

@@ -70,7 +70,7 @@ func (s *script) Close() error { s.closed++; return nil }
 // run calls the script and lists what a client would see.
 func run(t *testing.T, s *script, stream bool) (got []string, err error) {
 	t.Helper()
-	pool := NewPool(map[string]Upstream{"p": {Provider: s}}, llm.Timeouts{})
+	pool := NewPool(map[string]Upstream{"p": {Provider: s}}, llm.Timeouts{}, 0)
 	reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: stream}, []llm.Target{{Provider: "p"}}, true)
 	if tr.Attempts != 1 || tr.Target.Provider != "p" {
 		t.Errorf("trace %+v", tr)
@@ -155,7 +155,7 @@ func TestPool(t *testing.T) {
 func TestSlowClientIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{steps: []any{"+a", "+b"}}
-		pool := NewPool(map[string]Upstream{"p": {Provider: s}}, llm.Timeouts{})
+		pool := NewPool(map[string]Upstream{"p": {Provider: s}}, llm.Timeouts{}, 0)
 		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, []llm.Target{{Provider: "p"}}, true)
 		if err != nil {
 			t.Fatal(err)
@@ -174,7 +174,7 @@ func TestSlowClientIsNotSilence(t *testing.T) {
 }
 
 func TestPoolWithoutTargets(t *testing.T) {
-	pool := NewPool(nil, llm.Timeouts{})
+	pool := NewPool(nil, llm.Timeouts{}, 0)
 	if _, _, err := pool.Do(t.Context(), &llm.Call{}, nil, true); kindOf(err) != llm.KindNoUpstream {
 		t.Errorf("empty plan: %v", err)
 	}

@@ -109,11 +109,11 @@ func NewProblem(e *llm.Error, requestID string) Problem {
 // an epoch in seconds or milliseconds (OpenRouter), anthropic-ratelimit-*-reset as a time.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
 	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms > 0 {
-		return clampWait(time.Duration(ms * float64(time.Millisecond)))
+		return seconds(ms / 1000)
 	}
 	if v := h.Get("Retry-After"); v != "" {
 		if s, err := strconv.ParseFloat(v, 64); err == nil {
-			return clampWait(time.Duration(s * float64(time.Second)))
+			return seconds(s)
 		}
 		if at, err := http.ParseTime(v); err == nil {
 			return clampWait(at.Sub(now))
@@ -150,17 +150,27 @@ func resetWait(v string, now time.Time) time.Duration {
 	case n > 1e9:
 		return time.Unix(int64(n), 0).Sub(now)
 	}
-	return time.Duration(n * float64(time.Second))
+	return seconds(n)
+}
+
+func seconds(s float64) time.Duration {
+	const most = 24 * 3600
+	return clampWait(time.Duration(min(s, most) * float64(time.Second)))
 }
 
 func clampWait(d time.Duration) time.Duration { return min(max(d, 0), 24*time.Hour) }
 
 // scrubbed is what provider texts hold that is none of the client's business: keys and their tails, ids of
 // organisations, projects and requests, addresses.
-var scrubbed = regexp.MustCompile(`(?i)\b(?:sk|pk|rk|gsk|xai|key|or|AIza|ya29|Bearer)[-_ ][\w*.\-]{4,}` +
-	`|\bAIza[\w\-]{8,}|\b(?:org|proj|user|acct|req|request)[-_][A-Za-z0-9]{6,}[\w\-]*` +
-	`|\b[a-z][a-z0-9+.\-]*://[^\s"'<>)]+|\b[\w*]{0,8}\*{3,}[\w]{0,8}` +
-	`|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b|\b[\w\-]+(?:\.[\w\-]+)+\.(?:internal|local|svc|cluster|corp|lan)\b`)
+var scrubbed = regexp.MustCompile(strings.Join([]string{
+	`\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|csk|fw|key)[-_][\w*.\-]*[\w*]`, // keys by their prefix, also shortened ones
+	`\bAIza[\w\-]{8,}`, `\bya29\.[\w\-.]+`, `(?i:\bbearer) +[\w\-.]{8,}`, `\bAKIA[A-Z0-9]{12,}`,
+	`\w{0,8}\*{3,}\w{0,8}`, // a key with its middle starred out
+	`\b(?:org|proj|user|acct|req|request|chatcmpl|msg|resp)[-_][A-Za-z0-9]{6,}[\w\-]*`,
+	`\b[a-z][a-z0-9+.\-]*://[^\s"'<>)]*[^\s"'<>).,;]`,
+	`\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b`,
+	`\b[\w\-]+(?:\.[\w\-]+)*\.(?:internal|local|svc|cluster|corp|lan)\b`,
+}, "|"))
 
 // Scrub takes keys, account ids, request ids and addresses out of an upstream's text, so that it can be
 // shown to a client, and bounds its length.

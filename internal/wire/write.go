@@ -30,7 +30,7 @@ type Written struct {
 func WriteReply(ctx context.Context, w http.ResponseWriter, f Format, call *llm.Call, reply *llm.Reply, raw bool, lim WriteLimits) (Written, error) {
 	if call.Stream {
 		if enc := f.Writer(call); enc != nil {
-			s := &stream{w: w, rc: http.NewResponseController(w), enc: enc, call: call, lim: lim, raw: raw && enc.Verbatim()}
+			s := &stream{w: w, rc: http.NewResponseController(w), enc: enc, call: call, lim: lim, may: raw && enc.Verbatim()}
 			err := s.run(ctx, reply)
 			return s.out, err
 		}
@@ -90,13 +90,14 @@ type stream struct {
 	enc  Writer
 	call *llm.Call
 	lim  WriteLimits
-	raw  bool
+	may  bool // frames of the client's format may pass verbatim
 
 	mu       sync.Mutex // guards what follows, and w
 	buf      []byte
 	out      Written
 	last     time.Time // of the last write
 	deadline time.Time // of writes, as set on the connection
+	raw      bool      // frames passed verbatim: enc knows nothing of them
 	broken   error     // the client is gone
 	ended    bool
 }
@@ -135,7 +136,8 @@ func (s *stream) event(ev *llm.Event) error {
 	switch {
 	case ev.Asked && !s.call.WantUsage:
 		return nil // the client did not ask for this frame
-	case s.raw && ev.Raw != nil && ev.Format == s.call.Format:
+	case s.may && ev.Raw != nil && ev.Format == s.call.Format:
+		s.raw = true
 	default:
 		var err error
 		if s.buf, err = s.enc.Event(s.buf[:0], ev); err != nil {

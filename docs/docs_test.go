@@ -1,0 +1,58 @@
+// Package docs holds the documentation to the code.
+package docs
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sluice/internal/wire"
+)
+
+// errors.md lists every code with its status, and no other.
+func TestErrorsAreListed(t *testing.T) {
+	text, err := os.ReadFile("errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (\\d{3}) \\|").FindAllStringSubmatch(string(text), -1) {
+		listed[m[1]] = m[2]
+	}
+	for kind, status := range wire.Kinds() {
+		if got := listed[string(kind)]; got != fmt.Sprint(status) {
+			t.Errorf("errors.md gives %s the status %q, the code %d", kind, got, status)
+		}
+		delete(listed, string(kind))
+	}
+	for code := range listed {
+		t.Errorf("errors.md lists %s, which no code has", code)
+	}
+}
+
+// Every link to a file of the project leads somewhere.
+func TestLinks(t *testing.T) {
+	for _, dir := range []string{".", "..", "adr"} {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if !strings.HasSuffix(f.Name(), ".md") {
+				continue
+			}
+			name := dir + "/" + f.Name()
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(string(text), -1) {
+				if _, err := os.Stat(dir + "/" + m[1]); err != nil {
+					t.Errorf("%s links to %s, which is not there", name, m[1])
+				}
+			}
+		}
+	}
+}

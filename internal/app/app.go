@@ -1,0 +1,334 @@
+// Package app makes a running program out of a configuration: it builds a whole new state, starts it and
+// only then lets it replace the old one; it opens the listeners and drains them at the end. It is the only
+// package that knows everything, and nobody imports it but the command.
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"sluice/internal/config"
+	"sluice/internal/gateway"
+	"sluice/internal/llm"
+	"sluice/internal/telemetry"
+)
+
+// Options say how the program is started.
+type Options struct {
+	ConfigPath string // "": embedded defaults
+	Getenv     func(string) string
+	Stdout     io.Writer // what a person reads at the start
+	Stderr     io.Writer // the log, unless the configuration names a file
+}
+
+// An App is the running program.
+type App struct {
+	opts    Options
+	logs    *logs
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	gateway *gateway.Gateway
+	mock    *mockServer
+
+	firstKey string // made by this start and not yet shown
+
+	mu      sync.Mutex // guards what a reload replaces
+	cfg     *config.Config
+	current *built
+}
+
+// Serve runs the program until ctx ends or a signal says so, and returns when everything has stopped.
+func Serve(ctx context.Context, o Options) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cfg, err := load(o)
+	if err != nil {
+		return err
+	}
+	a, err := start(o, cfg)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return a.run(ctx)
+}
+
+func load(o Options) (*config.Config, error) {
+	if o.ConfigPath == "" {
+		return config.Default(o.Getenv)
+	}
+	return config.Load(o.ConfigPath, config.Options{Getenv: o.Getenv, Kinds: Kinds()})
+}
+
+// start makes everything but the listeners.
+func start(o Options, cfg *config.Config) (*App, error) {
+	a := &App{opts: o, cfg: cfg}
+	var err error
+	if a.logs, err = openLog(cfg.Log, o.Stderr); err != nil {
+		return nil, err
+	}
+	a.log = a.logs.logger
+	a.metrics = telemetry.NewMetrics(a.logs.out.Dropped)
+	a.gateway = gateway.New(gateway.Options{Endpoints: endpoints, Lists: lists, Errors: errorFormat, Log: a.log})
+	if cfg.Mock.Enabled {
+		if a.mock, err = startMock(); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.apply(cfg); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) close() {
+	if a.mock != nil {
+		a.mock.close()
+	}
+	if a.current != nil {
+		a.current.close()
+	}
+	a.logs.close()
+}
+
+// apply builds the state of cfg and makes it the one that new calls see. Calls under way keep theirs.
+func (a *App) apply(cfg *config.Config) error {
+	b, err := a.build(cfg)
+	if err != nil {
+		return err
+	}
+	if err := a.logs.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return fmt.Errorf("log level: %w", err)
+	}
+	a.mu.Lock()
+	old := a.current
+	a.cfg, a.current = cfg, b
+	a.mu.Unlock()
+	a.gateway.Swap(b.state)
+	if old != nil {
+		old.close() // idle connections only: running calls finish on theirs
+	}
+	return nil
+}
+
+// reload takes over a changed configuration file. A bad one leaves everything as it is and says why.
+func (a *App) reload(why string) {
+	cfg, err := load(a.opts)
+	if err == nil {
+		if changed := config.Diff(a.cfg, cfg); len(changed) == 0 {
+			a.log.Info("configuration unchanged", "why", why)
+			return
+		} else if err = a.apply(cfg); err == nil {
+			a.metrics.Reloaded(true)
+			a.log.Info("configuration replaced", "why", why, "changes", changed)
+			return
+		}
+	}
+	a.metrics.Reloaded(false)
+	a.log.Error("configuration not replaced; the old one stays", "why", why, "error", err.Error())
+}
+
+// run opens the listeners and serves until it is told to stop.
+func (a *App) run(ctx context.Context) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	data, err := a.listen(a.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	var admin net.Listener
+	if a.cfg.Admin.Listen != "off" {
+		if admin, err = a.listen(a.cfg.Admin.Listen); err != nil {
+			_ = data.Close()
+			return err
+		}
+	}
+	kill, killAll := context.WithCancelCause(context.WithoutCancel(ctx)) // calls outlive ctx while they drain
+	defer killAll(nil)
+	dataServer, err := a.dataServer(kill)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	var servers sync.WaitGroup
+	serve := func(s *http.Server, l net.Listener) {
+		servers.Go(func() {
+			var err error
+			if s.TLSConfig != nil {
+				err = s.ServeTLS(l, "", "")
+			} else {
+				err = s.Serve(l)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	serve(dataServer, data)
+	adminServer := &http.Server{ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	adminAddr := "off"
+	if admin != nil {
+		adminAddr = admin.Addr().String()
+		adminServer.Handler = telemetry.AdminHandler(telemetry.AdminOptions{Metrics: a.metrics, Pprof: a.cfg.Admin.Pprof, Hosts: a.cfg.Admin.Hosts, Listen: adminAddr})
+		serve(adminServer, admin)
+	}
+	changed := make(chan struct{}, 1)
+	if a.opts.ConfigPath != "" {
+		servers.Go(func() {
+			_ = config.Watch(ctx, a.opts.ConfigPath, func() {
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			})
+		})
+	}
+	a.gateway.SetReady(true)
+	a.log.Info("listening", "event", "listening", "data", data.Addr().String(), "admin", adminAddr)
+	a.welcome(data.Addr().String(), adminAddr)
+
+	err = a.wait(ctx, signals, changed, failed)
+	a.gateway.SetReady(false)
+	a.drain(context.WithoutCancel(ctx), dataServer, signals, killAll)
+	_ = adminServer.Close()
+	return err
+}
+
+// wait returns when the program is to stop.
+func (a *App) wait(ctx context.Context, signals <-chan os.Signal, changed <-chan struct{}, failed <-chan error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-changed:
+			a.reload("the file changed")
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				a.log.Info("stopping", "signal", s.String())
+				return nil
+			}
+			a.reload("SIGHUP")
+		}
+	}
+}
+
+var errStopping = &llm.Error{Kind: llm.KindOverloaded, Msg: "the gateway is shutting down", RetryAfter: time.Second}
+
+// drain lets running calls finish, up to the ceiling or a second signal; what still runs then is ended
+// with an error in its own format.
+func (a *App) drain(ctx context.Context, s *http.Server, signals <-chan os.Signal, killAll context.CancelCauseFunc) {
+	wait, giveUp := context.WithTimeout(ctx, a.cfg.Limits.Drain)
+	defer giveUp()
+	drained := make(chan error, 1)
+	go func() { drained <- s.Shutdown(wait) }()
+	for {
+		select {
+		case err := <-drained:
+			if err == nil {
+				return
+			}
+			killAll(errStopping)
+			last, done := context.WithTimeout(ctx, 2*time.Second)
+			defer done()
+			if err := s.Shutdown(last); err != nil {
+				_ = s.Close()
+			}
+			return
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				a.log.Warn("not waiting any longer", "signal", sig.String())
+				giveUp()
+			}
+		}
+	}
+}
+
+// dataServer is the server of the API. kill ends the calls that outlive the drain.
+func (a *App) dataServer(kill context.Context) (*http.Server, error) {
+	lim := a.cfg.Limits
+	s := &http.Server{
+		Handler:           a.metrics.InFlight(a.gateway),
+		ReadHeaderTimeout: lim.HeaderTimeout,
+		IdleTimeout:       lim.IdleTimeout,
+		MaxHeaderBytes:    int(lim.Header),
+		BaseContext:       func(net.Listener) context.Context { return kill },
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: lim.MaxStreams},
+	}
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetHTTP2(true)
+	s.Protocols.SetUnencryptedHTTP2(a.cfg.H2C)
+	if a.cfg.TLS.Cert != "" {
+		certs := &certificates{app: a}
+		if _, err := certs.get(nil); err != nil {
+			return nil, err
+		}
+		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+	}
+	return s, nil
+}
+
+func (a *App) listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen on %s: the address is in use; stop the other program or set another address in sluice.yaml", addr)
+		}
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// certificates serves the certificate that the current configuration names, read anew when a file changes.
+type certificates struct {
+	app *App
+
+	mu    sync.Mutex // guards the rest
+	files config.TLS
+	times [2]time.Time
+	cert  *tls.Certificate
+}
+
+func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.app.mu.Lock()
+	files := c.app.cfg.TLS
+	c.app.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	times := [2]time.Time{modified(files.Cert), modified(files.Key)}
+	if c.cert != nil && files == c.files && times == c.times {
+		return c.cert, nil
+	}
+	cert, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		if c.cert != nil { // a renewal half written: the old one serves until the new one can be read
+			return c.cert, nil
+		}
+		return nil, fmt.Errorf("load certificate: %w", err)
+	}
+	c.files, c.times, c.cert = files, times, &cert
+	return c.cert, nil
+}
+
+func modified(name string) time.Time {
+	if i, err := os.Stat(name); err == nil {
+		return i.ModTime()
+	}
+	return time.Time{}
+}

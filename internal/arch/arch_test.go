@@ -1,0 +1,225 @@
+package arch
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// A room is a package and what it may import.
+type room struct {
+	may     string // packages of ours, in words of the table; "a/*" is every package below a
+	tests   string // what its tests may import beside that
+	stdOnly bool   // nothing from outside the standard library
+}
+
+// rooms is the drawing of the house (docs/architecture.md). A package that is not here does not compile, as far
+// as this test is concerned, and a row without a package is stale.
+var rooms = map[string]room{
+	"cmd/sluice": {may: "app"},
+
+	"llm": {stdOnly: true},
+	"sse": {stdOnly: true},
+
+	"wire":           {may: "llm sse"},
+	"wire/openai":    {may: "llm sse wire", tests: "wire/wiretest"},
+	"wire/responses": {may: "llm sse wire", tests: "wire/wiretest"},
+	"wire/anthropic": {may: "llm sse wire", tests: "wire/wiretest"},
+	"wire/gemini":    {may: "llm sse wire", tests: "wire/wiretest"},
+	"wire/wiretest":  {may: "llm sse wire", tests: "wire/*"},
+
+	"auth":     {may: "llm"},
+	"catalog":  {may: "llm"},
+	"route":    {may: "llm auth catalog"},
+	"upstream": {may: "llm"},
+	"usage":    {may: "llm auth catalog"},
+	"gateway":  {may: "llm sse wire auth catalog route upstream usage", tests: "wire/* mock"},
+
+	"provider":           {may: "llm wire", tests: "wire/*"},
+	"provider/openai":    {may: "llm wire wire/openai wire/responses provider", tests: "sse mock upstream"},
+	"provider/anthropic": {may: "llm wire wire/anthropic provider", tests: "sse mock upstream"},
+	"provider/gemini":    {may: "llm wire wire/gemini provider", tests: "sse mock upstream"},
+
+	"config":    {may: "llm"},
+	"telemetry": {may: "llm"},
+	"mock":      {tests: "llm sse wire wire/*"},
+	"bench":     {tests: "mock"},
+	"app":       {may: "*"},
+
+	"arch": {stdOnly: true},
+	"e2e":  {},
+}
+
+// laws hold for the table itself, so that no row can be widened past them. Each says that nothing that
+// matches the first word may import what matches the second.
+var laws = [][2]string{
+	{"route", "upstream"},
+	{"route", "usage"}, // policies never import one another
+	{"upstream", "route"},
+	{"upstream", "usage"},
+	{"upstream", "auth"},
+	{"usage", "route"},
+	{"usage", "upstream"},
+	{"gateway", "provider"},
+	{"gateway", "provider/*"},
+	{"gateway", "wire/*"},
+	{"gateway", "config"},
+	{"wire", "wire/*"},
+	{"llm", "*"},
+	{"sse", "*"},
+	{"e2e", "*"},
+	{"*", "app"},
+	{"*", "arch"},
+	{"*", "e2e"},
+	{"*", "wire/wiretest"},
+}
+
+func TestHouse(t *testing.T) {
+	h := read(t, os.DirFS(moduleRoot(t)))
+	for _, problem := range h.problems(rooms) {
+		t.Error(problem)
+	}
+	if len(h.packages) < 5 {
+		t.Errorf("only %d packages found: the walk is broken", len(h.packages))
+	}
+}
+
+func TestTableKeepsLaws(t *testing.T) {
+	for _, law := range laws {
+		for name, r := range rooms {
+			if !matches(law[0], name) || name == "app" || name == "cmd/sluice" {
+				continue
+			}
+			for word := range strings.FieldsSeq(r.may) {
+				if matches(law[1], word) || matches(word, law[1]) {
+					t.Errorf("row %s allows %s, which the law %v forbids", name, word, law)
+				}
+			}
+		}
+	}
+	for name := range rooms {
+		if name != "cmd/sluice" && slices.Contains(strings.Fields(rooms[name].may), "app") {
+			t.Errorf("row %s imports app: nobody does", name)
+		}
+	}
+}
+
+// TestHouseFindsFaults breaks every rule once, in a house of its own.
+func TestHouseFindsFaults(t *testing.T) {
+	plan := map[string]room{
+		"llm":      {stdOnly: true},
+		"route":    {may: "llm", tests: "upstream"},
+		"upstream": {may: "llm"},
+		"wire":     {},
+		"wire/x":   {may: "wire/*"},
+		"gone":     {},
+	}
+	const good = "// Package p is fine.\npackage p\n"
+	tests := []struct {
+		name, file, src string
+		want            string // part of the one problem; "" for none
+	}{
+		{"clean", "internal/llm/a.go", good, ""},
+		{"forbidden import", "internal/route/a.go", good + `import "sluice/internal/upstream"`, "internal/route/a.go:3: route may not import upstream"},
+		{"forbidden import, renamed", "internal/route/a.go", good + "import (\n\t\"fmt\"\n\t_ \"sluice/internal/upstream\"\n)\nvar _ = fmt.Sprint", "internal/route/a.go:5: route may not import upstream"},
+		{"forbidden import under a build tag", "internal/route/a.go", "//go:build never\n\n" + good + `import "sluice/internal/upstream"`, "route may not import upstream"},
+		{"allowed import", "internal/route/a.go", good + `import _ "sluice/internal/llm"`, ""},
+		{"allowed in tests only", "internal/route/a_test.go", good + `import _ "sluice/internal/upstream"`, ""},
+		{"own package from an external test", "internal/route/a_test.go", "package p_test\n" + `import _ "sluice/internal/route"`, ""},
+		{"wildcard", "internal/wire/x/a.go", good + `import _ "sluice/internal/wire/x"`, ""},
+		{"wildcard does not reach its root", "internal/wire/x/a.go", good + `import _ "sluice/internal/wire"`, "wire/x may not import wire"},
+		{"package without a row", "internal/nowhere/a.go", good, "package nowhere is not in the table"},
+		{"module in a room of the standard library", "internal/llm/a.go", good + `import _ "example.com/x"`, "llm may import only the standard library"},
+		{"package name", "internal/llm/a.go", "// Package util is.\npackage util", "package name util says nothing"},
+		{"init", "internal/llm/a.go", good + "func init() {}", "internal/llm/a.go:3: init()"},
+		{"method called init", "internal/llm/a.go", good + "type t struct{}\nfunc (t) init() {}", ""},
+		{"long file", "internal/llm/a.go", good + strings.Repeat("\n", 600), "602 lines, more"},
+		{"long test", "internal/llm/a_test.go", good + strings.Repeat("\n", 600), ""},
+		{"no package comment", "internal/llm/a.go", "package p", "package llm has no package comment"},
+		{"bare func", "internal/llm/a.go", good + "func F() {}", "internal/llm/a.go:3: F has no doc comment"},
+		{"bare method", "internal/llm/a.go", good + "// T is.\ntype T struct{}\nfunc (t *T) M() {}", "T.M has no doc comment"},
+		{"method of a hidden type", "internal/llm/a.go", good + "type t[K any] struct{}\nfunc (t *t[K]) M() {}", ""},
+		{"method everybody knows", "internal/llm/a.go", good + "// T is.\ntype T struct{}\nfunc (T) Error() string { return \"\" }", ""},
+		{"bare type", "internal/llm/a.go", good + "type T struct{}", "T has no doc comment"},
+		{"bare const", "internal/llm/a.go", good + "const C = 1", "C has no doc comment"},
+		{"const under a group's comment", "internal/llm/a.go", good + "// The words.\nconst (\n\tA = 1\n\tB = 2\n)", ""},
+		{"const with a line comment", "internal/llm/a.go", good + "const (\n\tA = 1 // one\n)", ""},
+		{"package variable assigned", "internal/llm/a.go", good + "var x int\nfunc f() { x = 1 }", "internal/llm/a.go:4: package variable x is changed"},
+		{"package variable counted up", "internal/llm/a.go", good + "var x int\nfunc f() { x++ }", "package variable x is changed"},
+		{"element of a package variable", "internal/llm/a.go", good + "var x = map[string]int{}\nfunc f() { x[\"a\"] = 1 }", "package variable x is changed"},
+		{"field of a package variable", "internal/llm/a.go", good + "var x struct{ y int }\nfunc f() { x.y = 1 }", "package variable x is changed"},
+		{"local that hides a package variable", "internal/llm/a.go", good + "var x int\nfunc f() { x := 0; x = 1; _ = x }", ""},
+		{"sleeping test", "internal/llm/a_test.go", good + "import \"time\"\nfunc f() { time.Sleep(1) }", "internal/llm/a_test.go:4: time.Sleep in a test"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			files := fstest.MapFS{
+				"internal/llm/doc.go": {}, "internal/route/doc.go": {}, "internal/upstream/doc.go": {},
+				"internal/wire/doc.go": {}, "internal/wire/x/doc.go": {},
+			}
+			for name := range files {
+				doc := "// Package p is fine.\npackage p"
+				if path.Dir(name) == path.Dir(tt.file) && !strings.HasSuffix(tt.file, "_test.go") {
+					delete(files, name)
+					continue
+				}
+				files[name] = &fstest.MapFile{Data: []byte(doc)}
+			}
+			files[tt.file] = &fstest.MapFile{Data: []byte(tt.src)}
+			got := read(t, files).problems(plan)
+			const stale = "the table's row gone has no package"
+			if !slices.Contains(got, stale) {
+				t.Errorf("the stale row was not found: %q", got)
+			}
+			got = slices.DeleteFunc(got, func(s string) bool { return s == stale })
+			switch {
+			case tt.want == "" && len(got) > 0:
+				t.Errorf("got %q, want none", got)
+			case tt.want != "" && (len(got) != 1 || !strings.Contains(got[0], tt.want)):
+				t.Errorf("got %q, want one with %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// moduleRoot is the folder of go.mod.
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("no go.mod above the working directory")
+		}
+		dir = up
+	}
+}
+
+// goFiles lists the Go files of the module, as the go command would see them.
+func goFiles(root fs.FS) (files []string, err error) {
+	err = fs.WalkDir(root, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := path.Base(p)
+		if d.IsDir() && p != "." && (base == "testdata" || base == "node_modules" || base[0] == '.' || base[0] == '_') {
+			return fs.SkipDir
+		}
+		if !d.IsDir() && strings.HasSuffix(p, ".go") {
+			files = append(files, p)
+		}
+		return nil
+	})
+	return files, err
+}

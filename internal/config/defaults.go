@@ -1,0 +1,102 @@
+package config
+
+import (
+	_ "embed" // default.yaml
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+
+	"sluice/internal/llm"
+)
+
+// defaults is what an empty document means. A zero field of a loaded document is filled from here.
+func defaults() *Config {
+	return &Config{
+		Listen: ":3001",
+		Admin:  Admin{Listen: "127.0.0.1:3002"},
+		Data:   "./sluice-data",
+		Limits: Limits{
+			Body:          32 << 20,
+			Answer:        32 << 20,
+			Header:        64 << 10,
+			HeaderTimeout: 10 * time.Second,
+			BodyMinRate:   1 << 10,
+			BodyTimeout:   5 * time.Minute,
+			IdleTimeout:   2 * time.Minute,
+			WriteStall:    time.Minute,
+			MaxStreams:    250,
+			Drain:         10 * time.Minute,
+		},
+		Timeouts: Timeouts{
+			ProviderTimeouts: ProviderTimeouts{
+				Connect:             3 * time.Second,
+				TLS:                 5 * time.Second,
+				FirstTokenReasoning: 2 * time.Minute,
+				Wait: Wait{
+					FirstToken: 30 * time.Second,
+					Idle:       time.Minute,
+					Total:      10 * time.Minute,
+				},
+			},
+			KeepAliveComment: 15 * time.Second,
+		},
+		Log: Log{Level: "info", Format: "json", Buffer: 4 << 20},
+	}
+}
+
+// fill gives c's zero fields the values of def.
+func fill(c, def *Config) {
+	fillZero(reflect.ValueOf(c).Elem(), reflect.ValueOf(def).Elem())
+	for i := range c.Keys {
+		if len(c.Keys[i].Models) == 0 {
+			c.Keys[i].Models = []string{"*"}
+		}
+	}
+	for i := range c.Providers {
+		if c.Providers[i].Kind == "" {
+			c.Providers[i].Kind = c.Providers[i].Name
+		}
+	}
+}
+
+func fillZero(v, def reflect.Value) {
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case f.Kind() == reflect.Struct:
+			fillZero(f, def.Field(i))
+		case f.IsZero():
+			f.Set(def.Field(i))
+		}
+	}
+}
+
+//go:embed default.yaml
+var defaultDocument []byte
+
+// wellKnown are the providers that need nothing but a credential.
+var wellKnown = []struct{ name, env string }{
+	{"openai", "OPENAI_API_KEY"},
+	{"anthropic", "ANTHROPIC_API_KEY"},
+	{"gemini", "GEMINI_API_KEY"},
+}
+
+// Default is the configuration that serves without a file: the mock, and each of OpenAI, Anthropic and
+// Gemini whose API key getenv gives.
+func Default(getenv func(string) string) (*Config, error) {
+	opts := Options{Getenv: getenv}.orReal()
+	c, err := Parse("default.yaml", defaultDocument, opts)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range wellKnown {
+		if key := opts.Getenv(w.env); key != "" {
+			if strings.ContainsFunc(key, unicode.IsControl) {
+				return nil, fmt.Errorf("the environment variable %s holds a control character or line break", w.env)
+			}
+			c.Providers = append(c.Providers, Provider{Name: w.name, Kind: w.name, APIKey: llm.Secret(key)})
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,114 @@
+package mock
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// Command is `sluice mock`.
+type Command struct {
+	Listen  string `default:"127.0.0.1:3010" help:"Address to listen on."`
+	Script  string `type:"existingfile" placeholder:"FILE" help:"Script file: a line for each model name or pattern."`
+	Default string `placeholder:"SCRIPT" help:"Script for every answer, before the file, the model name and the header."`
+	Key     string `env:"SLUICE_MOCK_KEY" help:"Refuse requests without this credential."`
+	Log     int    `default:"10000" help:"Calls that GET /log remembers."`
+	Capture int    `placeholder:"BYTES" help:"Keep headers and so many bytes of each body in the log. They may hold secrets."`
+	TLSCert string `type:"existingfile" placeholder:"FILE" help:"Serve TLS with this certificate (PEM)."`
+	TLSKey  string `type:"existingfile" placeholder:"FILE" help:"Key of the certificate (PEM)."`
+
+	Out   io.Writer         `kong:"-"` // os.Stdout when nil
+	Ready func(addr string) `kong:"-"` // told the address once it listens
+}
+
+//go:embed doc.go
+var manual string
+
+// Help is the package comment: the manual of the script language has one source.
+func (Command) Help() string {
+	text, _, _ := strings.Cut(manual, "\npackage mock")
+	var b strings.Builder
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimPrefix(strings.TrimPrefix(line, "//"), " ")
+		b.WriteString(strings.TrimPrefix(line, "# ") + "\n")
+	}
+	return b.String()
+}
+
+// Run serves until ctx ends.
+func (c *Command) Run(ctx context.Context) error {
+	out := c.Out
+	if out == nil {
+		out = os.Stdout
+	}
+	o := Options{Default: c.Default, Key: c.Key, Log: c.Log, Capture: c.Capture}
+	if c.Script != "" {
+		text, err := os.ReadFile(c.Script)
+		if err != nil {
+			return fmt.Errorf("read script: %w", err)
+		}
+		o.Script = string(text)
+	}
+	s, err := New(o)
+	if err != nil {
+		return err
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key go together")
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	scheme := "http"
+	if c.TLSCert != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(out, "mock upstream on %s://%s (OpenAI: /v1, Anthropic: /v1/messages, Gemini: /v1beta; log: /log)\n", scheme, l.Addr())
+	if c.Ready != nil {
+		c.Ready(l.Addr().String())
+	}
+	return s.Serve(ctx, l, c.TLSCert, c.TLSKey)
+}
+
+// Serve answers on l, by HTTP/1.1 and by HTTP/2 (with prior knowledge where there is no TLS), until ctx ends. It closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener, cert, key string) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(cert != "")
+	protocols.SetUnencryptedHTTP2(cert == "")
+	h := &http.Server{
+		Handler: s, Protocols: &protocols, ReadHeaderTimeout: 10 * time.Second,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 10_000},
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		s.Close()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if h.Shutdown(grace) != nil {
+			_ = h.Close()
+		}
+	})
+	var err error
+	if cert != "" {
+		err = h.ServeTLS(l, cert, key)
+	} else {
+		err = h.Serve(l)
+	}
+	if !stop() {
+		<-done
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve mock: %w", err)
+}

@@ -1,0 +1,232 @@
+// Package anthropic reaches Anthropic's API and those that speak it: addresses, credential and version
+// headers, which of the two formats carries a call, and the list of models.
+package anthropic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"sluice/internal/llm"
+	"sluice/internal/provider"
+	"sluice/internal/wire"
+	wireanthropic "sluice/internal/wire/anthropic"
+)
+
+const (
+	// DefaultBaseURL is Anthropic's own address.
+	DefaultBaseURL = "https://api.anthropic.com"
+	// DefaultVersion is the anthropic-version that this build speaks.
+	DefaultVersion = "2023-06-01"
+)
+
+// Options make a provider. Only Transport is needed.
+type Options struct {
+	Name      string      // as configured, for errors at start
+	BaseURL   string      // "" is DefaultBaseURL; a path that ends in /v1 is taken as it is
+	Headers   http.Header // sent with every request; their betas are added to the client's
+	Transport llm.Transport
+}
+
+// A Provider speaks to one upstream. It is safe for concurrent use.
+type Provider struct {
+	headers   http.Header
+	transport llm.Transport
+	messages  *url.URL
+	count     *url.URL
+	models    *url.URL
+}
+
+// New makes a provider.
+func New(o Options) (*Provider, error) {
+	if o.Transport == nil {
+		return nil, fmt.Errorf("provider %s: no transport", o.Name)
+	}
+	base, err := baseURL(o.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", o.Name, err)
+	}
+	headers := make(http.Header, len(o.Headers)+1)
+	headers.Set("Anthropic-Version", DefaultVersion)
+	for name, values := range o.Headers {
+		if provider.IsCredential(name) {
+			return nil, fmt.Errorf("provider %s: header %s carries credentials; configure the key instead", o.Name, name)
+		}
+		headers[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+	}
+	return &Provider{
+		headers: headers, transport: o.Transport,
+		messages: base.JoinPath("messages"), count: base.JoinPath("messages", "count_tokens"), models: base.JoinPath("models"),
+	}, nil
+}
+
+// baseURL is the configured address with the API's version at its end.
+func baseURL(configured string) (*url.URL, error) {
+	if configured == "" {
+		configured = DefaultBaseURL
+	}
+	u, err := provider.BaseURL(configured)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(u.Path, "/v1") {
+		return u, nil
+	}
+	return u.JoinPath("v1"), nil
+}
+
+// Do sends one attempt.
+func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
+	var codec wire.Upstream = wireanthropic.Messages
+	to := p.messages
+	switch a.Op {
+	case llm.OpChat:
+	case llm.OpCount:
+		codec, to = wireanthropic.CountTokens, p.count
+	default:
+		return nil, llm.Errorf(llm.KindUnsupported, "Anthropic's API has no embeddings")
+	}
+	if err := stateless(a); err != nil {
+		return nil, err
+	}
+	enc := &llm.Encoding{Model: a.Target.Model, Stream: a.Stream && a.Op == llm.OpChat, Lenient: a.Target.Lenient}
+	body, err := a.Body.Bytes(codec, enc)
+	if err != nil {
+		return nil, err
+	}
+	var client http.Header
+	if a.Format == codec.Format() {
+		client = a.Header
+	}
+	h := p.header(a.Secret, client)
+	h["Content-Type"] = []string{"application/json"}
+	if enc.Stream {
+		h["Accept"] = []string{"text/event-stream"}
+	}
+	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Body: body}
+	return provider.Exchange(ctx, p.transport, a, codec, req, enc)
+}
+
+// stateless refuses what only an upstream that speaks Responses can remember. A lenient target does not
+// change that: without its past the conversation would be another one.
+func stateless(a *llm.Attempt) error {
+	if a.Format != llm.OpenAIResponses {
+		return nil
+	}
+	payload, err := a.Body.Payload()
+	if err != nil {
+		return err
+	}
+	chat, ok := payload.(*llm.Chat)
+	if !ok {
+		return nil
+	}
+	e := &llm.Error{Kind: llm.KindUnsupported, Msg: "the model's upstream does not keep responses"}
+	for _, name := range []string{"previous_response_id", "conversation", "background"} {
+		if v := string(chat.Extra[name]); v != "" && v != "null" && v != "false" {
+			e.Problems = append(e.Problems, llm.Problem{At: "/" + name, Msg: "needs an upstream that speaks the Responses API; send the whole conversation in input instead"})
+		}
+	}
+	if e.Problems == nil {
+		return nil
+	}
+	return e
+}
+
+// header is what a request carries: the configured headers, the client's version in their place, the betas
+// of both, and last the credential, which nothing else can set.
+func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
+	h := make(http.Header, len(p.headers)+4)
+	for name, values := range p.headers {
+		h[name] = values
+	}
+	h["Accept"] = []string{"application/json"}
+	if v := client["Anthropic-Version"]; len(v) > 0 && v[0] != "" {
+		h["Anthropic-Version"] = v[:1]
+	}
+	if v := client["Anthropic-Beta"]; len(v) > 0 {
+		h["Anthropic-Beta"] = slices.Concat(p.headers["Anthropic-Beta"], v)
+	}
+	if secret != "" {
+		h["X-Api-Key"] = []string{string(secret)}
+	}
+	return h
+}
+
+const (
+	maxPage  = 4 << 20 // bytes of one page of models
+	maxPages = 20      // of a thousand models each
+)
+
+// A page is one page of the list of models.
+type page struct {
+	Data []struct {
+		ID string `json:"id"`
+	} `json:"data"`
+	HasMore bool   `json:"has_more"`
+	LastID  string `json:"last_id"`
+}
+
+// Models names the models that the upstream offers.
+func (p *Provider) Models(ctx context.Context, secret llm.Secret) ([]string, error) {
+	var names []string
+	query := url.Values{"limit": {"1000"}}
+	for range maxPages {
+		got, err := p.list(ctx, secret, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range got.Data {
+			if m.ID != "" {
+				names = append(names, m.ID)
+			}
+		}
+		if !got.HasMore || got.LastID == "" || got.LastID == query.Get("after_id") {
+			break
+		}
+		query.Set("after_id", got.LastID)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Check tells whether the upstream answers and takes the credential. An upstream that speaks Messages but
+// has no list of models refuses the path, which is an answer, too.
+func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
+	_, err := p.list(ctx, secret, url.Values{"limit": {"1"}})
+	if e, ok := errors.AsType[*llm.Error](err); ok && (e.Kind == llm.KindInvalid || e.Kind == llm.KindModelNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (p *Provider) list(ctx context.Context, secret llm.Secret, query url.Values) (*page, error) {
+	to := *p.models
+	to.RawQuery = query.Encode()
+	resp, err := p.transport.Send(ctx, &llm.Request{Method: http.MethodGet, URL: &to, Header: p.header(secret, nil)})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
+	switch {
+	case err != nil:
+		return nil, provider.Broken(err)
+	case resp.Status >= 300 && resp.Status < 400:
+		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream answered with a redirect, which is never followed"}
+	case resp.Status < 200 || resp.Status > 299:
+		return nil, wireanthropic.Messages.ReadError(resp.Status, resp.Header, body)
+	}
+	var got page
+	if err := json.Unmarshal(body, &got); err != nil {
+		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models is not readable", Err: err}
+	}
+	return &got, nil
+}

@@ -1,0 +1,220 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"sluice/internal/llm"
+	"sluice/internal/usage"
+)
+
+// Metrics are what Prometheus scrapes. Names that OpenTelemetry's GenAI conventions have are theirs, in
+// Prometheus' spelling. Every label has few values: providers are those of the configuration, formats,
+// operations and error codes those of this build; a model's name is never a label, clients choose it.
+type Metrics struct {
+	registry *prometheus.Registry
+	inFlight prometheus.Gauge
+	reloads  *prometheus.CounterVec
+	calls    *prometheus.CounterVec
+	tokens   *prometheus.CounterVec
+	usage    *prometheus.HistogramVec
+	duration *prometheus.HistogramVec
+	first    *prometheus.HistogramVec
+	perToken *prometheus.HistogramVec
+	own      *prometheus.HistogramVec
+	bytes    *prometheus.CounterVec
+
+	mu    sync.RWMutex // guards lines
+	lines map[line]*children
+}
+
+// A line is one combination of labels; its children are resolved once and held.
+type line struct {
+	provider string
+	format   llm.Format
+	op       llm.Op
+	status   int
+	code     llm.Kind
+}
+
+type children struct {
+	calls                        prometheus.Counter
+	input, cacheRead, cacheWrite prometheus.Counter
+	output, reasoning            prometheus.Counter
+	inputUsage, outputUsage      prometheus.Observer
+	duration, first              prometheus.Observer
+	perToken, own                prometheus.Observer
+	bytesIn, bytesOut            prometheus.Counter
+}
+
+var (
+	// As OpenTelemetry's GenAI conventions advise; durations go on to the ten minutes that a call may take.
+	seconds     = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68}
+	firstTimes  = []float64{.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 30, 60, 120}
+	tokenTimes  = []float64{.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5}
+	tokenCounts = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304}
+	ownTimes    = []float64{10e-6, 20e-6, 40e-6, 80e-6, 160e-6, 320e-6, 640e-6, .00128, .0025, .005, .01, .05, .1, 1}
+)
+
+// NewMetrics makes the metrics in a registry of their own. dropped counts lost log lines.
+func NewMetrics(dropped func() int64) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), lines: make(map[line]*children)}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		m.registry.MustRegister(v)
+		return v
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+		m.registry.MustRegister(v)
+		return v
+	}
+	m.calls = counter("sluice_calls_total", "Calls that ended.", "provider", "format", "operation", "status", "code")
+	m.tokens = counter("sluice_tokens_total", "Tokens that upstreams reported. cache_read and cache_write are part of input, reasoning of output.", "provider", "operation", "kind")
+	m.bytes = counter("sluice_bytes_total", "Bytes of requests read and of answers written.", "provider", "direction")
+	const provider, operation = "gen_ai_provider_name", "gen_ai_operation_name"
+	m.usage = histogram("gen_ai_client_token_usage", "Tokens of one call, input or output.", tokenCounts, provider, operation, "gen_ai_token_type")
+	m.duration = histogram("gen_ai_server_request_duration_seconds", "Calls from their first byte to their end.", seconds, provider, operation, "error_type")
+	m.first = histogram("gen_ai_server_time_to_first_token_seconds", "Calls from their first byte to the first byte of their answer.", firstTimes, provider, operation)
+	m.perToken = histogram("gen_ai_server_time_per_output_token_seconds", "Streams: time after the first byte, by output token after the first.", tokenTimes, provider, operation)
+	m.own = histogram("sluice_overhead_seconds", "Time before the answer's first byte that was not spent waiting for the upstream.", ownTimes, "provider", "operation")
+	m.reloads = counter("sluice_config_reloads_total", "Configurations that were to replace the running one.", "result")
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_requests_in_flight", Help: "Requests under way."})
+	m.registry.MustRegister(m.inFlight,
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sluice_log_dropped_total", Help: "Log lines lost because the output was too slow."},
+			func() float64 { return float64(dropped()) }),
+		buildInfo(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, result := range []string{"replaced", "refused"} {
+		m.reloads.WithLabelValues(result)
+	}
+	return m
+}
+
+func buildInfo() prometheus.Collector {
+	b := Build()
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_build_info", Help: "Always 1; the labels tell the build.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go": b.Go}})
+	g.Set(1)
+	return g
+}
+
+// BuildInfo tells what binary this is.
+type BuildInfo struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+}
+
+// Build reads the build information that the linker left.
+func Build() BuildInfo {
+	b := BuildInfo{Version: "unknown"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		b.Version, b.Go = info.Main.Version, info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				b.Commit = s.Value
+			}
+		}
+	}
+	return b
+}
+
+// Record counts a call that ended.
+func (m *Metrics) Record(e *usage.Entry) {
+	key := line{e.Target.Provider, e.Format, e.Op, e.Status, ""}
+	if e.Err != nil {
+		key.code = llm.AsError(e.Err).Kind
+	}
+	c := m.line(key)
+	c.calls.Inc()
+	c.bytesIn.Add(float64(e.BytesIn))
+	c.bytesOut.Add(float64(e.BytesOut))
+	add(c.input, e.Usage.Input)
+	add(c.cacheRead, e.Usage.CacheRead)
+	add(c.cacheWrite, e.Usage.CacheWrite)
+	add(c.output, e.Usage.Output)
+	add(c.reasoning, e.Usage.Reasoning)
+	observe(c.inputUsage, e.Usage.Input)
+	observe(c.outputUsage, e.Usage.Output)
+	c.duration.Observe(e.Total.Seconds())
+	c.own.Observe(e.Own.Seconds())
+	if e.FirstToken > 0 {
+		c.first.Observe(e.FirstToken.Seconds())
+		if n := e.Usage.Output.N - 1; e.Stream && n > 0 {
+			c.perToken.Observe((e.Total - e.FirstToken).Seconds() / float64(n))
+		}
+	}
+}
+
+func add(c prometheus.Counter, n llm.Count) {
+	if n.Known && n.N > 0 {
+		c.Add(float64(n.N))
+	}
+}
+
+// observe leaves absent counts out: they are not zero.
+func observe(o prometheus.Observer, n llm.Count) {
+	if n.Known {
+		o.Observe(float64(n.N))
+	}
+}
+
+func (m *Metrics) line(key line) *children {
+	m.mu.RLock()
+	c := m.lines[key]
+	m.mu.RUnlock()
+	if c != nil {
+		return c
+	}
+	op, provider := string(key.op), key.provider
+	c = &children{
+		calls:       m.calls.WithLabelValues(provider, string(key.format), op, strconv.Itoa(key.status), string(key.code)),
+		input:       m.tokens.WithLabelValues(provider, op, "input"),
+		cacheRead:   m.tokens.WithLabelValues(provider, op, "cache_read"),
+		cacheWrite:  m.tokens.WithLabelValues(provider, op, "cache_write"),
+		output:      m.tokens.WithLabelValues(provider, op, "output"),
+		reasoning:   m.tokens.WithLabelValues(provider, op, "reasoning"),
+		bytesIn:     m.bytes.WithLabelValues(provider, "in"),
+		bytesOut:    m.bytes.WithLabelValues(provider, "out"),
+		inputUsage:  m.usage.WithLabelValues(provider, op, "input"),
+		outputUsage: m.usage.WithLabelValues(provider, op, "output"),
+		duration:    m.duration.WithLabelValues(provider, op, string(key.code)),
+		first:       m.first.WithLabelValues(provider, op),
+		perToken:    m.perToken.WithLabelValues(provider, op),
+		own:         m.own.WithLabelValues(provider, op),
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if other := m.lines[key]; other != nil {
+		return other
+	}
+	m.lines[key] = c
+	return c
+}
+
+// Reloaded counts a configuration that was taken over, or was not.
+func (m *Metrics) Reloaded(ok bool) {
+	if ok {
+		m.reloads.WithLabelValues("replaced").Inc()
+		return
+	}
+	m.reloads.WithLabelValues("refused").Inc()
+}
+
+// InFlight counts the requests that h works on.
+func (m *Metrics) InFlight(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.inFlight.Inc()
+		defer m.inFlight.Dec()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// scrapeTimeout bounds one answer to Prometheus.
+const scrapeTimeout = 10 * time.Second

@@ -1,0 +1,90 @@
+package anthropic
+
+import (
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"sluice/internal/llm"
+)
+
+// A citation is what Anthropic's kinds of citation have in common with those of other vendors.
+type citation struct {
+	Type          string `json:"type"`
+	CitedText     string `json:"cited_text"`
+	URL           string `json:"url,omitzero"`
+	Title         string `json:"title"`
+	DocumentTitle string `json:"document_title,omitzero"`
+	Source        string `json:"source,omitzero"`
+	Encrypted     string `json:"encrypted_index"`
+}
+
+func (r *reader) citations(raw jsontext.Value, at string) []llm.Citation {
+	if raw.Kind() != '[' {
+		return nil
+	}
+	var list []jsontext.Value
+	if err := unmarshal(raw, &list); err != nil {
+		r.problem(at+"/citations", "is not an array of citations")
+		return nil
+	}
+	var out []llm.Citation
+	for _, v := range list {
+		if c, ok := readCitation(v); ok {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func readCitation(raw jsontext.Value) (llm.Citation, bool) {
+	var c citation
+	if raw.Kind() != '{' || unmarshal(raw, &c) != nil {
+		return llm.Citation{}, false
+	}
+	out := llm.Citation{URL: c.URL, Title: c.Title, Quote: c.CitedText, Native: llm.Raw(raw)}
+	if out.Title == "" {
+		out.Title = c.DocumentTitle
+	}
+	if out.URL == "" && strings.HasPrefix(c.Source, "http") {
+		out.URL = c.Source
+	}
+	return out, true
+}
+
+// writeCitation gives a citation in Anthropic's form: its own one if it has one, else the kind that names
+// a page on the web; nil when it names none.
+func writeCitation(c *llm.Citation) jsontext.Value {
+	var native struct {
+		Type string `json:"type"`
+	}
+	if c.Native != nil && unmarshal(c.Native, &native) == nil && strings.HasSuffix(native.Type, "_location") {
+		return jsontext.Value(c.Native)
+	}
+	if c.URL == "" {
+		return nil
+	}
+	out, err := marshal(&citation{Type: "web_search_result_location", CitedText: c.Quote, URL: c.URL, Title: c.Title})
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// writeCitations is an array of them, nil when there are none.
+func writeCitations(list []llm.Citation) jsontext.Value {
+	var out []jsontext.Value
+	for i := range list {
+		if v := writeCitation(&list[i]); v != nil {
+			out = append(out, v)
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	v, err := marshal(out)
+	if err != nil {
+		return nil
+	}
+	return v
+}

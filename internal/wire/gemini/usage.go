@@ -1,0 +1,272 @@
+package gemini
+
+import (
+	"strconv"
+
+	"sluice/internal/llm"
+)
+
+// toolPrompt is a part of Input that Gemini counts apart from the prompt.
+const toolPrompt = "toolUsePromptTokenCount"
+
+func number64(raw []byte) llm.Count {
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	return llm.Count{N: n, Known: err == nil}
+}
+
+// readUsage reads a usageMetadata at p. A count that is absent is not zero, though protobuf leaves zeros
+// out: it is not told. With extra, members that the hub has no place for are kept.
+func readUsage(p *peeker, u *llm.Usage, extra bool) {
+	var candidates, tools llm.Count
+	for p.object() {
+		key := p.key()
+		var count *llm.Count
+		switch string(key) {
+		case "promptTokenCount":
+			count = &u.Input
+		case "cachedContentTokenCount":
+			count = &u.CacheRead
+		case "candidatesTokenCount", "responseTokenCount":
+			count = &candidates
+		case "thoughtsTokenCount":
+			count = &u.Reasoning
+		case "totalTokenCount":
+			count = &u.Total
+		case toolPrompt: // what hosted tools brought in: the model read it, too
+			count = &tools
+		}
+		if count != nil {
+			if n, ok := p.int(); ok {
+				*count = llm.Tokens(n)
+			}
+			continue
+		}
+		start := *p
+		switch string(key) {
+		case "serviceTier":
+			v := p.value()
+			if extra && len(v) > 2 {
+				u.Tier = word(v, nil)
+			}
+			continue
+		case "promptTokensDetails":
+			readModalities(p, &u.AudioInput, &u.ImageInput)
+		case "candidatesTokensDetails":
+			readModalities(p, &u.AudioOutput, nil)
+		default:
+			p.skip()
+		}
+		if v := start.value(); extra && !p.bad && !isNull(v) {
+			if u.Extra == nil {
+				u.Extra = make(llm.Members)
+			}
+			u.Extra[string(key)] = append(llm.Raw(nil), v...)
+		}
+	}
+	u.Output = candidates.Plus(u.Reasoning)
+	if tools.Known {
+		u.Input = u.Input.Plus(tools)
+		if extra {
+			u.Extra = merged(u.Extra, llm.Members{toolPrompt: strconv.AppendInt(nil, tools.N, 10)})
+		}
+	}
+}
+
+// readModalities reads a list of ModalityTokenCount.
+func readModalities(p *peeker, audio, image *llm.Count) {
+	for p.array() {
+		var kind []byte
+		var n int64
+		var ok bool
+		for p.object() {
+			switch string(p.key()) {
+			case "modality":
+				kind = p.value()
+			case "tokenCount":
+				n, ok = p.int()
+			default:
+				p.skip()
+			}
+		}
+		if !ok {
+			continue
+		}
+		switch string(kind) {
+		case `"AUDIO"`, "4":
+			*audio = audio.Plus(llm.Tokens(n))
+		case `"IMAGE"`, "2":
+			if image != nil {
+				*image = image.Plus(llm.Tokens(n))
+			}
+		}
+	}
+}
+
+// ownUsage are the members of a usageMetadata that pass through Usage.Extra. What another vendor's usage
+// holds beyond the hub is not told to a Gemini client.
+var ownUsage = map[string]bool{
+	"promptTokensDetails": true, "cacheTokensDetails": true, "candidatesTokensDetails": true, "responseTokensDetails": true,
+	toolPrompt: true, "toolUsePromptTokensDetails": true, "trafficType": true,
+}
+
+// usage writes a usageMetadata.
+func (t *text) usage(u *llm.Usage) {
+	t.name("usageMetadata")
+	t.open('{')
+	t.count("promptTokenCount", u.Input.Minus(number64(u.Extra[toolPrompt])))
+	t.count("cachedContentTokenCount", u.CacheRead)
+	t.count("candidatesTokenCount", u.Output.Minus(u.Reasoning))
+	t.count("thoughtsTokenCount", u.Reasoning)
+	total := u.Total
+	if !total.Known && u.Input.Known && u.Output.Known {
+		total = u.Input.Plus(u.Output)
+	}
+	t.count("totalTokenCount", total)
+	t.members(only(u.Extra, ownUsage))
+	t.str("serviceTier", u.Tier)
+	t.close('}')
+}
+
+// only keeps the members that this format knows.
+func only(m llm.Members, names map[string]bool) llm.Members {
+	var out llm.Members
+	for k, v := range m {
+		if names[k] {
+			if out == nil {
+				out = make(llm.Members, len(m))
+			}
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// A glance is what accounting needs of a whole answer or of one chunk, read without decoding it. Its slices
+// are parts of what was read.
+type glance struct {
+	usage    llm.Usage
+	metered  bool   // usage was told
+	output   bool   // there is real output
+	failed   bool   // there is an error object
+	blocked  bool   // the prompt was refused
+	known    bool   // it looks like an answer of this API at all
+	seen     uint64 // candidates, as bits of their indices
+	finished uint64 // of these, with a finishReason
+	id       []byte // responseId
+	model    []byte // modelVersion
+}
+
+func (g *glance) usageOrNil() *llm.Usage {
+	if !g.metered {
+		return nil
+	}
+	u := g.usage
+	return &u
+}
+
+// read takes a glance at data; false when it is not JSON from one end to the other.
+func (g *glance) read(data []byte) bool {
+	p := peeker{b: data}
+	if p.next() != '{' {
+		return false
+	}
+	for p.object() {
+		switch string(p.key()) {
+		case "candidates":
+			g.known = true
+			for p.array() {
+				g.candidate(&p)
+			}
+		case "usageMetadata":
+			g.known, g.metered = true, true
+			readUsage(&p, &g.usage, false)
+		case "promptFeedback":
+			g.known = true
+			for p.object() {
+				blocks := string(p.key()) == "blockReason"
+				v := p.value()
+				g.blocked = g.blocked || blocks && !isNull(v)
+			}
+		case "error":
+			v := p.value()
+			g.failed = g.failed || !isNull(v)
+		case "embedding", "embeddings", "totalTokens":
+			g.known, g.output = true, true
+			p.skip()
+		case "responseId":
+			g.id = inner(p.value())
+		case "modelVersion":
+			g.known = true
+			g.model = inner(p.value())
+		default:
+			p.skip()
+		}
+	}
+	return p.done()
+}
+
+func inner(v []byte) []byte {
+	if len(v) > 1 && v[0] == '"' {
+		return v[1 : len(v)-1]
+	}
+	return nil
+}
+
+func (g *glance) candidate(p *peeker) {
+	var index int64
+	finished := false
+	for p.object() {
+		switch string(p.key()) {
+		case "index":
+			index, _ = p.int()
+		case "finishReason":
+			v := p.value()
+			finished = !isNull(v) && string(v) != "0" && string(v) != `"FINISH_REASON_UNSPECIFIED"`
+		case "content":
+			for p.object() {
+				if string(p.key()) != "parts" {
+					p.skip()
+					continue
+				}
+				for p.array() {
+					g.part(p)
+				}
+			}
+		default:
+			p.skip()
+		}
+	}
+	bit := uint64(1) << (uint64(index) % 64)
+	g.seen |= bit
+	if finished {
+		g.finished |= bit
+	}
+}
+
+// part looks for output: a text that is not empty, or data of any other kind.
+func (g *glance) part(p *peeker) {
+	for p.object() {
+		key := p.key()
+		v := p.value()
+		switch string(key) {
+		case "text":
+			g.output = g.output || len(v) > 2 && v[0] == '"'
+		case "thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata", "mediaProcessing", "speechMetadata":
+		default:
+			g.output = g.output || !isNull(v)
+		}
+	}
+}
+
+// glance reads what accounting needs of a whole answer, and finds the error inside a 200.
+func (f *Format) glance(body []byte) (g glance, err error) {
+	switch ok := g.read(body); {
+	case g.failed:
+		return g, f.failure(body)
+	case !ok:
+		return g, broken(nil)
+	case !g.known:
+		return g, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer holds none of the members of its format"}
+	}
+	return g, nil
+}

@@ -1,0 +1,599 @@
+package openai
+
+import (
+	"bytes"
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"sluice/internal/llm"
+)
+
+// An answer is a whole chat answer or one chunk of a stream; a text completion is one, too.
+type answer struct {
+	ID                loose       `json:"id"`
+	Object            loose       `json:"object"`
+	Created           whole       `json:"created"`
+	Model             loose       `json:"model"`
+	Choices           []choice    `json:"choices"`
+	Usage             *usage      `json:"usage"`
+	ServiceTier       loose       `json:"service_tier"`
+	SystemFingerprint llm.Raw     `json:"system_fingerprint"`
+	XGroq             *xGroq      `json:"x_groq"`
+	Error             llm.Raw     `json:"error"`
+	Obfuscation       llm.Raw     `json:"obfuscation"` // padding against guessing by length; it means nothing
+	Extra             llm.Members `json:",embed"`
+}
+
+// xGroq is where Groq tells usage in streams, beside the place of everybody else.
+type xGroq struct {
+	Usage *usage      `json:"usage,omitzero"`
+	Extra llm.Members `json:",embed"`
+}
+
+type choice struct {
+	Index        whole       `json:"index"`
+	Message      *reply      `json:"message"`
+	Delta        *reply      `json:"delta"`
+	Text         *loose      `json:"text"` // of a completion
+	FinishReason loose       `json:"finish_reason"`
+	Logprobs     llm.Raw     `json:"logprobs"`
+	Error        llm.Raw     `json:"error"` // OpenRouter
+	Extra        llm.Members `json:",embed"`
+}
+
+// A reply is a message of an answer, or a piece of it.
+type reply struct {
+	Role             loose             `json:"role"`
+	Content          content           `json:"content"`
+	Refusal          loose             `json:"refusal"`
+	ToolCalls        []toolCall        `json:"tool_calls"`
+	FunctionCall     *function         `json:"function_call"`
+	ReasoningContent loose             `json:"reasoning_content"`
+	Reasoning        loose             `json:"reasoning"`
+	ReasoningDetails []reasoningDetail `json:"reasoning_details"`
+	Annotations      []annotation      `json:"annotations"`
+	Audio            *audio            `json:"audio"`
+	Images           []part            `json:"images"`
+	ExtraContent     *extraContent     `json:"extra_content"`
+	Extra            llm.Members       `json:",embed"`
+}
+
+// audio is a spoken answer. In a stream each piece is base64 of its own.
+type audio struct {
+	ID         loose  `json:"id,omitzero"`
+	Data       string `json:"data,omitzero"`
+	Transcript string `json:"transcript,omitzero"`
+	ExpiresAt  *whole `json:"expires_at,omitzero"`
+}
+
+// An assembler gives the pieces of an answer their places: which part each belongs to. One reader for
+// whole answers and for streams keeps their meaning the same.
+type assembler struct {
+	hidden  bool // Dialect.HiddenThoughts
+	object  string
+	headed  bool
+	head    llm.Members // unknown members of the first chunk; most chunks repeat them
+	id      string
+	choices []*choiceState
+	tier    string
+}
+
+type choiceState struct {
+	index  int
+	next   int  // the next part's index
+	open   kind // of the part that more pieces may go to
+	at     int  // its index
+	detail whole
+	text   int // index of the last text part, -1: none
+	calls  []callState
+	said   bool // finish_reason was given
+	refuse bool
+}
+
+type kind uint8
+
+const (
+	noPart kind = iota
+	textPart
+	reasoningPart
+	refusalPart
+	callPart
+)
+
+type callState struct {
+	key    int64 // the vendor's index; -1: none
+	id     string
+	at     int
+	args   bool
+	custom bool
+}
+
+func (a *assembler) choice(index int) *choiceState {
+	for _, c := range a.choices {
+		if c.index == index {
+			return c
+		}
+	}
+	c := &choiceState{index: index, text: -1}
+	a.choices = append(a.choices, c)
+	return c
+}
+
+// finished says that every answer seen so far has its reason to stop.
+func (a *assembler) finished() bool {
+	for _, c := range a.choices {
+		if !c.said {
+			return false
+		}
+	}
+	return len(a.choices) > 0
+}
+
+// event adds what an answer or chunk says to ev.
+func (a *assembler) event(ev *llm.Event, c *answer) {
+	a.opening(ev, c)
+	for i := range c.Choices {
+		a.choiceEvent(ev, &c.Choices[i])
+	}
+	a.usage(ev, c)
+}
+
+// opening reads the head once, from the first chunk that has one: Azure's first has nothing but filter
+// results. Most chunks repeat its members, which says nothing new.
+func (a *assembler) opening(ev *llm.Event, c *answer) {
+	if a.headed && c.Extra == nil && c.XGroq == nil && string(c.ServiceTier) == a.tier && bytes.Equal(c.SystemFingerprint, a.head["system_fingerprint"]) {
+		return
+	}
+	more := keep(c.Extra)
+	if !isNull(c.SystemFingerprint) {
+		more = with(more, "system_fingerprint", c.SystemFingerprint)
+	}
+	if c.ServiceTier != "" {
+		a.tier = string(c.ServiceTier)
+		more = with(more, "service_tier", raw(a.tier))
+	}
+	if g := c.XGroq; g != nil && len(keep(g.Extra)) > 0 {
+		more = with(more, "x_groq", raw(xGroq{Extra: g.Extra}))
+	}
+	if a.headed || c.ID == "" && c.Model == "" && len(c.Choices) == 0 {
+		for name, v := range more {
+			if !bytes.Equal(a.head[name], v) {
+				ev.Extra = with(ev.Extra, name, v)
+			}
+		}
+		return
+	}
+	a.headed, a.head, a.id = true, more, string(c.ID)
+	ev.Head = &llm.Head{ID: string(c.ID), Model: string(c.Model), Extra: marked(more, a.object)}
+	if c.Created > 0 {
+		ev.Head.Created = time.Unix(int64(c.Created), 0).UTC()
+	}
+}
+
+// objectMember is in the Extra of every head read here, and says in which format: an answer has no other
+// mark of whence it came, and what only one format knows must not be written in another.
+const objectMember = "object"
+
+const (
+	chatObject  = "chat.completion"
+	chunkObject = "chat.completion.chunk"
+	textObject  = "text_completion"
+)
+
+// marked is a copy of the head's members with the mark of their format.
+func marked(m llm.Members, object string) llm.Members {
+	out := make(llm.Members, len(m)+1)
+	for name, v := range m {
+		out[name] = v
+	}
+	out[objectMember] = raw(object)
+	return out
+}
+
+// isFrom says that a head was read in the format that object names, and gives its other members.
+func isFrom(h *llm.Head, object string) (llm.Members, bool) {
+	if unquote(h.Extra[objectMember]) != object {
+		return nil, false
+	}
+	return without(h.Extra, objectMember), true
+}
+
+// newAssembler reads answers of one format.
+func newAssembler(f llm.Format, hidden bool) assembler {
+	a := assembler{hidden: hidden, object: chatObject}
+	if f == llm.OpenAICompletions {
+		a.object = textObject
+	}
+	return a
+}
+
+func (a *assembler) usage(ev *llm.Event, c *answer) {
+	u := c.Usage
+	if u == nil && c.XGroq != nil {
+		u = c.XGroq.Usage
+	}
+	if u != nil {
+		ev.Usage = u.meaning(a.tier, a.hidden)
+	}
+}
+
+func (a *assembler) choiceEvent(ev *llm.Event, c *choice) {
+	s := a.choice(int(c.Index))
+	b := builder{a: a, s: s, ev: ev, first: len(ev.Delta)}
+	var extra llm.Members
+	for _, r := range [...]*reply{c.Message, c.Delta} {
+		if r != nil {
+			b.reply(r)
+			for name, v := range keep(r.Extra) {
+				extra = with(extra, "message/"+name, v)
+			}
+		}
+	}
+	if c.Text != nil {
+		b.text(string(*c.Text))
+	}
+	for name, v := range keep(c.Extra) {
+		extra = with(extra, name, v)
+	}
+	if c.FinishReason != "" && !s.said {
+		s.said = true
+		b.fillCalls()
+		b.stop(string(c.FinishReason))
+	}
+	if !isNull(c.Logprobs) {
+		b.last().Logprobs = c.Logprobs
+	}
+	if extra != nil {
+		b.last().Extra = extra
+	}
+}
+
+// A builder turns one choice of a chunk into deltas.
+type builder struct {
+	a     *assembler
+	s     *choiceState
+	ev    *llm.Event
+	first int // of ev.Delta that is this choice's
+}
+
+// last is the delta that what belongs to the whole choice goes with.
+func (b *builder) last() *llm.Delta {
+	if len(b.ev.Delta) == b.first {
+		b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: b.s.index, Index: b.s.at})
+	}
+	return &b.ev.Delta[len(b.ev.Delta)-1]
+}
+
+// add gives a piece to the open part of its kind, or to a new one.
+func (b *builder) add(k kind, fresh bool, p llm.Part) {
+	s := b.s
+	if s.open != k || fresh {
+		s.open, s.at = k, s.next
+		s.next++
+	}
+	if k == textPart {
+		s.text = s.at
+	}
+	b.put(s.at, p)
+}
+
+func (b *builder) put(index int, p llm.Part) {
+	b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: b.s.index, Index: index, Part: &p})
+	b.ev.Output = true
+}
+
+func (b *builder) text(s string) {
+	if s != "" {
+		b.add(textPart, false, llm.Part{Text: s})
+	}
+}
+
+func (b *builder) reply(r *reply) {
+	b.reasoning(r)
+	if r.Content.text != nil {
+		b.text(*r.Content.text)
+	}
+	for i := range r.Content.parts {
+		b.part(&r.Content.parts[i])
+	}
+	if r.Refusal != "" {
+		b.s.refuse = true
+		b.add(refusalPart, false, llm.Part{Refusal: ptr(string(r.Refusal))})
+	}
+	if len(r.Annotations) > 0 {
+		b.onText(llm.Part{Citations: citations(r.Annotations)})
+	}
+	if sig := signatureOf(r.ExtraContent); sig != nil {
+		b.onText(llm.Part{Signature: sig})
+	}
+	for i := range r.Images {
+		b.part(&r.Images[i])
+	}
+	if r.Audio != nil {
+		b.audio(r.Audio)
+	}
+	for i := range r.ToolCalls {
+		b.call(&r.ToolCalls[i])
+	}
+	if f := r.FunctionCall; f != nil { // legacy
+		b.call(&toolCall{Index: ptr(whole(0)), Function: f})
+	}
+}
+
+// onText adds what belongs to text already sent, without making it output.
+func (b *builder) onText(p llm.Part) {
+	s := b.s
+	if s.text < 0 {
+		s.open, s.at, s.text = textPart, s.next, s.next
+		s.next++
+	}
+	b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: s.index, Index: s.text, Part: &p})
+}
+
+// part reads one piece of content in an array (Mistral's thinking) or of images (OpenRouter).
+func (b *builder) part(p *part) {
+	switch {
+	case p.Type == "thinking":
+		if p.Thinking != "" {
+			b.add(reasoningPart, false, llm.Part{Reasoning: &llm.Reasoning{Text: string(p.Thinking)}})
+		}
+	case p.Type == "refusal" && p.Refusal != nil:
+		b.s.refuse = true
+		b.add(refusalPart, false, llm.Part{Refusal: p.Refusal})
+	case p.Type == "image_url" && p.ImageURL != nil:
+		d := decoder{}
+		b.add(noPart, true, llm.Part{Media: d.image(p.ImageURL, "")})
+	case p.Text != nil:
+		b.text(*p.Text)
+	case p.whole != nil:
+		b.add(noPart, true, llm.Part{Foreign: p.whole})
+	}
+}
+
+func (b *builder) audio(au *audio) {
+	if au.Data == "" && au.Transcript == "" && au.ExpiresAt == nil {
+		return
+	}
+	m := &llm.Media{Kind: llm.MediaAudio, Data: au.Data, Extra: llm.Members{}}
+	if au.ID != "" {
+		m.Extra["id"] = raw(string(au.ID))
+	}
+	if au.Transcript != "" {
+		m.Extra["transcript"] = raw(au.Transcript)
+	}
+	if au.ExpiresAt != nil {
+		m.Extra["expires_at"] = raw(int64(*au.ExpiresAt))
+	}
+	b.add(noPart, true, llm.Part{Media: m})
+}
+
+// reasoning reads the three ways of sending it, of which vendors use several at once.
+func (b *builder) reasoning(r *reply) {
+	plain := string(r.ReasoningContent)
+	if plain == "" {
+		plain = string(r.Reasoning)
+	}
+	detailed := slices.ContainsFunc(r.ReasoningDetails, func(d reasoningDetail) bool { return deref(d.Text)+deref(d.Summary) != "" })
+	if plain != "" && !detailed {
+		b.add(reasoningPart, false, llm.Part{Reasoning: &llm.Reasoning{Text: plain}})
+	}
+	for i := range r.ReasoningDetails {
+		d := &r.ReasoningDetails[i]
+		p, ok := d.piece()
+		if !ok || p.Reasoning.Text == "" && p.Reasoning.Redacted == nil && p.Signature == nil {
+			continue
+		}
+		encrypted := p.Reasoning.Redacted != nil
+		fresh := encrypted || b.s.open == reasoningPart && d.Index != nil && *d.Index != b.s.detail
+		b.add(reasoningPart, fresh, p)
+		b.s.detail = deref(d.Index)
+		if encrypted {
+			b.s.open = noPart // it is whole
+		}
+	}
+}
+
+// call reads a tool call or a piece of one. Pieces are matched by index; where a vendor sends none, or the
+// same for all, by a new id.
+func (b *builder) call(t *toolCall) {
+	s := b.s
+	p := toolCallPiece(t)
+	st := s.find(t, p.Call)
+	if st == nil {
+		key := int64(-1)
+		if t.Index != nil {
+			key = int64(*t.Index)
+		}
+		s.calls = append(s.calls, callState{key: key, id: p.Call.ID, at: s.next, custom: p.Call.Custom})
+		st = &s.calls[len(s.calls)-1]
+		s.next++
+		if p.Call.ID == "" {
+			p.Call.ID = madeID(b.a.id, s.index, len(s.calls)-1)
+			st.id = p.Call.ID
+		}
+	} else if p.Call.ID == "" && len(p.Call.Args) == 0 && p.Signature == nil && p.Extra == nil && p.Call.Name == "" {
+		return
+	}
+	s.open, s.at = callPart, st.at
+	st.args = st.args || len(p.Call.Args) > 0
+	b.put(st.at, p)
+}
+
+// madeID stands for an id that the vendor did not send: it is the same however the answer is read.
+func madeID(answer string, choice, n int) string {
+	id := "call_"
+	for _, c := range []byte(answer) {
+		if c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+			id += string(rune(c))
+		}
+	}
+	id = id[:min(len(id), 30)]
+	return id + "_" + strconv.Itoa(choice) + "_" + strconv.Itoa(n)
+}
+
+func (s *choiceState) find(t *toolCall, c *llm.ToolCall) *callState {
+	for i := len(s.calls) - 1; i >= 0; i-- {
+		st := &s.calls[i]
+		switch {
+		case t.Index != nil && st.key != int64(*t.Index):
+		case c.ID != "" && c.ID != st.id && c.Name != "":
+			return nil // another call under the same index
+		default:
+			return st
+		}
+	}
+	return nil
+}
+
+func toolCallPiece(t *toolCall) llm.Part {
+	p := toolCallPart(t, "")
+	p.At = ""
+	if t.Function != nil {
+		p.Call.Args = []byte(t.Function.Arguments)
+	}
+	return p
+}
+
+// fillCalls gives {} to calls that ended without arguments.
+func (b *builder) fillCalls() {
+	for i := range b.s.calls {
+		if st := &b.s.calls[i]; !st.args && !st.custom {
+			st.args = true
+			b.put(st.at, llm.Part{Call: &llm.ToolCall{Args: []byte("{}")}})
+		}
+	}
+}
+
+func (b *builder) stop(native string) {
+	stop := stopOf(native)
+	if stop == llm.StopEnd {
+		switch {
+		case len(b.s.calls) > 0: // a forced tool ends with "stop"
+			stop = llm.StopTools
+		case b.s.refuse:
+			stop = llm.StopRefusal
+		}
+	}
+	d := b.last()
+	d.Stop, d.Native = stop, native
+}
+
+// stopOf reads OpenAI's reasons, and those of vendors that use another's words.
+func stopOf(native string) llm.Stop {
+	switch native {
+	case "stop", "eos", "end_turn", "STOP", "complete":
+		return llm.StopEnd
+	case "stop_sequence":
+		return llm.StopSequence
+	case "length", "max_tokens", "model_length", "MAX_TOKENS":
+		return llm.StopLength
+	case "tool_calls", "function_call", "tool_use":
+		return llm.StopTools
+	case "content_filter", "SAFETY":
+		return llm.StopFilter
+	case "refusal":
+		return llm.StopRefusal
+	}
+	return llm.StopOther
+}
+
+// ReadAnswer reads a whole answer.
+func (c *ChatFormat) ReadAnswer(body []byte, raw bool) (*llm.Event, error) {
+	return readAnswer(body, raw, llm.OpenAIChat, c.d.HiddenThoughts)
+}
+
+func readAnswer(body []byte, raw bool, f llm.Format, hidden bool) (*llm.Event, error) {
+	ev := &llm.Event{Raw: body, Format: f, Output: true}
+	a := newAssembler(f, hidden)
+	if raw {
+		if err := a.probe(ev, body); err != nil {
+			return nil, err
+		}
+		return ev, nil
+	}
+	var c answer
+	if err := json.Unmarshal(body, &c, readOptions); err != nil {
+		return nil, unreadable(body, err)
+	}
+	if err := answerError(&c); err != nil {
+		return nil, err
+	}
+	if len(c.Choices) == 0 {
+		return nil, errNoChoices()
+	}
+	a.event(ev, &c)
+	b := builder{a: &a, ev: ev}
+	for _, s := range a.choices { // calls of an answer that gives no reason to stop
+		b.s = s
+		b.fillCalls()
+	}
+	return ev, nil
+}
+
+// A probed answer is decoded only for accounting.
+type probed struct {
+	ServiceTier loose  `json:"service_tier"`
+	Usage       *usage `json:"usage"`
+	XGroq       *xGroq `json:"x_groq"`
+	Choices     []struct {
+		Index        whole   `json:"index"`
+		FinishReason loose   `json:"finish_reason"`
+		Error        llm.Raw `json:"error"`
+	} `json:"choices"`
+	Error llm.Raw `json:"error"`
+}
+
+// answer is what was decoded, in the form that the rest works on.
+func (p *probed) answer() *answer {
+	c := &answer{ServiceTier: p.ServiceTier, Usage: p.Usage, XGroq: p.XGroq, Error: p.Error, Choices: make([]choice, len(p.Choices))}
+	for i := range p.Choices {
+		ch := &p.Choices[i]
+		c.Choices[i] = choice{Index: ch.Index, FinishReason: ch.FinishReason, Error: ch.Error}
+	}
+	return c
+}
+
+func (a *assembler) probe(ev *llm.Event, body []byte) error {
+	var p probed
+	if err := json.Unmarshal(body, &p, readOptions); err != nil {
+		return unreadable(body, err)
+	}
+	c := p.answer()
+	if err := answerError(c); err != nil {
+		return err
+	}
+	if len(c.Choices) == 0 {
+		return errNoChoices()
+	}
+	a.tier = string(c.ServiceTier)
+	a.usage(ev, c)
+	return nil
+}
+
+func errNoChoices() error {
+	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer holds no choices"}
+}
+
+// unreadable is about an answer that is no JSON, or not of this format.
+func unreadable(body []byte, err error) error {
+	msg := "the upstream's answer is not in the format asked for"
+	if !jsontext.Value(body).IsValid() {
+		msg = "the upstream's answer is garbled"
+	}
+	return &llm.Error{Kind: llm.KindUpstream, Msg: msg, Err: err}
+}
+
+// joinAudio joins base64 pieces into one.
+func joinAudio(a, b string) string {
+	x, err1 := base64.StdEncoding.DecodeString(a)
+	y, err2 := base64.StdEncoding.DecodeString(b)
+	if err1 != nil || err2 != nil {
+		return a + b
+	}
+	return base64.StdEncoding.EncodeToString(append(x, y...))
+}
