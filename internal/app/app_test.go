@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,11 +19,13 @@ import (
 
 	"go.uber.org/goleak"
 
-	"sluice/internal/config"
 	"sluice/internal/mock"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // net/http's client complains there of the upstreams that lie
+	goleak.VerifyTestMain(m)
+}
 
 const testKey = "sk-test-Zq8vR2mXw7LkT4nYb9HcJ5dGpS3fVeA6uB1x"
 
@@ -128,7 +131,9 @@ var vendors = []vendor{
 			return fmt.Sprintf(`{"model":%q,"stream":%v,"messages":[{"role":"user","content":%q}]}`, model, stream, text)
 		},
 		text: func(b []byte) string {
-			var c struct{ Choices []struct{ Delta struct{ Content string } } }
+			var c struct {
+				Choices []struct{ Delta struct{ Content string } }
+			}
 			_ = json.Unmarshal(b, &c)
 			if len(c.Choices) == 0 {
 				return ""
@@ -297,5 +302,3 @@ func compact(s string) string {
 	}
 	return b.String()
 }
-
-var _ = config.Config{}

@@ -24,6 +24,13 @@ type Frame struct {
 	Partial bool   // the stream ended without a blank line after this frame
 }
 
+// Object tells whether the data begins and ends as a JSON object does: a test cheap enough for every frame
+// that shows a garbled one without reading it.
+func (f *Frame) Object() bool {
+	d := f.Data
+	return len(d) > 1 && d[0] == '{' && d[len(d)-1] == '}'
+}
+
 // A Reader reads frames. It is not safe for concurrent use.
 type Reader struct {
 	src    io.Reader

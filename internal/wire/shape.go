@@ -24,6 +24,9 @@ type Shape struct {
 	obj   *objRule
 }
 
+// MaxTools is how many tools one request may offer: far more than any model takes.
+const MaxTools = 4096
+
 type kinds uint8
 
 const (

@@ -17,6 +17,7 @@ type blocks struct {
 type openBlock struct {
 	index  int
 	said   bool   // some of it was given out
+	bare   bool   // a tool call without arguments so far
 	vendor string // who signed it, once known
 	kept   *kept  // of a type that is kept verbatim
 }
@@ -60,7 +61,7 @@ func (b *blocks) start(s *stream, index int, raw jsontext.Value) {
 		return
 	}
 	if p.Call != nil && string(p.Call.Args) == "{}" {
-		p.Call.Args = nil // the arguments follow
+		p.Call.Args, o.bare = nil, true // the arguments follow
 	}
 	if p.Signature != nil {
 		o.vendor = p.Signature.By
@@ -128,6 +129,7 @@ func (b *blocks) delta(s *stream, index int, raw jsontext.Value) error {
 	case "input_json_delta":
 		p.Call = &llm.ToolCall{Args: []byte(d.Partial)}
 		s.ev.Output = d.Partial != ""
+		o.bare = o.bare && d.Partial == ""
 	case "thinking_delta":
 		p.Reasoning = &llm.Reasoning{Text: d.Thinking}
 		s.ev.Output = d.Thinking != ""
@@ -227,6 +229,9 @@ func (b *blocks) stop(s *stream, index int) error {
 	}
 	o := b.open[i]
 	b.open = slices.Delete(b.open, i, i+1)
+	if o.bare { // the hub's word for no arguments
+		b.part(s, &o, llm.Part{Call: &llm.ToolCall{Args: []byte("{}")}})
+	}
 	if o.kept == nil {
 		return nil
 	}

@@ -134,6 +134,8 @@ func TestEncodeOptions(t *testing.T) {
 			want: `{"max_tokens":8192,"tool_choice":{"type":"any","disable_parallel_tool_use":true},"tools":[{"name":"a","input_schema":{"type":"object"}},{"name":"b","input_schema":{"type":"object","properties":{}}}]}`},
 		{name: "one call at a time", chat: llm.Chat{Tools: tools[:1], Parallel: new(false)},
 			want: `{"max_tokens":8192,"tool_choice":{"type":"auto","disable_parallel_tool_use":true},"tools":[{"name":"a","input_schema":{"type":"object"}}]}`},
+		{name: "many calls at a time, which is the default", chat: llm.Chat{Tools: tools[:1], Choice: &llm.ToolChoice{Mode: llm.ChoiceAuto}, Parallel: new(true)},
+			want: `{"max_tokens":8192,"tool_choice":{"type":"auto"},"tools":[{"name":"a","input_schema":{"type":"object"}}]}`},
 		{name: "allowed tools", chat: llm.Chat{Tools: tools, Choice: &llm.ToolChoice{Mode: llm.ChoiceAuto, Allowed: []string{"a"}}},
 			want: `{"max_tokens":8192,"tool_choice":{"type":"auto"},"tools":[{"name":"a","input_schema":{"type":"object"}}]}`},
 		{name: "a choice without tools", chat: llm.Chat{Choice: &llm.ToolChoice{Mode: llm.ChoiceNone}}, want: `{"max_tokens":8192}`},

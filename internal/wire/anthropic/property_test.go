@@ -195,7 +195,7 @@ func TestWriteThenRead(t *testing.T) {
 		}
 		whole := new(llm.Answer)
 		whole.Add(ev)
-		if diff := cmp.Diff(want, whole, sameMeaning, sameArgs); diff != "" {
+		if diff := cmp.Diff(want, whole, sameMeaning); diff != "" {
 			t.Fatalf("whole (-want +read):\n%s\n%s", diff, body)
 		}
 
@@ -222,7 +222,7 @@ func TestWriteThenRead(t *testing.T) {
 			}
 			got.Add(ev)
 		}
-		if diff := cmp.Diff(want, got, sameMeaning, sameArgs); diff != "" {
+		if diff := cmp.Diff(want, got, sameMeaning); diff != "" {
 			t.Fatalf("streamed (-want +read):\n%s\n%s", diff, text)
 		}
 	})

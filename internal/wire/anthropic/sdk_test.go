@@ -143,8 +143,9 @@ func TestSDKUnderstandsAnswers(t *testing.T) {
 	}
 	back := decode(t, Messages, body).Messages[1].Parts
 	parts := sum.Choices[0].Parts
+	parts[4].Call.Args = []byte("{}") // what no arguments at all come back as
 	parts[1].Citations[0].Native = back[1].Citations[0].Native
-	if diff := cmp.Diff(parts, back, sameMeaning, sameArgs); diff != "" {
+	if diff := cmp.Diff(parts, back, sameMeaning); diff != "" {
 		t.Errorf("sent back (-said +sent):\n%s", diff)
 	}
 }

@@ -32,7 +32,7 @@ func sharedFields() []wire.Field {
 		wire.Req("model", wire.Str().Len(1, 256)).Mark(llm.MarkModel),
 		wire.Req("messages", wire.Array(messageShape()).Len(1, 100_000)),
 		wire.Opt("system", wire.Either(wire.Str(), wire.Array(textBlock())).OrNull()),
-		wire.Opt("tools", wire.Array(toolShape()).OrNull()),
+		wire.Opt("tools", wire.Array(toolShape()).Len(0, wire.MaxTools).OrNull()),
 		wire.Opt("tool_choice", wire.Object(
 			wire.Req("type", wire.Str()),
 			wire.Opt("name", wire.Str().Len(1, 0).OrNull()),

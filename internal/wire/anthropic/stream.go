@@ -82,7 +82,7 @@ func (s *stream) next() (*llm.Event, error) {
 		}
 		s.ev.Raw = append(bytes.Clone(f.Raw), "\n\n"...) // all is said; only the blank line is missing
 	}
-	if s.raw && s.output && kind == passingFrame {
+	if s.raw && s.output && kind == passingFrame && f.Object() {
 		s.ev.Output = true
 		return &s.ev, nil
 	}

@@ -81,7 +81,7 @@ func generateFields(contents wire.Field, model wire.Field) []wire.Field {
 		contents,
 		model,
 		opt("systemInstruction", wire.Object(opt("role", str()), opt("parts", wire.Array(textPartShape())))),
-		opt("tools", wire.Array(toolShape())),
+		opt("tools", wire.Array(toolShape()).Len(0, wire.MaxTools)),
 		opt("toolConfig", toolConfigShape()),
 		opt("safetySettings", wire.Array(wire.Object(
 			opt("category", openEnum()), opt("threshold", openEnum()), opt("method", openEnum())))),

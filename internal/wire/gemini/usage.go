@@ -178,7 +178,7 @@ func (g *glance) read(data []byte) bool {
 				g.candidate(&p)
 			}
 		case "usageMetadata":
-			g.known, g.metered = true, true
+			g.known, g.metered = true, p.next() == '{'
 			readUsage(&p, &g.usage, false)
 		case "promptFeedback":
 			g.known = true

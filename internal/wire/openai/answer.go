@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -77,7 +78,7 @@ type assembler struct {
 	hidden  bool // Dialect.HiddenThoughts
 	object  string
 	headed  bool
-	head    llm.Members // unknown members of the first chunk; most chunks repeat them
+	head    llm.Members // what the chunks so far said beside their choices; most repeat it
 	id      string
 	choices []*choiceState
 	tier    string
@@ -85,11 +86,12 @@ type assembler struct {
 
 type choiceState struct {
 	index  int
-	next   int  // the next part's index
-	open   kind // of the part that more pieces may go to
-	at     int  // its index
-	detail whole
-	text   int // index of the last text part, -1: none
+	next   int             // the next part's index
+	open   kind            // of the part that more pieces may go to
+	at     int             // its index
+	detail whole           // index of the detail that the open reasoning came from
+	plain  strings.Builder // the open reasoning, when it came as plain text
+	text   int             // index of the last text part, -1: none
 	calls  []callState
 	said   bool // finish_reason was given
 	refuse bool
@@ -164,11 +166,15 @@ func (a *assembler) opening(ev *llm.Event, c *answer) {
 		for name, v := range more {
 			if !bytes.Equal(a.head[name], v) {
 				ev.Extra = with(ev.Extra, name, v)
+				a.head = with(a.head, name, v)
 			}
 		}
 		return
 	}
-	a.headed, a.head, a.id = true, more, string(c.ID)
+	a.headed, a.id = true, string(c.ID)
+	for name, v := range more {
+		a.head = with(a.head, name, v)
+	}
 	ev.Head = &llm.Head{ID: string(c.ID), Model: string(c.Model), Extra: marked(more, a.object)}
 	if c.Created > 0 {
 		ev.Head.Created = time.Unix(int64(c.Created), 0).UTC()
@@ -380,21 +386,37 @@ func (b *builder) reasoning(r *reply) {
 	}
 	detailed := slices.ContainsFunc(r.ReasoningDetails, func(d reasoningDetail) bool { return deref(d.Text)+deref(d.Summary) != "" })
 	if plain != "" && !detailed {
+		if b.s.open != reasoningPart {
+			b.s.plain.Reset()
+		}
 		b.add(reasoningPart, false, llm.Part{Reasoning: &llm.Reasoning{Text: plain}})
+		b.s.plain.WriteString(plain)
 	}
 	for i := range r.ReasoningDetails {
-		d := &r.ReasoningDetails[i]
-		p, ok := d.piece()
-		if !ok || p.Reasoning.Text == "" && p.Reasoning.Redacted == nil && p.Signature == nil {
-			continue
-		}
-		encrypted := p.Reasoning.Redacted != nil
-		fresh := encrypted || b.s.open == reasoningPart && d.Index != nil && *d.Index != b.s.detail
-		b.add(reasoningPart, fresh, p)
-		b.s.detail = deref(d.Index)
-		if encrypted {
-			b.s.open = noPart // it is whole
-		}
+		b.reasoningDetail(&r.ReasoningDetails[i])
+	}
+}
+
+// reasoningDetail reads one detail. The text of a block that came plainly before, and now comes once more
+// with its signature, is not added again.
+func (b *builder) reasoningDetail(d *reasoningDetail) {
+	s := b.s
+	p, ok := d.piece()
+	if !ok || p.Reasoning.Text == "" && p.Reasoning.Redacted == nil && p.Signature == nil {
+		return
+	}
+	encrypted := p.Reasoning.Redacted != nil
+	fromPlain := s.open == reasoningPart && s.plain.Len() > 0
+	if fromPlain && p.Reasoning.Text == s.plain.String() {
+		p.Reasoning.Text = ""
+	}
+	b.add(reasoningPart, encrypted || s.open == reasoningPart && !fromPlain && d.Index != nil && *d.Index != s.detail, p)
+	s.detail = deref(d.Index)
+	if fromPlain {
+		s.plain.Reset()
+	}
+	if encrypted || p.Signature != nil {
+		s.open = noPart // the block is complete
 	}
 }
 

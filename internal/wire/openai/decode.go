@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
 )
@@ -64,22 +65,41 @@ func (d *decoder) request(q *request) {
 	d.hints()
 }
 
-// hints reads the members that a translation can do without. safety_identifier replaces user: where only
-// it is given it is the user; a client that gives both means two things.
+// A hint is a member that an upstream of this format should get and that no other needs. Encoders refuse
+// each member of a foreign Extra that is not null, so a hint is a null with its value in the name.
+const hintMark = "#"
+
+func setHint(m llm.Members, name string) {
+	if v, ok := m[name]; ok {
+		delete(m, name)
+		value := jsontext.Value(v)
+		_ = value.Compact() // it has been parsed
+		m[hintMark+name+"="+string(value)] = llm.Raw("null")
+	}
+}
+
+// hint reads the name and value of a hint.
+func hint(name string) (string, llm.Raw, bool) {
+	rest, ok := strings.CutPrefix(name, hintMark)
+	if !ok {
+		return "", nil, false
+	}
+	name, value, ok := strings.Cut(rest, "=")
+	return name, llm.Raw(value), ok
+}
+
+// hints finds the members that a translation can do without. safety_identifier replaces user.
 func (d *decoder) hints() {
 	c := d.chat
-	if id := unquote(c.Extra["safety_identifier"]); id != "" && c.User == "" {
+	if id := unquote(c.Extra["safety_identifier"]); c.User == "" {
 		c.User = id
-		delete(c.Extra, "safety_identifier")
 	}
+	setHint(c.Extra, "safety_identifier")
+	setHint(c.Extra, "prompt_cache_retention")
+	setHint(c.Extra, "usage") // OpenRouter's {"include": true}
 	if m := strings.Join(strings.Fields(string(c.Extra["modalities"])), ""); m == `["text"]` {
-		delete(c.Extra, "modalities") // the default, and all that most models have
+		setHint(c.Extra, "modalities") // the default, and all that most models have
 	}
-	// Hints that change neither the answer nor, in Sluice, what is told of it: no reason to refuse a
-	// translation. A body that nobody edits carries them to its own format all the same.
-	delete(c.Extra, "prompt_cache_retention")
-	delete(c.Extra, "usage") // OpenRouter's {"include": true}
-	c.Extra = keep(c.Extra)
 }
 
 // object gives a JSON object, nil when it is absent, null or empty.

@@ -100,21 +100,19 @@ func inputs(v llm.Raw) (list []llm.EmbedInput, one bool, problems []llm.Problem)
 	return list, false, problems
 }
 
+// tokenIDs reads whole numbers; 1.0 and 1e0 have passed the scan, too.
 func tokenIDs(v []byte) ([]int64, error) {
 	var ids []int64
-	var list []whole
-	if err := json.Unmarshal(v, &ids); err == nil {
+	if json.Unmarshal(v, &ids) == nil && ids != nil {
 		return ids, nil
 	}
-	if kind := jsontext.Value(v).Kind(); kind != '[' {
-		return nil, fmt.Errorf("tokens: %v is no array", kind)
-	}
-	if err := json.Unmarshal(v, &list); err != nil {
+	var floats []float64
+	if err := json.Unmarshal(v, &floats); err != nil {
 		return nil, err
 	}
-	ids = make([]int64, len(list))
-	for i := range list {
-		ids[i] = int64(list[i])
+	ids = make([]int64, len(floats))
+	for i, f := range floats {
+		ids[i] = int64(f)
 	}
 	return ids, nil
 }
@@ -135,9 +133,7 @@ func (*EmbeddingsFormat) Encode(p llm.Payload, e *llm.Encoding) ([]byte, error) 
 	if em.Format == llm.OpenAIEmbeddings {
 		q.Extra = em.Extra
 	} else {
-		for _, name := range sortedNames(em.Extra) {
-			e.Lose("/"+escapePointer(name), "is known only to the client's own format")
-		}
+		loseMembers(e, "", em.Extra)
 	}
 	if em.Task != "" {
 		e.Lose("taskType", "is known only to the client's own format")
@@ -148,9 +144,7 @@ func (*EmbeddingsFormat) Encode(p llm.Payload, e *llm.Encoding) ([]byte, error) 
 	items := make([]llm.Raw, 0, len(em.Inputs))
 	for i := range em.Inputs {
 		in := &em.Inputs[i]
-		for _, name := range sortedNames(in.Extra) {
-			e.Lose(in.At+"/"+escapePointer(name), "is known only to the client's own format")
-		}
+		loseMembers(e, in.At, in.Extra)
 		if in.Tokens != nil {
 			items = append(items, raw(in.Tokens))
 		} else {
@@ -312,7 +306,11 @@ func vectorJSON(v *llm.Vector, packed bool) (jsontext.Value, error) {
 		if x := float64(f); math.IsNaN(x) || math.IsInf(x, 0) {
 			return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's vector holds what is no number"}
 		}
-		out = jsontext.AppendFloat(out, float64(f), 32)
+		bits := 32
+		if math.Float32bits(f)&0x1fff == 0 { // a half-precision number: OpenAI writes those out exactly
+			bits = 64
+		}
+		out = jsontext.AppendFloat(out, float64(f), bits)
 	}
 	return append(out, ']'), nil
 }

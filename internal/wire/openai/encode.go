@@ -91,13 +91,32 @@ func (x *encoder) request() {
 	if c.Verbosity != "" {
 		q.Verbosity = opt(x, "verbosity", &c.Verbosity)
 	}
-	for _, name := range sortedNames(c.Extra) {
-		if !x.same {
-			x.e.Lose("/"+escapePointer(name), "is known only to the client's own format")
-		} else if q.Extra = with(q.Extra, name, c.Extra[name]); x.d.lacks(name) {
-			delete(q.Extra, name)
-			x.e.Lose("/"+escapePointer(name), whyVendor)
+	x.extra()
+}
+
+// extra writes the members that only this format knows, and takes those of another for lost.
+func (x *encoder) extra() {
+	if !x.same {
+		x.loseExtra("", x.chat.Extra)
+		return
+	}
+	q := &x.out
+	for _, name := range sortedNames(x.chat.Extra) {
+		v := x.chat.Extra[name]
+		if n, value, ok := hint(name); ok {
+			if n == "safety_identifier" && unquote(value) == x.chat.User {
+				q.User = nil // the user is named by it
+			}
+			if !x.d.lacks(n) {
+				q.Extra = with(q.Extra, n, value)
+			}
+			continue
 		}
+		if x.d.lacks(name) {
+			x.e.Lose("/"+escapePointer(name), whyVendor)
+			continue
+		}
+		q.Extra = with(q.Extra, name, v)
 	}
 }
 
@@ -263,9 +282,13 @@ func (x *encoder) output() {
 }
 
 // loseExtra notes the members that only the client's format knows.
-func (x *encoder) loseExtra(at string, m llm.Members) {
+func (x *encoder) loseExtra(at string, m llm.Members) { loseMembers(x.e, at, m) }
+
+func loseMembers(e *llm.Encoding, at string, m llm.Members) {
 	for _, name := range sortedNames(m) {
-		x.e.Lose(at+"/"+escapePointer(name), "is known only to the client's own format")
+		if !isNull(m[name]) { // a null says nothing
+			e.Lose(at+"/"+escapePointer(name), "is known only to the client's own format")
+		}
 	}
 }
 

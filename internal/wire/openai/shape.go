@@ -69,7 +69,7 @@ var chatShape = wire.Object(
 			wire.Opt("strict", wire.Bool().OrNull()),
 		)),
 	).ByOpenTag("type", wire.Variants{"text": nil, "json_object": nil, "json_schema": {"json_schema"}}).OrNull()),
-	wire.Opt("tools", wire.Array(toolShape()).OrNull()),
+	wire.Opt("tools", wire.Array(toolShape()).Len(0, wire.MaxTools).OrNull()),
 	wire.Opt("tool_choice", toolChoiceShape()),
 	wire.Opt("parallel_tool_calls", wire.Bool().OrNull()),
 	wire.Opt("functions", wire.Array(functionShape()).OrNull()),

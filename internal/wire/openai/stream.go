@@ -103,8 +103,7 @@ func errCut() error {
 
 // quiet says that a frame holds nothing but more of the answer. This runs for every frame that passes raw.
 func quiet(f *sse.Frame) bool {
-	d := f.Data
-	return len(d) > 1 && d[0] == '{' && d[len(d)-1] == '}' && f.Event == nil && !tells(d)
+	return f.Object() && f.Event == nil && !tells(f.Data)
 }
 
 // tells finds a reason to stop, usage or an error that is not null. It looks at bytes in one pass: a name

@@ -257,6 +257,10 @@ func (d *decoder) item(at string, raw jsontext.Value) {
 	case typeCall, typeCustom:
 		d.call(at, &it)
 	case typeCallOutput, typeCustomOutput:
+		if it.CallID == "" { // of a tool that the model did not call: the hub has no such thing
+			d.hosted(at, kind, raw)
+			return
+		}
 		d.result(at, &it)
 	}
 }

@@ -80,7 +80,7 @@ var requestShape = wire.Object(
 	wire.Opt("temperature", wire.Num(0, 2).OrNull()),
 	wire.Opt("top_p", wire.Num(0, 1).OrNull()),
 	wire.Opt("top_logprobs", wire.Int(0, 20).OrNull()),
-	wire.Opt("tools", wire.Array(toolShape).OrNull()),
+	wire.Opt("tools", wire.Array(toolShape).Len(0, wire.MaxTools).OrNull()),
 	wire.Opt("tool_choice", wire.Either(wire.Enum("none", "auto", "required"), wire.Object(
 		wire.Req("type", wire.Str()),
 		wire.Opt("name", wire.Str().OrNull()),

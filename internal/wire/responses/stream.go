@@ -93,7 +93,7 @@ func (s *stream) next() error {
 	if f.Data == nil { // a comment
 		return nil
 	}
-	if s.raw && s.output && passing(kind) {
+	if s.raw && s.output && passing(kind) && f.Object() {
 		s.ev.Output = bytes.HasSuffix(kind, []byte(".delta"))
 		return nil
 	}
