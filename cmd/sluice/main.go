@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"sluice/internal/app"
+	"sluice/internal/bench"
 	"sluice/internal/config"
 	"sluice/internal/mock"
 )
@@ -28,6 +29,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the gateway. Without a configuration it serves a built-in fake upstream, and the providers whose API keys are in the environment."`
 	Config  configCommands `cmd:"" help:"Check a configuration, or describe what it may say."`
 	Mock    mock.Command   `cmd:"" help:"Run the scripted fake upstream on its own, to test clients and gateways against faults."`
+	Bench   bench.Command  `cmd:"" help:"Measure speed and memory, beside a bare reverse proxy in the same run."`
 	Version versionCommand `cmd:"" help:"Tell the version."`
 }
 

@@ -266,8 +266,9 @@ func mockConfig(url string) string {
 	b.WriteString("models:\n")
 	for _, u := range upstreams {
 		for name, model := range models {
-			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %s, model: %q, lenient: %t}\n", u.name, name, u.name, model, false)
+			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %s, model: %q}\n", u.name, name, u.name, model)
 		}
+		fmt.Fprintf(&b, "  - {name: %s-tools-lenient, provider: %s, model: tools, lenient: true}\n", u.name, u.name)
 	}
 	return b.String()
 }

@@ -3,9 +3,7 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -149,7 +147,7 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, e Endpoint) {
 	switch {
 	case err == nil, entry.FirstToken != 0: // once the answer has begun, the client is told within it
 		entry.Status = http.StatusOK
-	case err != nil && clientLeft(r):
+	case wire.ClientLeft(r.Context()) && llm.AsError(err).Kind != llm.KindRequestTimeout: // net/http takes a read that timed out for a client that left
 		entry.Err = &llm.Error{Kind: llm.KindClientGone, Msg: "the client closed the connection", Err: err}
 		entry.Status = 499
 	default:
@@ -244,15 +242,14 @@ func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer,
 	}
 	p.start, r.Body = start, p
 	b, err := wire.ReadBody(r, lim.Body)
+	if err != nil && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // net/http would wait for the rest before it answers
+		return nil, err
+	}
 	_ = rc.SetReadDeadline(time.Time{})
 	return b, err
 }
 
-// clientLeft tells whether the call's context ended because the client went, not because we are shutting down.
-func clientLeft(r *http.Request) bool {
-	var ours *llm.Error
-	return r.Context().Err() != nil && !errors.As(context.Cause(r.Context()), &ours)
-}
 
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if g.ready.Load() && g.state.Load() != nil {

@@ -117,7 +117,7 @@ func (s *stream) run(ctx context.Context, reply *llm.Reply) error {
 		case err == io.EOF:
 			return s.end()
 		case err != nil:
-			if ctx.Err() != nil {
+			if ClientLeft(ctx) {
 				return clientGone(err)
 			}
 			return s.fail(err)
@@ -217,6 +217,12 @@ func (s *stream) flush() error {
 		}
 	}
 	return s.broken
+}
+
+// ClientLeft tells whether a call's context ended because the client went, not because we end the call.
+func ClientLeft(ctx context.Context) bool {
+	var ours *llm.Error
+	return ctx.Err() != nil && !errors.As(context.Cause(ctx), &ours)
 }
 
 func clientGone(err error) error {

@@ -55,7 +55,9 @@ for (const [name, model] of Object.entries(providers)) {
         assert.ok((await s.text).length > 0);
       });
       await t.test("structured output", async () => {
-        const r = await generateText({ model: model(`${up}-json`), prompt: "a person", output: Output.object({ schema: z.object({ name: z.string() }) }), maxRetries, providerOptions });
+        // To Anthropic it is the forced call of a tool named json, one at a time, which not every upstream can promise.
+        const by = name === "anthropic" ? "tools-lenient" : "json";
+        const r = await generateText({ model: model(`${up}-${by}`), prompt: "a person", output: Output.object({ schema: z.object({ name: z.string() }) }), maxRetries, providerOptions });
         assert.equal(typeof r.output.name, "string");
       });
       for (const fault of breaks) {

@@ -144,6 +144,8 @@ func (s *stream) frame(f *sse.Frame) (*llm.Event, error) {
 	switch {
 	case f.Data == nil && !s.began && isDocument(f.Raw):
 		return s.document(f.Raw)
+	case len(data) == 0 && f.Partial: // a comment, or what is left of a frame: nothing may follow its bytes
+		return nil, s.end(s.broken(io.EOF))
 	case len(data) == 0: // a comment, or an empty frame
 		return &s.ev, nil
 	case bytes.Equal(data, doneMark):

@@ -247,6 +247,7 @@ func (a *assembly) whole(at int, raw jsontext.Value) error {
 		if extra := it.rest(); extra != nil {
 			a.add(p, llm.Part{Extra: extra})
 		}
+	case "": // no item at all
 	default:
 		a.output = true
 		a.add(a.part(known, partForeign, 0), llm.Part{Foreign: bytes.Clone(raw)})
@@ -307,10 +308,11 @@ func (a *assembly) content(it *readItem, at int, raw jsontext.Value) error {
 		a.upTo(it, partReasoning, at, deref(c.Text))
 	case "summary_text":
 		a.upTo(it, partSummary, at, deref(c.Text))
-	default:
+	case "": // nothing at all
+	default: // of a kind we do not know: told apart from an item by the message around it
 		if !slices.ContainsFunc(it.parts, func(p *readPart) bool { return p.at == at }) {
 			a.output = true
-			a.add(a.part(it, partForeign, at), llm.Part{Foreign: bytes.Clone(raw)})
+			a.add(a.part(it, partForeign, at), llm.Part{Foreign: bytes.Clone(raw), Extra: messageExtra(it, nil)})
 		}
 	}
 	return nil

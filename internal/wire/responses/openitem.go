@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strconv"
@@ -51,9 +52,20 @@ func (w *writer) more(dst []byte, it *openItem, d *llm.Delta) []byte {
 	return w.say(dst, it, d)
 }
 
-// openText opens a part of a message, in the message that is open or in a new one.
+// openText opens a part of a message.
 func (w *writer) openText(dst []byte, d *llm.Delta) []byte {
-	p := d.Part
+	dst, it := w.inMessage(dst, d.Part)
+	it.index, it.part = d.Index, partText
+	if d.Part.Refusal != nil {
+		it.part = partRefusal
+		w.refuse = true
+	}
+	dst = w.beginPart(dst, it)
+	return w.say(dst, it, d)
+}
+
+// inMessage gives the message that is open, without an open part, or a new one.
+func (w *writer) inMessage(dst []byte, p *llm.Part) ([]byte, *openItem) {
 	id, extra := w.messageOf(p)
 	var it *openItem
 	if n := len(w.items); n > 0 && w.items[n-1].kind == typeMessage && p.Signature == nil && (id == "" || w.items[n-1].id == id) {
@@ -66,13 +78,22 @@ func (w *writer) openText(dst []byte, d *llm.Delta) []byte {
 		it = &openItem{kind: typeMessage, id: or(id, w.newID("msg_")), extra: extra}
 		dst = w.add(dst, it)
 	}
-	it.index, it.part = d.Index, partText
-	if p.Refusal != nil {
-		it.part = partRefusal
-		w.refuse = true
+	return dst, it
+}
+
+// foreignPart appends a part of a message that only this format knows.
+func (w *writer) foreignPart(dst []byte, p *llm.Part) []byte {
+	dst, it := w.inMessage(dst, p)
+	it.part = partForeign
+	raw := bytes.Clone(p.Foreign)
+	for _, what := range []string{"added", "done"} {
+		dst = w.at(dst, it.partEvent(what), it, "content_index")
+		dst = append(append(append(dst, `,"part":`...), raw...), "}\n\n"...)
 	}
-	dst = w.beginPart(dst, it)
-	return w.say(dst, it, d)
+	it.content = append(it.content, raw)
+	it.parts++
+	it.index = -1
+	return dst
 }
 
 // sealNext appends the signature of a part that is not reasoning, right before it.

@@ -426,8 +426,11 @@ func (w *writer) seal(dst []byte, s seal) []byte {
 // foreign appends what an upstream of this format sent and we do not know. Blocks of other formats have no
 // place in an answer of this one.
 func (w *writer) foreign(dst []byte, p *llm.Part) []byte {
-	if !w.same || topString(p.Foreign, "type") == nil {
+	if !w.same {
 		return dst
+	}
+	if p.Extra[messageMember] != nil {
+		return w.foreignPart(dst, p)
 	}
 	return w.whole(w.settle(dst, nil), bytes.Clone(p.Foreign))
 }

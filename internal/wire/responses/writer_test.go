@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/tools/txtar"
 
 	"sluice/internal/llm"
@@ -254,4 +255,42 @@ func TestAnswerHoldsWhatSDKsRequire(t *testing.T) {
 	if got["id"] != "resp_req_1" || got["model"] != "m" {
 		t.Errorf("no head: %s", body)
 	}
+}
+
+// What only this format knows is written again as it was: items, and parts of messages.
+func TestWriteForeign(t *testing.T) {
+	body := `{"id":"resp_1","object":"response","created_at":1767225600,"status":"completed","error":null,"incomplete_details":null,"model":"m","output":[` + hostedItem +
+		`,{"id":"msg_1","type":"message","status":"completed","role":"assistant","content":[{"type":"new_kind","x":1},{"type":"output_text","annotations":[],"logprobs":[],"text":"t","y":2}],"phase":"final_answer"}` +
+		`,{"id":"msg_2","type":"message","status":"completed","role":"assistant","content":[{"type":"new_kind","x":2}]}` +
+		`],"usage":{"input_tokens":1,"input_tokens_details":{"cached_tokens":0,"new_tokens":4},"output_tokens":1,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":2,"cost":0.1},"billing":{"payer":"x"},"tools":[]}`
+	ev, err := responses.Responses.ReadAnswer([]byte(body), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a llm.Answer
+	a.Add(ev)
+	whole, err := responses.Responses.Answer(newCall(`{"model":"m","input":"x"}`), &a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(tree(t, []byte(body)), tree(t, whole)); diff != "" {
+		t.Errorf("whole (-read +written):\n%s", diff)
+	}
+	out := events(newCall(`{"model":"m","input":"x"}`), ev)
+	checkSequence(t, out)
+	streamed, raw, err := wiretest.Gather(responses.Responses.ReadStream(io.NopCloser(bytes.NewReader(out)), false))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, raw)
+	}
+	if diff := cmp.Diff(&a, streamed, cmp.Options{sameSaid, cmpopts.EquateEmpty()}); diff != "" {
+		t.Errorf("streamed (-read +written):\n%s", diff)
+	}
+}
+
+func tree(t *testing.T, raw []byte) (v any) {
+	t.Helper()
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	return v
 }

@@ -1,0 +1,317 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"net/http/httptest"
+	"sluice/internal/mock"
+)
+
+// A program is Serve with its own listeners, as the command runs it.
+type program struct {
+	addr string
+	path string // of its configuration
+	data string
+	up   string
+	log  *lines
+	done chan error
+	stop context.CancelFunc
+}
+
+func runProgram(t *testing.T, extra string) *program {
+	t.Helper()
+	m, err := mock.New(mock.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := httptest.NewServer(m)
+	dir := t.TempDir()
+	p := &program{path: filepath.Join(dir, "sluice.yaml"), data: filepath.Join(dir, "data"), up: up.URL, log: &lines{}, done: make(chan error, 1)}
+	p.write(t, extra)
+	ctx, cancel := context.WithCancel(t.Context())
+	p.stop = cancel
+	go func() {
+		p.done <- Serve(ctx, Options{ConfigPath: p.path, Getenv: func(string) string { return "" }, Stdout: io.Discard, Stderr: p.log})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		http.DefaultClient.CloseIdleConnections()
+		if p.done != nil {
+			<-p.done
+		}
+		m.Close()
+		up.Close()
+	})
+	p.waitFor(t, `"event":"listening","data":"`)
+	_, rest, _ := strings.Cut(p.log.String(), `"event":"listening","data":"`)
+	p.addr, _, _ = strings.Cut(rest, `"`)
+	return p
+}
+
+func (p *program) write(t *testing.T, extra string) {
+	t.Helper()
+	if err := os.WriteFile(p.path, []byte(document(p.up, p.data, extra)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *program) waitFor(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) { // another part's clock
+		if strings.Contains(p.log.String(), text) {
+			return
+		}
+		select {
+		case err := <-p.done:
+			p.done = nil
+			t.Fatalf("the program ended: %v\n%s", err, p.log)
+		default:
+		}
+	}
+	t.Fatalf("the log never says %s:\n%s", text, p.log)
+}
+
+func (p *program) call(t testing.TB, c *http.Client, base, model string, stream bool) (int, string, error) {
+	v := vendors[0]
+	req, err := http.NewRequestWithContext(t.Context(), "POST", base+v.path(model, stream), strings.NewReader(v.body(model, "hello", stream)))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+testKey)
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), err
+}
+
+// A configuration that changes under load: every call sees one whole configuration, a broken one changes nothing.
+func TestReloadUnderLoad(t *testing.T) {
+	p := runProgram(t, "models:\n  - {name: pet, provider: o, model: \"echo?text=version-0\"}\n")
+	var stop atomic.Bool
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			for !stop.Load() {
+				if status, body, err := p.call(t, http.DefaultClient, "http://"+p.addr, "pet", false); err != nil || status != 200 || !strings.Contains(body, "version-") {
+					t.Errorf("%d %s %v", status, body, err)
+					return
+				}
+			}
+		})
+	}
+	for i := 1; i <= 9; i++ {
+		before := strings.Count(p.log.String(), "configuration")
+		if i%3 == 0 {
+			p.write(t, "models:\n  - {name: pet, provider: nobody, model: x}\nunknown_field: 1\n")
+		} else {
+			p.write(t, fmt.Sprintf("models:\n  - {name: pet, provider: o, model: \"echo?text=version-%d\"}\n", i))
+		}
+		for deadline := time.Now().Add(10 * time.Second); strings.Count(p.log.String(), "configuration") == before && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond) // the file system tells in its own time
+		}
+	}
+	stop.Store(true)
+	calls.Wait()
+	_, body, err := p.call(t, http.DefaultClient, "http://"+p.addr, "pet", false)
+	if err != nil || !strings.Contains(body, "version-8") {
+		t.Errorf("after a broken last change: %v %s, want the last good one", err, body)
+	}
+	if log := p.log.String(); !strings.Contains(log, "unknown_field") || strings.Count(log, "the old one stays") < 3 {
+		t.Errorf("the log does not say why three changes were refused:\n%s", log)
+	}
+}
+
+func TestReloadBySignal(t *testing.T) {
+	p := runProgram(t, "")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.waitFor(t, "SIGHUP")
+}
+
+// SIGTERM: not ready, streams that end in time end well, no new connections, then the program ends.
+func TestDrain(t *testing.T) {
+	p := runProgram(t, "limits: {drain: 20s}\n")
+	var all sync.WaitGroup
+	begun := make(chan struct{}, 20)
+	for range 20 {
+		all.Go(func() {
+			req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+p.addr+"/v1/chat/completions", strings.NewReader(vendors[0].body("o/story?chunks=40&pace=20ms", "x", true)))
+			req.Header.Set("Authorization", "Bearer "+testKey)
+			resp, err := http.DefaultClient.Do(req)
+			begun <- struct{}{}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || !strings.Contains(string(body), "data: [DONE]") {
+				t.Errorf("a stream was dropped: %v …%s", err, body[max(0, len(body)-200):])
+			}
+		})
+	}
+	for range 20 {
+		<-begun
+	}
+	p.stop()
+	err := <-p.done
+	p.done = nil
+	if err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+	if c, err := net.Dial("tcp", p.addr); err == nil {
+		_ = c.Close()
+		t.Error("it still listens")
+	}
+}
+
+// Streams that outlive the ceiling end with an error in their own format, not in the middle of nowhere.
+func TestDrainCeiling(t *testing.T) {
+	p := runProgram(t, "limits: {drain: 300ms}\n")
+	result := make(chan string, 1)
+	begun := make(chan struct{})
+	go func() {
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+p.addr+"/v1/chat/completions", strings.NewReader(vendors[0].body("o/story?chunks=4000&pace=20ms", "x", true)))
+		req.Header.Set("Authorization", "Bearer "+testKey)
+		resp, err := http.DefaultClient.Do(req)
+		close(begun)
+		if err != nil {
+			result <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		result <- string(body)
+	}()
+	<-begun
+	p.stop()
+	body := <-result
+	if !strings.Contains(body, `data: {"error":`) || strings.Contains(body, "[DONE]") {
+		t.Errorf("…%s", body[max(0, len(body)-300):])
+	}
+	<-p.done
+	p.done = nil
+}
+
+// Clients that are slow to send are cut off; others do not notice.
+func TestSlowSenders(t *testing.T) {
+	p := runProgram(t, "limits: {header_timeout: 500ms, body_timeout: 1s, idle_timeout: 700ms}\n")
+	for name, text := range map[string]string{
+		"half a header": "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+		"half a body":   "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + testKey + "\r\nContent-Length: 100\r\n\r\n{\"model\":",
+		"nothing":       "",
+		"idle after":    "GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", p.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, text)
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		answer, err := io.ReadAll(c)
+		if err != nil {
+			t.Errorf("%s: the connection was not closed: %v", name, err)
+		}
+		if name == "half a body" && !strings.Contains(string(answer), `"code":"request_timeout"`) {
+			t.Errorf("%s: %s", name, answer)
+		}
+		_ = c.Close()
+	}
+	if status, _, err := p.call(t, http.DefaultClient, "http://"+p.addr, "o/echo", false); status != 200 {
+		t.Errorf("a good client: %d %v", status, err)
+	}
+}
+
+// certificate writes a self-signed one for 127.0.0.1.
+func certificate(t *testing.T, dir string) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sluice test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, _ := x509.ParseCertificate(der)
+	pool = x509.NewCertPool()
+	pool.AddCert(parsed)
+	pkcs, _ := x509.MarshalPKCS8PrivateKey(private)
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key, pool
+}
+
+// HTTP/1.1 and HTTP/2 over TLS, and HTTP/2 in clear by prior knowledge where it is switched on.
+func TestProtocols(t *testing.T) {
+	cert, key, pool := certificate(t, t.TempDir())
+	secure := runProgram(t, fmt.Sprintf("tls: {cert: %s, key: %s}\n", cert, key))
+	clear := runProgram(t, "h2c: true\n")
+	protocols := func(set func(*http.Protocols)) *http.Client {
+		p := new(http.Protocols)
+		set(p)
+		return &http.Client{Transport: &http.Transport{Protocols: p, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+	}
+	h1 := protocols(func(p *http.Protocols) { p.SetHTTP1(true) })
+	h2 := protocols(func(p *http.Protocols) { p.SetHTTP2(true) })
+	h2c := protocols(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) })
+	for _, c := range []struct {
+		name   string
+		client *http.Client
+		p      *program
+		scheme string
+	}{{"HTTP/1.1 over TLS", h1, secure, "https://"}, {"HTTP/2 over TLS", h2, secure, "https://"}, {"h2c", h2c, clear, "http://"}, {"HTTP/1.1 beside h2c", h1, clear, "http://"}} {
+		for _, stream := range []bool{false, true} {
+			status, body, err := c.p.call(t, c.client, c.scheme+c.p.addr, "o/echo?chunks=3", stream)
+			if err != nil || status != 200 || stream && !strings.Contains(body, "[DONE]") {
+				t.Errorf("%s stream=%v: %d %v %.200s", c.name, stream, status, err, body)
+			}
+		}
+		c.client.CloseIdleConnections()
+	}
+	// The client's leaving ends the upstream's work over HTTP/2, too: a reset stream, not a closed connection.
+	ctx, cancel := context.WithCancel(t.Context())
+	req, _ := http.NewRequestWithContext(ctx, "POST", "http://"+clear.addr+"/v1/chat/completions", strings.NewReader(vendors[0].body("o/story?chunks=1000&pace=20ms", "x", true)))
+	req.Header.Set("Authorization", "Bearer "+testKey)
+	resp, err := h2c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = bufio.NewReader(resp.Body).ReadString('\n')
+	cancel()
+	_ = resp.Body.Close()
+	clear.waitFor(t, `"error":"client_closed_request"`)
+	h2c.CloseIdleConnections()
+}

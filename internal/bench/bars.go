@@ -1,0 +1,103 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Bar is a figure that must not be above a limit.
+type Bar struct {
+	Name string  `json:"name"`
+	Unit string  `json:"unit"`
+	Got  float64 `json:"got"`
+	Most float64 `json:"most"`
+	Met  bool    `json:"met"`
+}
+
+func (b Bar) show(v float64) string {
+	switch b.Unit {
+	case "x":
+		return fmt.Sprintf("%.2fx", v)
+	case "":
+		return fmt.Sprintf("%.0f", v)
+	default:
+		return fmt.Sprintf("%.1f %s", v, b.Unit)
+	}
+}
+
+// The target that is judged, and the one that it is judged against.
+const (
+	judged   = "sluice"
+	baseline = "proxy"
+)
+
+// The bars of CPU per call, as multiples of a bare reverse proxy.
+var cpuBars = []struct {
+	scenario string
+	most     float64
+}{{"small", 0.85}, {"stream", 1.1}, {"200k", 1.6}, {"2m", 2.5}}
+
+// judge holds what was measured against the bars; what was not measured is not judged.
+func (r *Report) judge() {
+	add := func(name, unit string, got, most float64) {
+		r.Bars = append(r.Bars, Bar{name, unit, got, most, got <= most})
+	}
+	for _, b := range cpuBars {
+		if t := r.target(b.scenario, judged); t != nil {
+			if ratio, ok := t.Ratios["cpu"]; ok {
+				add(b.scenario+": CPU a call beside a bare proxy", "x", ratio.Median, b.most)
+			}
+		}
+	}
+	if ratio, ok := r.addedP99(); ok {
+		add("p99 added at half load beside a bare proxy", "x", ratio, 2)
+	}
+	if t := r.target("slow", judged); t != nil && t.Median.PerStream > 0 {
+		add("memory a slow stream", "KB", float64(t.Median.PerStream)/(1<<10), 64)
+	}
+	if p := r.program(judged); p != nil {
+		add("idle memory", "MB", float64(p.Idle)/(1<<20), 40)
+		add("start to first answer", "ms", medianFloat(p.Startup), 300)
+		if p.Binary > 0 {
+			add("binary", "MB", float64(p.Binary)/(1<<20), 40)
+		}
+	}
+	errors := int64(0)
+	for _, s := range r.Scenarios {
+		if t := s.find(judged); t != nil {
+			errors += t.Median.Errors
+		}
+	}
+	if len(r.Bars) > 0 {
+		add("wrong answers", "", float64(errors), 0)
+	}
+}
+
+func (r *Report) target(scenario, target string) *TargetReport {
+	if s := r.scenario(scenario); s != nil {
+		return s.find(target)
+	}
+	return nil
+}
+
+// addedP99 is what the judged target adds to the upstream's own p99 at half load, as a multiple of what the proxy adds;
+// round by round, and the median of that.
+func (r *Report) addedP99() (float64, bool) {
+	direct, base, own := r.target("halfload", "direct"), r.target("halfload", baseline), r.target("halfload", judged)
+	if direct == nil || base == nil || own == nil {
+		return 0, false
+	}
+	var all []float64
+	for i := range min(len(direct.Rounds), len(base.Rounds), len(own.Rounds)) {
+		d := direct.Rounds[i].P99
+		// Below a tenth of the upstream's own p99 the difference is noise, and a ratio of two noises says nothing.
+		floor := d / 10
+		all = append(all, max(own.Rounds[i].P99-d, floor)/max(base.Rounds[i].P99-d, floor))
+	}
+	return medianFloat(all), len(all) > 0
+}
+
+// missed are the bars that were not met.
+func (r *Report) missed() []Bar {
+	return slices.DeleteFunc(slices.Clone(r.Bars), func(b Bar) bool { return b.Met })
+}

@@ -1,0 +1,249 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/mattn/go-isatty"
+)
+
+// Command is `sluice bench`.
+type Command struct {
+	Load  Load  `cmd:"" default:"withargs" help:"Measure gateways under load."`
+	Proxy Proxy `cmd:"" hidden:"" help:"The bare reverse proxy that gateways are compared with."`
+}
+
+// Load is `sluice bench` itself: it starts the fake upstream and the targets, measures, and ends them all.
+type Load struct {
+	Scenario    []string      `short:"s" placeholder:"NAME" help:"Scenarios: small, 2k, 200k, 2m, stream, meter, halfload, slow. Left out: small and stream, or all with --compare."`
+	Target      []string      `short:"t" sep:"none" placeholder:"TARGET" help:"sluice (this program), sluice=FILE, proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated."`
+	Compare     bool          `help:"Run the targets in turn, round by round, and print the ratios to the proxy. Without --target: sluice, proxy, direct, and nginx if it is installed."`
+	Rounds      int           `default:"0" help:"Runs of each scenario against each target. 0: 5 with --compare, else 1."`
+	Duration    time.Duration `default:"3s" help:"Length of a run, after a fifth of it for warming."`
+	Connections int           `default:"0" help:"Connections of the load. 0: the scenario's own."`
+	Rate        float64       `default:"0" help:"Send so many calls a second whatever becomes of them, and count latency from when each was due. 0: each connection calls again as soon as it is answered."`
+	Streams     int           `default:"1000" help:"Streams that the scenario slow holds open."`
+	JSON        string        `placeholder:"FILE" help:"Write everything that was measured as JSON; - is standard output."`
+	Markdown    bool          `help:"Print tables in Markdown."`
+	Plot        []string      `placeholder:"FILE" help:"Draw a chart; the name ends in .svg or .png."`
+	Check       bool          `help:"End with status 1 if a figure of Sluice is above its bar."`
+	NoPin       bool          `help:"Do not bind load and upstream to one CPU, gateways to another."`
+
+	Out  io.Writer `kong:"-"` // os.Stdout when nil
+	Err  io.Writer `kong:"-"` // os.Stderr when nil
+	Self []string  `kong:"-"` // how to run this program; its own file when nil
+}
+
+// Run implements the command.
+func (c *Load) Run(ctx context.Context) error {
+	if c.Out == nil {
+		c.Out = os.Stdout
+	}
+	if c.Err == nil {
+		c.Err = os.Stderr
+	}
+	list, err := c.defaults()
+	if err != nil {
+		return err
+	}
+	report, err := c.measure(ctx, list)
+	if err != nil {
+		return err
+	}
+	if err := c.write(report); err != nil {
+		return err
+	}
+	return c.verdict(report)
+}
+
+// defaults fills in what was left out, and checks the rest.
+func (c *Load) defaults() ([]scenario, error) {
+	if c.Rounds == 0 {
+		c.Rounds = 1
+		if c.Compare {
+			c.Rounds = 5
+		}
+	}
+	switch {
+	case len(c.Scenario) > 0:
+	case c.Compare:
+		c.Scenario = scenarioNames()
+	default:
+		c.Scenario = []string{"small", "stream"}
+	}
+	if len(c.Target) == 0 {
+		c.Target = []string{judged}
+		if c.Compare {
+			c.Target = []string{judged, baseline, "direct"}
+			if _, err := exec.LookPath("nginx"); err == nil {
+				c.Target = append(c.Target, "nginx")
+			}
+		}
+	}
+	for _, limit := range []struct {
+		name             string
+		got, least, most float64
+	}{
+		{"--rounds", float64(c.Rounds), 1, 100}, {"--duration", c.Duration.Seconds(), 0.05, 600}, {"--connections", float64(c.Connections), 0, 4096},
+		{"--rate", c.Rate, 0, 1e6}, {"--streams", float64(c.Streams), 1, 10_000},
+	} {
+		if limit.got < limit.least || limit.got > limit.most {
+			return nil, fmt.Errorf("%s is %g: want %g to %g", limit.name, limit.got, limit.least, limit.most)
+		}
+	}
+	for _, p := range c.Plot {
+		if e := filepath.Ext(p); e != ".svg" && e != ".png" {
+			return nil, fmt.Errorf("--plot %s: want a name in .svg or .png", p)
+		}
+	}
+	var list []scenario
+	for _, name := range c.Scenario {
+		s, err := findScenario(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// measure does all runs. Whatever it started has ended when it returns.
+func (c *Load) measure(ctx context.Context, list []scenario) (report *Report, err error) {
+	self := c.Self
+	if self == nil {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find this program's file: %w", err)
+		}
+		self = []string{exe}
+	}
+	upCPU, gateCPU := -1, -1
+	if all := cpus(); len(all) >= 2 && !c.NoPin {
+		upCPU, gateCPU = all[0], all[1]
+		unbind, err := bindSelf(upCPU)
+		if err != nil {
+			return nil, err
+		}
+		defer unbind()
+	}
+	l, err := openLab(ctx, self, upCPU, gateCPU)
+	defer l.close()
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range c.Target {
+		if err := l.add(spec); err != nil {
+			return nil, err
+		}
+	}
+	s := &session{Load: c, lab: l, report: c.newReport(upCPU, gateCPU)}
+	var terminal io.Writer
+	if f, ok := c.Err.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		terminal = f
+	}
+	s.progress = startProgress(terminal, s.estimate(list))
+	defer s.progress.stop()
+	if err := s.launch(ctx); err != nil {
+		return nil, err
+	}
+	for _, sc := range list {
+		if err := s.measure(ctx, &sc); err != nil {
+			return nil, err
+		}
+	}
+	s.programs()
+	s.report.finish()
+	s.report.judge()
+	return s.report, nil
+}
+
+func (c *Load) newReport(upCPU, gateCPU int) *Report {
+	cpu, kernel := machine()
+	r := &Report{
+		Machine: Machine{CPU: cpu, Cores: runtime.NumCPU(), Kernel: kernel, Go: runtime.Version(), Date: time.Now()},
+		Method:  Method{Rounds: c.Rounds, Seconds: c.Duration.Seconds(), LoadCPU: upCPU, GateCPU: gateCPU},
+	}
+	if slices.Contains(c.Target, baseline) && len(c.Target) > 1 {
+		r.Method.Baseline = baseline
+	}
+	return r
+}
+
+// write puts the report where it was asked for.
+func (c *Load) write(r *Report) error {
+	text := r.Text
+	if c.Markdown {
+		text = r.Markdown
+	}
+	if c.JSON != "-" {
+		if err := text(c.Out); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+	}
+	if c.JSON != "" {
+		data, err := json.Marshal(r, jsontext.Multiline(true))
+		if err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+		data = append(data, '\n')
+		if c.JSON == "-" {
+			_, err = c.Out.Write(data)
+		} else {
+			err = os.WriteFile(c.JSON, data, 0o644) //nolint:gosec // a report is for everybody
+		}
+		if err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+	}
+	for _, name := range c.Plot {
+		if err := plot(r, name); err != nil {
+			return fmt.Errorf("plot: %w", err)
+		}
+	}
+	return nil
+}
+
+func plot(r *Report, name string) (err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	c := r.chart()
+	if filepath.Ext(name) == ".png" {
+		return c.writePNG(f)
+	}
+	return c.writeSVG(f)
+}
+
+// verdict is an error when answers were wrong, or with --check when a bar was missed.
+func (c *Load) verdict(r *Report) error {
+	if c.Check {
+		missed := r.missed()
+		if len(r.Bars) == 0 {
+			return errors.New("--check: nothing was measured that has a bar")
+		}
+		if len(missed) > 0 {
+			var names []string
+			for _, b := range missed {
+				names = append(names, b.Name)
+			}
+			return fmt.Errorf("%d of %d bars missed: %s", len(missed), len(r.Bars), strings.Join(names, "; "))
+		}
+	}
+	if failures := r.failures(); len(failures) > 0 && !c.Compare {
+		return errors.New(strings.TrimSpace(failures[0]))
+	}
+	return nil
+}

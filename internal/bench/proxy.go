@@ -1,0 +1,44 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"time"
+)
+
+// Proxy is `sluice bench proxy`: the bare reverse proxy of the standard library, which everything is compared with.
+type Proxy struct {
+	Listen   string `required:"" help:"Address to listen on."`
+	Upstream string `required:"" help:"host:port to forward to."`
+}
+
+// Run serves until ctx ends.
+func (p *Proxy) Run(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s := &http.Server{Handler: bareProxy(p.Upstream), ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve proxy: %w", err)
+	}
+	return nil
+}
+
+// bareProxy forwards and does nothing else. Its pool is as large as the load: with the default of two idle connections a
+// host it would measure the making of connections.
+func bareProxy(upstream string) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: upstream})
+		},
+		Transport: &http.Transport{MaxIdleConnsPerHost: 4096, IdleConnTimeout: 90 * time.Second, DisableCompression: true},
+	}
+}
