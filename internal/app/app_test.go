@@ -36,6 +36,7 @@ type rig struct {
 	mock *mock.Server
 	up   *httptest.Server
 	log  *lines
+	got  chan struct{} // one for each request that has reached the upstream, while somebody listens
 }
 
 // lines is where the log goes.
@@ -77,7 +78,14 @@ func newRig(t testing.TB, extra string, opts ...func(*httptest.Server)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{mock: m, up: httptest.NewServer(m), log: &lines{}}
+	r := &rig{mock: m, log: &lines{}, got: make(chan struct{})}
+	r.up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case r.got <- struct{}{}:
+		default:
+		}
+		m.ServeHTTP(w, req)
+	}))
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sluice.yaml")
 	if err := os.WriteFile(path, []byte(document(r.up.URL, filepath.Join(dir, "data"), extra)), 0o600); err != nil {

@@ -150,7 +150,7 @@ func TestClientGone(t *testing.T) {
 				left := make(chan time.Time, 1)
 				leave := func() { left <- time.Now(); cancel() }
 				if c.reads == 0 {
-					time.AfterFunc(50*time.Millisecond, leave)
+					go func() { <-r.got; leave() }()
 				}
 				resp, err := http.DefaultClient.Do(req)
 				if err == nil {

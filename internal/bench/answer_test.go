@@ -51,7 +51,7 @@ func TestWrongAnswersAreFound(t *testing.T) {
 		{"small", "another model", swap(`"bench-small"`, `"other"`), false},
 		{"small", "half", half, true},
 		{"small", "empty", func(string) string { return "" }, true},
-		{"small", "another text", swap("The ", "A "), true},
+		{"small", "another text", swap(`"content": "`, `"content": "X`), true},
 		{"small", "another finish", swap(`"stop"`, `"length"`), true},
 		{"small", "no usage", swap(`"usage"`, `"used"`), true},
 		{"small", "an error", func(string) string { return `{"error":{"message":"x"}}` }, true},

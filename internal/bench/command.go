@@ -43,6 +43,8 @@ type Load struct {
 	Out  io.Writer `kong:"-"` // os.Stdout when nil
 	Err  io.Writer `kong:"-"` // os.Stderr when nil
 	Self []string  `kong:"-"` // how to run this program; its own file when nil
+
+	settle time.Duration `kong:"-"` // that a program gets before its memory is read; a second when 0
 }
 
 // Run implements the command.
@@ -69,6 +71,9 @@ func (c *Load) Run(ctx context.Context) error {
 
 // defaults fills in what was left out, and checks the rest.
 func (c *Load) defaults() ([]scenario, error) {
+	if c.settle == 0 {
+		c.settle = time.Second
+	}
 	if c.Rounds == 0 {
 		c.Rounds = 1
 		if c.Compare {

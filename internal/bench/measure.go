@@ -141,18 +141,18 @@ func (s *scenario) run(ctx context.Context, t *target, check *checker, duration 
 	return out, nil
 }
 
-// settle is how long held streams are watched.
-const settle = 3 * time.Second
+// watched is how long held streams are watched, in settling times.
+const watched = 3
 
 // hold opens many streams, keeps them open, and measures what a stream takes of the program's memory. A fresh program is
 // measured: one that has worked keeps memory that the streams would get for nothing.
-func (s *scenario) hold(ctx context.Context, t *target, streams int) (Result, error) {
+func (s *scenario) hold(ctx context.Context, t *target, streams int, settle time.Duration) (Result, error) {
 	if t.proc != nil {
 		t.halt()
 		if err := t.launch(ctx); err != nil {
 			return Result{}, err
 		}
-		if err := t.rest(ctx, time.Second); err != nil {
+		if err := t.rest(ctx, settle); err != nil {
 			return Result{}, err
 		}
 	}
@@ -187,8 +187,8 @@ func (s *scenario) hold(ctx context.Context, t *target, streams int) (Result, er
 	}
 	open.Wait()
 	var most int64
-	for range 6 {
-		if !sleepUntil(ctx, time.Now().Add(settle/6)) {
+	for range 2 * watched {
+		if !sleepUntil(ctx, time.Now().Add(settle/2)) {
 			break
 		}
 		if t.proc != nil {

@@ -26,11 +26,14 @@ func (s *session) launch(ctx context.Context) error {
 			if err := t.launch(ctx); err != nil {
 				return err
 			}
-			if t.argv != nil && i+1 < starts {
+			if t.argv == nil {
+				break
+			}
+			if i+1 < starts {
 				t.halt()
 			}
 		}
-		if err := t.rest(ctx, time.Second); err != nil {
+		if err := t.rest(ctx, s.settle); err != nil {
 			return err
 		}
 	}
@@ -43,7 +46,7 @@ func (s *session) estimate(list []scenario) time.Duration {
 	for _, sc := range list {
 		switch sc.kind {
 		case held:
-			all += time.Duration(len(s.lab.targets)) * holdTime
+			all += time.Duration(len(s.lab.targets)) * s.holdTime()
 		case openLoop:
 			all += s.runTime()
 			fallthrough
@@ -56,8 +59,8 @@ func (s *session) estimate(list []scenario) time.Duration {
 
 func (s *session) runTime() time.Duration { return s.Duration * 6 / 5 }
 
-// holdTime is about what a run of held streams takes.
-const holdTime = settle + 2*time.Second
+// holdTime is about what a run of held streams takes: opening them, and watching them.
+func (s *session) holdTime() time.Duration { return time.Second + (1+watched)*s.settle }
 
 // measure runs one scenario against all targets, alternating.
 func (s *session) measure(ctx context.Context, sc *scenario) error {
@@ -71,8 +74,8 @@ func (s *session) measure(ctx context.Context, sc *scenario) error {
 		rounds = 1
 		out.About = fmt.Sprintf("%d %s", s.Streams, sc.about)
 		run = func(ctx context.Context, t *target) (Result, error) {
-			s.progress.next(sc.name+" "+t.name, holdTime)
-			return sc.hold(ctx, t, s.Streams)
+			s.progress.next(sc.name+" "+t.name, s.holdTime())
+			return sc.hold(ctx, t, s.Streams, s.settle)
 		}
 	} else {
 		check, err := s.reference(sc)

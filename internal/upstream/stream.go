@@ -23,6 +23,7 @@ type held struct {
 	events []*llm.Event // copies, given out first
 	event  *llm.Event   // then this one: the inner stream's current event
 	err    error        // then this: what came after a stream without output
+	whole  bool         // the answer was read to its end
 }
 
 // prime reads to the first real output. Only the events before it are copied: the output itself is given
@@ -52,6 +53,7 @@ func (h *held) next() (*llm.Event, error) {
 	h.watch.wait()
 	ev, err := h.inner.Next()
 	h.watch.ready()
+	h.whole = err == io.EOF
 	return ev, err
 }
 
@@ -73,10 +75,14 @@ func (h *held) Next() (*llm.Event, error) {
 	return h.next()
 }
 
-// Close implements llm.Stream. Cancelling first makes sure that the upstream's connection ends at once
-// when its answer is not read to the end.
+// Close implements llm.Stream. An answer that is not read to its end is cancelled first, so that the
+// upstream hears of it at once; one that is leaves a connection that can be used again.
 func (h *held) Close() error {
-	h.watch.stop()
+	if !h.whole {
+		h.watch.stop()
+		return h.inner.Close()
+	}
+	defer h.watch.stop()
 	return h.inner.Close()
 }
 

@@ -141,17 +141,33 @@ type responseBody struct {
 	io.ReadCloser
 	ctx     context.Context
 	request *requestBody
+	ended   bool // Read has met the end or an error
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		err = readError(b.ctx, err)
+	if err != nil {
+		b.ended = true
+		if err != io.EOF {
+			err = readError(b.ctx, err)
+		}
 	}
 	return n, err
 }
 
+// A stream is read to its format's own end, which comes before the body's: a few bytes are left, mostly
+// here already. Reading them keeps the connection; they are not waited for long.
+const (
+	drainBytes = 4 << 10
+	drainTime  = 20 * time.Millisecond
+)
+
 func (b *responseBody) Close() error {
+	if !b.ended && b.ctx.Err() == nil {
+		timer := time.AfterFunc(drainTime, func() { _ = b.ReadCloser.Close() })
+		_, _ = io.CopyN(io.Discard, b, drainBytes)
+		timer.Stop()
+	}
 	err := b.ReadCloser.Close()
 	b.request.stop()
 	return err

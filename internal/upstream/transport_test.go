@@ -194,3 +194,45 @@ func TestRequestBodyStops(t *testing.T) {
 		t.Errorf("read %d bytes after stop, err %v", n, err)
 	}
 }
+
+// A stream that was read to its own end leaves a connection for the next call, also when the body's end
+// comes a little later; one that never ends is not waited for.
+func TestConnectionsAreKept(t *testing.T) {
+	var conns atomic.Int64
+	end := make(chan struct{})
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, "data: [DONE]\n\n")
+		_ = http.NewResponseController(w).Flush()
+		if r.URL.Path == "/open" {
+			<-end
+		}
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	defer close(end)
+	tr := NewTransport(TransportOptions{AllowPrivate: loopback})
+	defer tr.CloseIdle()
+	for range 20 {
+		resp, err := tr.Send(t.Context(), request(t, srv.URL, "{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadFull(resp.Body, make([]byte, 14)) // not the body's end
+		_ = resp.Body.Close()
+	}
+	if n := conns.Load(); n > 3 { // one, but for a busy machine
+		t.Errorf("%d connections for 20 calls in a row", n)
+	}
+	resp, err := tr.Send(t.Context(), request(t, srv.URL+"/open", "{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.ReadFull(resp.Body, make([]byte, 14))
+	_ = resp.Body.Close() // the test hangs if this waits for the end
+}

@@ -19,7 +19,7 @@ import (
 )
 
 // DefaultMaxTokens is the max_tokens sent when the client named none: Anthropic requires one, the other
-// vendors do not, and 8192 is the most that every model still served accepts.
+// vendors do not. 8192 fits every model since Claude 3.5.
 const DefaultMaxTokens = 8192
 
 // by is this vendor's name on signatures (llm.Signature.By).

@@ -211,7 +211,7 @@ func TestSDKSeesErrors(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("the SDK says %v", err)
 			}
-			if e.StatusCode != tt.status || string(e.Type()) != tt.typ && tt.typ != "request_too_large" {
+			if e.StatusCode != tt.status || string(e.Type()) != tt.typ {
 				t.Errorf("status %d, type %s", e.StatusCode, e.Type())
 			}
 			var body struct {

@@ -154,7 +154,9 @@ func firstType(data []byte) []byte {
 
 // after is what stands behind a prefix and the blanks before it; nil when the prefix is not there.
 func after(data []byte, prefix string) []byte {
-	data = bytes.TrimLeft(data, " \t\r\n")
+	for len(data) > 0 && data[0] <= ' ' {
+		data = data[1:]
+	}
 	if len(data) < len(prefix) || string(data[:len(prefix)]) != prefix {
 		return nil
 	}

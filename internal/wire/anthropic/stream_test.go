@@ -40,6 +40,7 @@ func TestStreamsThatFail(t *testing.T) {
 		{"an error in another frame's clothes", "event: content_block_delta\n" + sseOf(`{"error":{"type":"rate_limit_error","message":"x"},"type":"error"}`), llm.KindRateLimited},
 		{"an internal error", sseOf(`{"type":"error","error":{"type":"api_error","message":"Internal server error"}}`), llm.KindUpstream},
 		{"garbage", sseOf(startFrame, textFrame, `{"type":"message_delta","delta":{`), llm.KindUpstream},
+		{"a garbled piece in the middle", sseOf(startFrame, textFrame, `{"type":"content_block_delta","index":0,"delta":{"type":"text_de`, textFrame, endFrame, `{"type":"message_stop"}`), llm.KindUpstream},
 		{"not JSON", sseOf(startFrame, textFrame, `<html>`), llm.KindUpstream},
 		{"no end", sseOf(startFrame, textFrame, endFrame), llm.KindUpstream},
 		{"nothing", "", llm.KindUpstream},

@@ -329,7 +329,7 @@ func (t *turns) output(c *llm.Chat, g *generationConfig, at string) {
 	case mime == mimeJSON:
 		c.Output = &llm.Output{Kind: llm.OutputSchema, Schema: schema}
 		if isNull(g.ResponseSchema) {
-			c.Output.Extra = plainSchema
+			c.Output.Extra = merged(nil, plainSchema)
 		}
 	case mime == mimeText && isNull(schema):
 		c.Output = &llm.Output{Kind: llm.OutputText}

@@ -50,6 +50,9 @@ func (x *encoder) lose(at, why string) { x.e.Lose(at, why) }
 
 func (x *encoder) request() {
 	system, turns := x.split()
+	if len(turns) == 0 && !x.own { // OpenAI takes instructions alone; here there must be a turn to answer
+		system, turns = nil, system
+	}
 	x.systemInstruction(system)
 	x.contents(turns)
 	x.tools()

@@ -48,6 +48,7 @@ func TestEncodeForeign(t *testing.T) {
 	}{
 		{"instructions from everywhere", chat(said(llm.RoleSystem, llm.Part{Text: "a"}), hi, said(llm.RoleDeveloper, llm.Part{Text: "b"})), "",
 			`{"systemInstruction":{"parts":[{"text":"a"},{"text":"b"}]},` + hiJSON + `}`, nil},
+		{"instructions alone", chat(said(llm.RoleDeveloper, llm.Part{Text: "a"})), "", `{"contents":[{"role":"user","parts":[{"text":"a"}]}]}`, nil},
 		{"parallel calls and their results are one turn each",
 			chat(hi, said(llm.RoleAssistant, llm.Part{Text: "ok"}, call("c1", "f", `{"a": 1}`)), said(llm.RoleAssistant, call("c2", "g", "")),
 				result("c1", llm.Part{Text: `{"x":1}`}), result("c2", llm.Part{Text: "plain"}), said(llm.RoleUser, llm.Part{Text: "so?"})), "gemini-2.5-pro",

@@ -89,3 +89,15 @@ func TestError(t *testing.T) {
 		}
 	}
 }
+
+// An error object without a code is classified by its name.
+func TestStatusCode(t *testing.T) {
+	for name, kind := range map[string]llm.Kind{
+		"INVALID_ARGUMENT": llm.KindInvalid, "FAILED_PRECONDITION": llm.KindInvalid, "UNAUTHENTICATED": llm.KindUpstreamCreds, "PERMISSION_DENIED": llm.KindUpstreamCreds,
+		"NOT_FOUND": llm.KindModelNotFound, "RESOURCE_EXHAUSTED": llm.KindRateLimited, "UNAVAILABLE": llm.KindOverloaded, "DEADLINE_EXCEEDED": llm.KindUpstreamTimeout, "INTERNAL": llm.KindUpstream, "": llm.KindUpstream,
+	} {
+		if got := Generate.failure([]byte(`{"error":{"message":"m","status":"` + name + `"}}`)); got.Kind != kind {
+			t.Errorf("%q: %s, want %s", name, got.Kind, kind)
+		}
+	}
+}

@@ -14,6 +14,7 @@ package gemini
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -289,7 +290,7 @@ var (
 func readRequest(raw []byte, v any) error {
 	if err := json.Unmarshal(raw, v, readingRequest); err != nil {
 		var sem *json.SemanticError
-		if asSemantic(err, &sem) {
+		if errors.As(err, &sem) {
 			return invalid([]llm.Problem{{At: string(sem.JSONPointer), Msg: "is not what this member takes"}})
 		}
 		return &llm.Error{Kind: llm.KindInvalid, Msg: "the request body is not valid", Err: err}

@@ -252,42 +252,13 @@ func jsonToOpen(t *text, raw []byte, depth int) bool {
 			t.name("enum")
 			t.raw(list)
 		case "examples":
-			p := peeker{b: k.value}
-			if !p.array() {
+			if !t.example(k.value) {
 				return false
 			}
-			v := p.value()
-			if p.array() || p.bad {
+		case "items", "anyOf", "properties":
+			if !jsonChildrenToOpen(t, k, depth+1) {
 				return false
 			}
-			t.name("example")
-			t.raw(v)
-		case "items":
-			t.name("items")
-			if !jsonToOpen(t, k.value, depth+1) {
-				return false
-			}
-		case "anyOf":
-			all := true
-			t.name("anyOf")
-			each(t, k.value, func(v []byte) { all = all && jsonToOpen(t, v, depth+1) })
-			if !all {
-				return false
-			}
-		case "properties":
-			props, ok := readSchema(k.value)
-			if !ok {
-				return false
-			}
-			t.name("properties")
-			t.open('{')
-			for _, q := range props {
-				t.member(q.name)
-				if !jsonToOpen(t, q.value, depth+1) {
-					return false
-				}
-			}
-			t.close('}')
 		case "description", "title", "format", "required", "minimum", "maximum", "minItems", "maxItems",
 			"minLength", "maxLength", "minProperties", "maxProperties", "pattern", "default":
 			t.keyword(k)
@@ -296,6 +267,47 @@ func jsonToOpen(t *text, raw []byte, depth int) bool {
 		}
 	}
 	t.close('}')
+	return true
+}
+
+// jsonChildrenToOpen writes a keyword that holds schemas.
+func jsonChildrenToOpen(t *text, k keyword, depth int) bool {
+	t.name(k.name)
+	switch k.name {
+	case "items":
+		return jsonToOpen(t, k.value, depth)
+	case "anyOf":
+		all := true
+		each(t, k.value, func(v []byte) { all = all && jsonToOpen(t, v, depth) })
+		return all
+	}
+	props, ok := readSchema(k.value)
+	if !ok {
+		return false
+	}
+	t.open('{')
+	for _, q := range props {
+		t.member(q.name)
+		if !jsonToOpen(t, q.value, depth) {
+			return false
+		}
+	}
+	t.close('}')
+	return true
+}
+
+// example writes the one example that a Schema can have.
+func (t *text) example(list []byte) bool {
+	p := peeker{b: list}
+	if !p.array() {
+		return false
+	}
+	v := p.value()
+	if p.array() || p.bad {
+		return false
+	}
+	t.name("example")
+	t.raw(v)
 	return true
 }
 

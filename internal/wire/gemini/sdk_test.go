@@ -61,7 +61,9 @@ func serve(t *testing.T, answer []*llm.Event, fail *llm.Error) http.HandlerFunc 
 }
 
 func sdkEvents() []*llm.Event {
-	delta := func(index int, p llm.Part) *llm.Event { return &llm.Event{Delta: []llm.Delta{{Index: index, Part: &p}}} }
+	delta := func(index int, p llm.Part) *llm.Event {
+		return &llm.Event{Delta: []llm.Delta{{Index: index, Part: &p}}}
+	}
 	return []*llm.Event{
 		{Head: &llm.Head{ID: "msg_1", Model: "claude-x"}},
 		delta(0, llm.Part{Reasoning: &llm.Reasoning{Text: "let me "}}), delta(0, llm.Part{Reasoning: &llm.Reasoning{Text: "see"}}),

@@ -363,3 +363,18 @@ func rewrite(w wire.Writer, s llm.Stream) ([]byte, error) {
 		}
 	}
 }
+
+// A frame of an array that is no clean JSON still becomes one line for a client of events.
+func TestOneLine(t *testing.T) {
+	for in, want := range map[string]string{"{\r\n \"a\" : [1, 2] }": `{"a":[1,2]}`, "{\"a\":\r\n01}": `{"a":  01}`} {
+		if got := string(oneLine([]byte(in))); got != want {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+	if w := Generate.Writer(sseCall()); !w.Verbatim() || w.ContentType() != "text/event-stream" {
+		t.Error("events are not passed as they come")
+	}
+	if w := Generate.Writer(arrayCall()); w.Verbatim() || w.ContentType() != "application/json" {
+		t.Error("an array takes events as they come")
+	}
+}

@@ -1,13 +1,11 @@
 package gemini
 
 import (
-	"errors"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
@@ -155,5 +153,3 @@ func escaped(name string) string { return strings.NewReplacer("~", "~0", "/", "~
 func unescaped(name string) string { return strings.NewReplacer("~1", "/", "~0", "~").Replace(name) }
 
 func item(at string, i int) string { return at + "/" + strconv.Itoa(i) }
-
-func asSemantic(err error, target **json.SemanticError) bool { return errors.As(err, target) }

@@ -95,7 +95,7 @@ func (*ChatFormat) Format() llm.Format { return llm.OpenAIChat }
 var readOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // writeOptions make output stable and keep foreign values as they came.
-var writeOptions = json.JoinOptions(json.Deterministic(true), jsontext.PreserveRawStrings(true), jsontext.AllowInvalidUTF8(true))
+var writeOptions = json.JoinOptions(json.Deterministic(true), jsontext.PreserveRawStrings(true), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 
 func marshal(v any) ([]byte, error) { return json.Marshal(v, writeOptions) }
 

@@ -28,10 +28,9 @@ type stream struct {
 	a      assembler
 	ev     llm.Event
 
-	began bool // output has been seen
-	loose bool // frames went by undecoded since the last one that told of an end
-	done  bool // [DONE] has come
-	queue []*llm.Event
+	began bool  // output has been seen
+	loose bool  // frames went by undecoded since the last one that told of an end
+	done  bool  // [DONE] has come
 	err   error // what Next returns from now on
 	close sync.Once
 }
@@ -49,11 +48,6 @@ func (s *stream) Close() error {
 
 // Next returns the next event.
 func (s *stream) Next() (*llm.Event, error) {
-	if len(s.queue) > 0 {
-		ev := s.queue[0]
-		s.queue = s.queue[1:]
-		return ev, nil
-	}
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -245,7 +239,7 @@ func isDocument(b []byte) bool {
 }
 
 // document reads an upstream that answers a stream's request with a plain body: an error with status 200,
-// or a whole answer. The answer goes on as a stream of one event and the closing mark.
+// or a whole answer. The answer goes on as a stream of one event without bytes.
 func (s *stream) document(first []byte) (*llm.Event, error) {
 	body := bytes.Clone(first)
 	for {
@@ -266,7 +260,6 @@ func (s *stream) document(first []byte) (*llm.Event, error) {
 		return nil, s.end(err)
 	}
 	ev.Raw = nil // it is no frame
-	s.queue = append(s.queue, &llm.Event{Raw: []byte("data: [DONE]\n\n"), Format: s.format})
 	s.done = true
 	return ev, nil
 }

@@ -268,8 +268,11 @@ func (a *assembly) message(known *readItem, it *item) error {
 			return err
 		}
 	}
-	if n := len(known.parts); n > 0 && known.id != "" {
-		a.add(known.parts[n-1], llm.Part{Extra: messageExtra(known, it.rest())})
+	for _, p := range slices.Backward(known.parts) {
+		if p.kind != partForeign && known.id != "" {
+			a.add(p, llm.Part{Extra: messageExtra(known, it.rest())})
+			break
+		}
 	}
 	return nil
 }
