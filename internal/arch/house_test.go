@@ -113,7 +113,7 @@ func (h *house) imports(name string, row room, f file) (out []string) {
 		}
 		ours, ok := strings.CutPrefix(p, module+"/")
 		if !ok {
-			if row.stdOnly && strings.Contains(strings.Split(p, "/")[0], ".") {
+			if row.stdOnly && !f.test && strings.Contains(strings.Split(p, "/")[0], ".") {
 				out = append(out, fmt.Sprintf("%s: %s may import only the standard library, not %s", h.at(spec), name, p))
 			}
 			continue
@@ -208,8 +208,11 @@ func receiver(d *ast.FuncDecl) string {
 	}
 }
 
-// sleeps finds tests that wait for time to pass.
+// sleeps finds tests that wait for time to pass. In a bubble of testing/synctest it passes by itself.
 func (h *house) sleeps(f file) (out []string) {
+	if slices.ContainsFunc(f.tree.Imports, func(s *ast.ImportSpec) bool { return s.Path.Value == `"testing/synctest"` }) {
+		return nil
+	}
 	ast.Inspect(f.tree, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
 			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {

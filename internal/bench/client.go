@@ -130,7 +130,7 @@ func (c *client) fill() error {
 	if n > 0 {
 		return nil
 	}
-	if err == io.EOF { //nolint:errorlint // a bare EOF from net.Conn
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -100,8 +100,11 @@ func (c *Load) defaults() ([]scenario, error) {
 		name             string
 		got, least, most float64
 	}{
-		{"--rounds", float64(c.Rounds), 1, 100}, {"--duration", c.Duration.Seconds(), 0.05, 600}, {"--connections", float64(c.Connections), 0, 4096},
-		{"--rate", c.Rate, 0, 1e6}, {"--streams", float64(c.Streams), 1, 10_000},
+		{"--rounds", float64(c.Rounds), 1, 100},
+		{"--duration", c.Duration.Seconds(), 0.05, 600},
+		{"--connections", float64(c.Connections), 0, 4096},
+		{"--rate", c.Rate, 0, 1e6},
+		{"--streams", float64(c.Streams), 1, 10_000},
 	} {
 		if limit.got < limit.least || limit.got > limit.most {
 			return nil, fmt.Errorf("%s is %g: want %g to %g", limit.name, limit.got, limit.least, limit.most)

@@ -23,16 +23,15 @@ const maxLatency = 10 * time.Minute
 
 // record collects what the workers measure.
 type record struct {
-	mu       sync.Mutex
-	latency  *hdrhistogram.Histogram // microseconds, like all
-	first    *hdrhistogram.Histogram
-	gaps     *hdrhistogram.Histogram
-	calls    int64
-	errors   int64
-	bytes    int64
-	anError  string
-	elapsed  time.Duration
-	lastCall time.Time
+	mu      sync.Mutex
+	latency *hdrhistogram.Histogram // microseconds, like all
+	first   *hdrhistogram.Histogram
+	gaps    *hdrhistogram.Histogram
+	calls   int64
+	errors  int64
+	bytes   int64
+	anError string
+	elapsed time.Duration
 }
 
 func newRecord() *record {

@@ -161,31 +161,7 @@ func (s *scenario) hold(ctx context.Context, t *target, streams int, settle time
 	stop := context.AfterFunc(ctx, p.interrupt)
 	defer stop()
 	rec := newRecord()
-	var group, open sync.WaitGroup
-	open.Add(streams)
-	slots := make(chan struct{}, 64) // streams that are being opened at a time
-	begin := time.Now()
-	ending := make(chan struct{})
-	for _, c := range p.clients {
-		c.keep = false
-		opened := sync.OnceFunc(func() { <-slots; open.Done() })
-		c.onFirst = func() {
-			rec.call(time.Since(begin), time.Since(begin), 0)
-			opened()
-		}
-		c.onGap = rec.gap
-		slots <- struct{}{}
-		group.Go(func() {
-			h, err := c.do(p.request)
-			select {
-			case <-ending:
-			default:
-				rec.fail(errors.Join(fmt.Errorf("a stream ended early with status %d", h.status), err))
-			}
-			opened()
-		})
-	}
-	open.Wait()
+	end := p.open(rec)
 	var most int64
 	for range 2 * watched {
 		if !sleepUntil(ctx, time.Now().Add(settle/2)) {
@@ -194,22 +170,56 @@ func (s *scenario) hold(ctx context.Context, t *target, streams int, settle time
 		if t.proc != nil {
 			u, err := t.proc.measure()
 			if err != nil {
+				end()
 				return Result{}, err
 			}
 			most = max(most, u.rss)
 		}
 	}
-	close(ending)
-	p.interrupt()
-	group.Wait()
+	end()
 	t.emptyLog()
 	out := rec.result()
 	if t.proc != nil {
 		out.Peak = most
 		out.PerStream = max(0, most-t.idle) / int64(streams)
 	}
-	if err := ctx.Err(); err != nil {
-		return out, err
+	return out, ctx.Err()
+}
+
+// opening is how many streams are opened at a time: a listener's queue is not what is measured.
+const opening = 64
+
+// open starts a call on each connection and returns when all have begun to be answered, or have failed. A stream that ends
+// before end is called is an error.
+func (p *pool) open(rec *record) (end func()) {
+	var running, begun sync.WaitGroup
+	begun.Add(len(p.clients))
+	slots := make(chan struct{}, opening)
+	ending := make(chan struct{})
+	for _, c := range p.clients {
+		slots <- struct{}{}
+		start := time.Now()
+		c.keep = false
+		opened := sync.OnceFunc(func() { <-slots; begun.Done() })
+		c.onFirst = func() {
+			rec.call(time.Since(start), time.Since(start), 0)
+			opened()
+		}
+		c.onGap = rec.gap
+		running.Go(func() {
+			defer opened()
+			h, err := c.do(p.request)
+			select {
+			case <-ending:
+			default:
+				rec.fail(errors.Join(fmt.Errorf("a stream ended early with status %d", h.status), err))
+			}
+		})
 	}
-	return out, nil
+	begun.Wait()
+	return func() {
+		close(ending)
+		p.interrupt()
+		running.Wait()
+	}
 }

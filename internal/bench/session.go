@@ -69,7 +69,7 @@ func (s *session) measure(ctx context.Context, sc *scenario) error {
 		out.Targets = append(out.Targets, TargetReport{Target: t.name})
 	}
 	rounds := s.Rounds
-	run := func(context.Context, *target) (Result, error) { return Result{}, nil }
+	var run func(context.Context, *target) (Result, error)
 	if sc.kind == held {
 		rounds = 1
 		out.About = fmt.Sprintf("%d %s", s.Streams, sc.about)

@@ -127,7 +127,7 @@ func (l *lab) add(spec string) error {
 			return append(slices.Clone(l.self), "bench", "proxy", "--listen", listen, "--upstream", l.mockAt)
 		}
 	case name == "sluice" && !strings.Contains(value, "://"):
-		err = l.addSluice(t, value)
+		l.addSluice(t, value)
 	case name == "nginx" && !given:
 		err = l.addNginx(t)
 	case strings.Contains(value, "://") && !strings.Contains(value, " "):
@@ -148,7 +148,7 @@ func (l *lab) add(spec string) error {
 	return nil
 }
 
-func (l *lab) addSluice(t *target, bin string) error {
+func (l *lab) addSluice(t *target, bin string) {
 	argv := slices.Clone(l.self)
 	if bin != "" {
 		argv = []string{bin}
@@ -167,7 +167,6 @@ func (l *lab) addSluice(t *target, bin string) error {
 		}
 		return append(slices.Clone(argv), "serve", "--config", config)
 	}
-	return nil
 }
 
 func (l *lab) addNginx(t *target) error {

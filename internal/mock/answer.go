@@ -90,7 +90,7 @@ var personas = map[string]func(a *answer, k *ask, s *Script){
 // think makes the answer of model s.model to k.
 func think(k *ask, s *Script) *answer {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %d %s %s", s.seed, k.size, k.model, k.prompt)
+	h.Write(fmt.Appendf(nil, "%d %d %s %s", s.seed, k.size, k.model, k.prompt))
 	sum := h.Sum64()
 	a := &answer{id: fmt.Sprintf("%016x%08x", sum, uint32(mix(sum, 1))), model: k.model}
 	personas[s.model](a, k, s)
@@ -177,7 +177,7 @@ func spend(a *answer, k *ask, s *Script) {
 	a.say(k.prompt)
 	h := fnv.New64a()
 	h.Write([]byte(k.prompt))
-	r := rand.New(rand.NewPCG(s.seed, h.Sum64()))
+	r := rand.New(rand.NewPCG(s.seed, h.Sum64())) //nolint:gosec // the same for the same seed is the point
 	a.tokens.input = 1 + r.Int64N(1<<r.IntN(20))
 	a.tokens.cached = r.Int64N(a.tokens.input + 1)
 	if k.api == anthropicMessages {
@@ -230,8 +230,11 @@ func (a *answer) count(k *ask, s *Script) {
 		}
 	}
 	for _, o := range []struct{ to, from *int64 }{
-		{&c.input, &s.tokens.input}, {&c.output, &s.tokens.output}, {&c.cached, &s.tokens.cached},
-		{&c.write, &s.tokens.write}, {&c.reasoning, &s.tokens.reasoning},
+		{&c.input, &s.tokens.input},
+		{&c.output, &s.tokens.output},
+		{&c.cached, &s.tokens.cached},
+		{&c.write, &s.tokens.write},
+		{&c.reasoning, &s.tokens.reasoning},
 	} {
 		if *o.from != unset {
 			*o.to = *o.from
@@ -296,7 +299,7 @@ func story(s *Script) string {
 		words = max(60, s.chunks)
 	}
 	bank := strings.Fields(vocabulary)
-	r := rand.New(rand.NewPCG(s.seed, 0x5714CE))
+	r := rand.New(rand.NewPCG(s.seed, 0x5714CE)) //nolint:gosec // the same for the same seed is the point
 	var b strings.Builder
 	for i, end := 0, true; words > 0 && i < words || int64(b.Len()) < s.size; i++ {
 		w := bank[r.IntN(len(bank))]

@@ -23,7 +23,8 @@ func (w *writer) anthropicUsage(output int64) obj {
 	return obj{
 		"input_tokens", t.input - t.cached - t.write,
 		"cache_creation_input_tokens", t.write, "cache_read_input_tokens", t.cached,
-		"cache_creation", obj{"ephemeral_5m_input_tokens", t.write, "ephemeral_1h_input_tokens", 0},
+		"cache_creation",
+		obj{"ephemeral_5m_input_tokens", t.write, "ephemeral_1h_input_tokens", 0},
 		"output_tokens", output, "service_tier", "standard", "inference_geo", "not_available",
 	}
 }
@@ -122,7 +123,8 @@ func (w *writer) messagesStream() {
 		t := w.a.tokens
 		end = append(end, "usage", obj{
 			"input_tokens", t.input - t.cached - t.write, "cache_creation_input_tokens", t.write, "cache_read_input_tokens", t.cached,
-			"output_tokens", t.output, "output_tokens_details", obj{"thinking_tokens", t.reasoning},
+			"output_tokens", t.output, "output_tokens_details",
+			obj{"thinking_tokens", t.reasoning},
 		})
 	}
 	w.padded("message_delta", false, end)

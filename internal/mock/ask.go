@@ -26,9 +26,11 @@ const (
 	geminiEmbedBatch
 )
 
-var apiNames = [...]string{"", "openai.chat", "openai.completions", "openai.responses", "openai.embeddings",
+var apiNames = [...]string{
+	"", "openai.chat", "openai.completions", "openai.responses", "openai.embeddings",
 	"anthropic.messages", "anthropic.count_tokens", "gemini.generateContent", "gemini.streamGenerateContent",
-	"gemini.countTokens", "gemini.embedContent", "gemini.batchEmbedContents"}
+	"gemini.countTokens", "gemini.embedContent", "gemini.batchEmbedContents",
+}
 
 func (a api) String() string { return apiNames[a] }
 
@@ -329,6 +331,10 @@ func (k *ask) readResponses(body []byte) error {
 		}
 		return err
 	}
+	return k.responsesItems(r.Input)
+}
+
+func (k *ask) responsesItems(input jsontext.Value) error {
 	items, err := decode[[]struct {
 		Type      string         `json:"type"`
 		Role      string         `json:"role"`
@@ -336,7 +342,7 @@ func (k *ask) readResponses(body []byte) error {
 		CallID    string         `json:"call_id"`
 		Output    jsontext.Value `json:"output"`
 		Encrypted string         `json:"encrypted_content"`
-	}](r.Input)
+	}](input)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (c *Command) Run(ctx context.Context) error {
 	if c.TLSCert != "" {
 		scheme = "https"
 	}
-	fmt.Fprintf(out, "mock upstream on %s://%s (OpenAI: /v1, Anthropic: /v1/messages, Gemini: /v1beta; log: /log)\n", scheme, l.Addr())
+	_, _ = fmt.Fprintf(out, "mock upstream on %s://%s (OpenAI: /v1, Anthropic: /v1/messages, Gemini: /v1beta; log: /log)\n", scheme, l.Addr())
 	if c.Ready != nil {
 		c.Ready(l.Addr().String())
 	}

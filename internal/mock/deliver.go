@@ -3,6 +3,7 @@ package mock
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"net/http"
 	"strconv"
 )
@@ -41,13 +42,11 @@ func (c *call) deliver(status int, p *plan, t *Script, f *fault) error {
 	if f.gzip >= 0 {
 		c.zip = gzip.NewWriter(c.w)
 	}
-	if err := c.frames(p, t, f, frames, pad); err != nil {
-		return err
+	err := c.frames(p, t, f, frames, pad)
+	if c.zip != nil && (err == nil || errors.Is(err, errOver)) {
+		err = errors.Join(err, c.zip.Close())
 	}
-	if c.zip != nil {
-		return c.zip.Close()
-	}
-	return nil
+	return err
 }
 
 // plain tells that f leaves the body in one piece.
@@ -55,67 +54,21 @@ func (f *fault) plain() bool {
 	return f.hang.at+f.cut.at+f.drop.at+f.rst.at+f.garbage.at+f.dup.at == nowhere && f.gzip < 0
 }
 
-// frames writes the frames; what a script does at a place it does before the frame with that index.
+// frames writes the frames, with pauses between them, and with what the script does before each.
 func (c *call) frames(p *plan, t *Script, f *fault, frames []frame, pad int64) error {
-	r := p.answer
-	last := -1 // the last frame that was written
-	units := len(frames)
-	at := func(pl place) int {
-		if r.stream {
-			return pl.index(units)
+	at := whereabouts(p.answer, t, f, frames)
+	stream, outputs := p.answer.stream, 0
+	for i := range frames {
+		if err := c.disturb(p, t, f, at, i, frames); err != nil {
+			return err
 		}
-		return segmentOf(frames, pl, len(r.frames[0].data))
-	}
-	hang, cut, drop, rst := at(f.hang), at(f.cut), at(f.drop), at(f.rst)
-	garbage, dup, failure, stall := at(f.garbage), at(f.dup), at(f.errorEvent), at(t.stallAt)
-	outputs := 0
-	for i := 0; i <= units; i++ {
-		if i == stall {
-			if c.flush(); !c.wait(t.stall) {
-				return c.left()
-			}
-		}
-		if i == garbage {
-			c.fault = "garbage"
-			if err := c.write(t, p.garbage(t, last < 0)); err != nil {
-				return err
-			}
-		}
-		if i == dup && last >= 0 {
-			c.fault = "dup"
-			if err := c.write(t, frames[last].data); err != nil {
-				return err
-			}
-		}
-		switch i {
-		case failure:
-			c.fault, c.outcome = "error", cutShort
-			return c.write(t, c.errorFrame(p, t, f, last < 0))
-		case hang:
-			c.fault = "hang"
-			c.flush()
-			return c.hang()
-		case cut:
-			c.fault, c.outcome = "cut", cutShort
-			return nil
-		case drop:
-			c.fault, c.outcome = "drop", cutShort
-			c.flush()
-			panic(http.ErrAbortHandler)
-		case rst:
-			c.flush()
-			return c.reset()
-		}
-		if i == units {
-			break
-		}
-		if frames[i].output && r.stream {
+		if frames[i].output && stream {
 			pause := t.pace
 			if outputs == 0 {
 				pause = t.ttft
 			}
 			outputs++
-			if pause > 0 && last < 0 {
+			if pause > 0 && i == 0 {
 				c.flush() // the head does not wait for the first output
 			}
 			if !c.wait(pause) {
@@ -127,11 +80,66 @@ func (c *call) frames(p *plan, t *Script, f *fault, frames []frame, pad int64) e
 		if err := c.frame(t, frames[i], pad); err != nil {
 			return err
 		}
-		pad, last = 0, i
+		pad = 0
 		// The last flush is net/http's own: with it the end of the body travels in the same packet.
-		if r.stream && (i+1)%t.burst == 0 && i+1 < units {
+		if stream && (i+1)%t.burst == 0 && i+1 < len(frames) {
 			c.flush()
 		}
+	}
+	return c.disturb(p, t, f, at, len(frames), frames)
+}
+
+// places are the indexes of the frames before which a script does something; -1 is never.
+type places struct{ stall, garbage, dup, failure, hang, cut, drop, rst int }
+
+func whereabouts(r *rendering, t *Script, f *fault, frames []frame) places {
+	at := func(p place) int {
+		if r.stream {
+			return p.index(len(frames))
+		}
+		return segmentOf(frames, p, len(r.frames[0].data))
+	}
+	return places{at(t.stallAt), at(f.garbage), at(f.dup), at(f.errorEvent), at(f.hang), at(f.cut), at(f.drop), at(f.rst)}
+}
+
+// disturb does what the script wants before frame i. Some faults end the answer: by an error, or where the connection must not
+// live on, by a panic that net/http knows.
+func (c *call) disturb(p *plan, t *Script, f *fault, at places, i int, frames []frame) error {
+	if i == at.stall {
+		if c.flush(); !c.wait(t.stall) {
+			return c.left()
+		}
+	}
+	if i == at.garbage {
+		c.fault = "garbage"
+		if err := c.write(t, p.garbage(t, i == 0)); err != nil {
+			return err
+		}
+	}
+	if i == at.dup && i > 0 {
+		c.fault = "dup"
+		if err := c.write(t, frames[i-1].data); err != nil {
+			return err
+		}
+	}
+	switch i {
+	case at.failure:
+		c.fault, c.outcome = "error", cutShort
+		return errors.Join(c.write(t, c.errorFrame(p, t, f, i == 0)), errOver)
+	case at.hang:
+		c.fault = "hang"
+		c.flush()
+		return c.hang()
+	case at.cut:
+		c.fault, c.outcome = "cut", cutShort
+		return errOver
+	case at.drop:
+		c.fault, c.outcome = "drop", cutShort
+		c.flush()
+		panic(http.ErrAbortHandler)
+	case at.rst:
+		c.flush()
+		return c.reset()
 	}
 	return nil
 }
@@ -206,7 +214,7 @@ func (c *call) put(data []byte) error {
 	if c.zip != nil {
 		n, err = c.zip.Write(data)
 	} else {
-		n, err = c.w.Write(data)
+		n, err = c.w.Write(data) //nolint:gosec // a model repeats what it was told, in JSON
 	}
 	c.sent += int64(n)
 	return err

@@ -142,8 +142,11 @@ func TestErrorEventsOfEachVendor(t *testing.T) {
 func TestRetryForms(t *testing.T) {
 	s := newServer(t, Options{})
 	tests := []struct{ form, header, want string }{
-		{"", "Retry-After", "3"}, {":ms", "Retry-After-Ms", "2500"}, {":openai", "X-Ratelimit-Reset-Requests", "2.5s"},
-		{":azure", "Retry-After-Ms", "0"}, {":azure", "Retry-After", "3"},
+		{"", "Retry-After", "3"},
+		{":ms", "Retry-After-Ms", "2500"},
+		{":openai", "X-Ratelimit-Reset-Requests", "2.5s"},
+		{":azure", "Retry-After-Ms", "0"},
+		{":azure", "Retry-After", "3"},
 	}
 	for _, tt := range tests {
 		w := post(s, "/v1/chat/completions", chat("echo", false), "X-Mock-Script", "status=429 retry=2.5s"+tt.form)
@@ -271,8 +274,16 @@ func TestCancelled(t *testing.T) {
 		stream bool
 		status int
 	}{
-		{"hang=head", false, 0}, {"hang=head", true, 0}, {"hang=50%", true, 200}, {"hang=50%", false, 200}, {"hang=start", true, 200},
-		{"latency=1h", false, 0}, {"ttft=1h", false, 0}, {"ttft=1h", true, 200}, {"pace=1h", true, 200}, {"stall=1h@3", true, 200},
+		{"hang=head", false, 0},
+		{"hang=head", true, 0},
+		{"hang=50%", true, 200},
+		{"hang=50%", false, 200},
+		{"hang=start", true, 200},
+		{"latency=1h", false, 0},
+		{"ttft=1h", false, 0},
+		{"ttft=1h", true, 200},
+		{"pace=1h", true, 200},
+		{"stall=1h@3", true, 200},
 		{"drip=1/1h", true, 200},
 	}
 	for _, tt := range tests {

@@ -147,7 +147,8 @@ func geminiModel(name string) obj {
 	return obj{
 		"name", "models/" + name, "version", "001", "displayName", "Mock " + name, "description", "A scripted model",
 		"inputTokenLimit", 1_048_576, "outputTokenLimit", 65_536,
-		"supportedGenerationMethods", list{"generateContent", "countTokens", "embedContent"},
+		"supportedGenerationMethods",
+		list{"generateContent", "countTokens", "embedContent"},
 	}
 }
 

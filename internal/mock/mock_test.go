@@ -100,33 +100,41 @@ func TestVendorBytes(t *testing.T) {
 		{
 			"openai stream, usage not asked for", "/v1/chat/completions", chat("echo", true), "text/event-stream; charset=utf-8",
 			[]string{`data: {"id":"chatcmpl-`, `"delta":{"role":"assistant","content":"","refusal":null}`, `"delta":{"content":" two"}`, `"finish_reason":"stop"`},
-			[]string{`usage`, "\r", "event:"}, "\n\ndata: [DONE]\n\n",
+			[]string{`usage`, "\r", "event:"},
+			"\n\ndata: [DONE]\n\n",
 		},
 		{
 			"openai stream, usage asked for", "/v1/chat/completions",
 			strings.Replace(chat("echo", true), "{", `{"stream_options":{"include_usage":true},`, 1), "text/event-stream; charset=utf-8",
-			[]string{`"choices":[],"usage":{"prompt_tokens":`, `"usage":null`}, nil, "\n\ndata: [DONE]\n\n",
+			[]string{`"choices":[],"usage":{"prompt_tokens":`, `"usage":null`},
+			nil, "\n\ndata: [DONE]\n\n",
 		},
 		{
 			"anthropic stream", "/v1/messages", with("echo", paths[8].body), "text/event-stream; charset=utf-8",
 			[]string{
 				"event: message_start\ndata: {\"type\":\"message_start\"", "event: ping\ndata: {\"type\": \"ping\"}\n\n", " }\n\n",
 				`"delta":{"type":"text_delta","text":" two"}`, `"stop_reason":"end_turn"`,
-			}, []string{"\r", "[DONE]"}, "}\n\n",
+			},
+			[]string{"\r", "[DONE]"},
+			"}\n\n",
 		},
 		{
 			"gemini stream", "/v1beta/models/echo:streamGenerateContent?alt=sse", paths[11].body, "text/event-stream",
 			[]string{`data: {"candidates": [{"content": {"parts": [{"text": "one"}],"role": "model"}`, "}\r\n\r\ndata: ", `"finishReason": "STOP"`},
-			[]string{"}\n\n", "[DONE]"}, "}\r\n\r\n",
+			[]string{"}\n\n", "[DONE]"},
+			"}\r\n\r\n",
 		},
 		{
 			"gemini array", "/v1beta/models/echo:streamGenerateContent", paths[12].body, "application/json",
-			[]string{"[{\n  \"candidates\"", "\n}\n,\r\n{\n"}, []string{"data:"}, "\n}\n]",
+			[]string{"[{\n  \"candidates\"", "\n}\n,\r\n{\n"},
+			[]string{"data:"},
+			"\n}\n]",
 		},
 		{
 			"responses stream", "/v1/responses", with("echo", paths[5].body), "text/event-stream; charset=utf-8",
 			[]string{"event: response.created\ndata: ", "event: response.output_text.delta\n", `"sequence_number":4`, "event: response.completed\n"},
-			[]string{"[DONE]"}, "}\n\n",
+			[]string{"[DONE]"},
+			"}\n\n",
 		},
 	}
 	for _, tt := range tests {
@@ -181,13 +189,17 @@ func TestTokenCounts(t *testing.T) {
 		want             []string
 	}{
 		{"chat", "/v1/chat/completions", chat(script, false), []string{
-			`"prompt_tokens": 100`, `"completion_tokens": 50`, `"total_tokens": 150`, `"cached_tokens": 30`, `"reasoning_tokens": 7`}},
+			`"prompt_tokens": 100`, `"completion_tokens": 50`, `"total_tokens": 150`, `"cached_tokens": 30`, `"reasoning_tokens": 7`,
+		}},
 		{"anthropic", "/v1/messages", with(script, paths[7].body), []string{
-			`"input_tokens":50,"cache_creation_input_tokens":20,"cache_read_input_tokens":30`, `"output_tokens":50`, `{"thinking_tokens":7}`}},
+			`"input_tokens":50,"cache_creation_input_tokens":20,"cache_read_input_tokens":30`, `"output_tokens":50`, `{"thinking_tokens":7}`,
+		}},
 		{"gemini", "/v1beta/models/" + strings.ReplaceAll(script, "?", "%3F") + ":generateContent", paths[10].body, []string{
-			`"promptTokenCount": 100`, `"candidatesTokenCount": 43`, `"thoughtsTokenCount": 7`, `"cachedContentTokenCount": 30`, `"totalTokenCount": 150`}},
+			`"promptTokenCount": 100`, `"candidatesTokenCount": 43`, `"thoughtsTokenCount": 7`, `"cachedContentTokenCount": 30`, `"totalTokenCount": 150`,
+		}},
 		{"responses", "/v1/responses", with(script, paths[4].body), []string{
-			`"input_tokens": 100`, `"cached_tokens": 30`, `"output_tokens": 50`, `"reasoning_tokens": 7`, `"total_tokens": 150`}},
+			`"input_tokens": 100`, `"cached_tokens": 30`, `"output_tokens": 50`, `"reasoning_tokens": 7`, `"total_tokens": 150`,
+		}},
 	}
 	for _, tt := range tests {
 		got := post(s, tt.path, tt.body).Body.String()

@@ -23,8 +23,10 @@ func (w *writer) openaiUsage() obj {
 	t := w.a.tokens
 	return obj{
 		"prompt_tokens", t.input, "completion_tokens", t.output, "total_tokens", t.input + t.output,
-		"prompt_tokens_details", obj{"cached_tokens", t.cached, "audio_tokens", 0},
-		"completion_tokens_details", obj{
+		"prompt_tokens_details",
+		obj{"cached_tokens", t.cached, "audio_tokens", 0},
+		"completion_tokens_details",
+		obj{
 			"reasoning_tokens", t.reasoning, "audio_tokens", 0, "accepted_prediction_tokens", 0, "rejected_prediction_tokens", 0,
 		},
 	}

@@ -17,9 +17,15 @@ func (w *writer) response(status string, output list, usage any) obj {
 		"completed_at", completed, "error", nil, "frequency_penalty", 0.0, "incomplete_details", incomplete, "instructions", nil,
 		"max_output_tokens", nil, "max_tool_calls", nil, "model", w.a.model, "output", output, "parallel_tool_calls", !w.k.single,
 		"presence_penalty", 0.0, "previous_response_id", nil, "prompt_cache_key", nil, "prompt_cache_retention", nil,
-		"reasoning", obj{"effort", nil, "summary", nil}, "safety_identifier", nil, "service_tier", "default", "store", false,
-		"temperature", 1.0, "text", obj{"format", obj{"type", "text"}, "verbosity", "medium"}, "tool_choice", "auto", "tools", list{},
-		"top_logprobs", 0, "top_p", 1.0, "truncation", "disabled", "usage", usage, "user", nil, "metadata", obj{},
+		"reasoning",
+		obj{"effort", nil, "summary", nil},
+		"safety_identifier", nil, "service_tier", "default", "store", false,
+		"temperature", 1.0, "text",
+		obj{"format", obj{"type", "text"}, "verbosity", "medium"},
+		"tool_choice", "auto", "tools",
+		list{},
+		"top_logprobs", 0, "top_p", 1.0, "truncation", "disabled", "usage", usage, "user", nil, "metadata",
+		obj{},
 	}
 }
 
@@ -29,8 +35,10 @@ func (w *writer) responsesUsage() any {
 	}
 	t := w.a.tokens
 	return obj{
-		"input_tokens", t.input, "input_tokens_details", obj{"cached_tokens", t.cached},
-		"output_tokens", t.output, "output_tokens_details", obj{"reasoning_tokens", t.reasoning},
+		"input_tokens", t.input, "input_tokens_details",
+		obj{"cached_tokens", t.cached},
+		"output_tokens", t.output, "output_tokens_details",
+		obj{"reasoning_tokens", t.reasoning},
 		"total_tokens", t.input + t.output,
 	}
 }

@@ -49,8 +49,13 @@ func TestWhichCallsFail(t *testing.T) {
 		script string
 		want   string // x: has the fault
 	}{
-		{"first=2", "xx........"}, {"skip=3;first=4", "...x......"}, {"every=3", "..x..x..x."}, {"skip=8", "........xx"}, {"", "xxxxxxxxxx"},
-		{"rate=0", ".........."}, {"rate=1", "xxxxxxxxxx"},
+		{"first=2", "xx........"},
+		{"skip=3;first=4", "...x......"},
+		{"every=3", "..x..x..x."},
+		{"skip=8", "........xx"},
+		{"", "xxxxxxxxxx"},
+		{"rate=0", ".........."},
+		{"rate=1", "xxxxxxxxxx"},
 	}
 	for _, tt := range tests {
 		s := newServer(t, Options{})

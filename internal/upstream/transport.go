@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +69,9 @@ type Transport struct{ t *http.Transport }
 // CloseIdle closes the connections that nobody uses.
 func (t *Transport) CloseIdle() { t.t.CloseIdleConnections() }
 
+// oneWrite is the size up to which a request is copied to be sent in one piece, in bytes.
+const oneWrite = 32 << 10
+
 // Send implements llm.Transport. It uses RoundTrip, so redirects come back as they are.
 func (t *Transport) Send(ctx context.Context, r *llm.Request) (*llm.Response, error) {
 	body := newRequestBody(r.Body)
@@ -75,7 +80,15 @@ func (t *Transport) Send(ctx context.Context, r *llm.Request) (*llm.Response, er
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: http.NoBody, ContentLength: body.left,
 	}).WithContext(ctx)
-	if body.left > 0 {
+	switch {
+	case body.left == 0:
+	case body.left <= oneWrite:
+		// A reader that net/http knows to be in memory lets head and body leave in one write. The copy is
+		// ours alone, so that nothing of the request is read once the call has ended.
+		whole := slices.Concat(r.Body...)
+		req.Body = io.NopCloser(bytes.NewReader(whole))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(whole)), nil }
+	default:
 		req.Body = body
 		// net/http sends a request again only when a kept connection turned out dead before a byte was written.
 		req.GetBody = func() (io.ReadCloser, error) { return newRequestBody(r.Body), nil }

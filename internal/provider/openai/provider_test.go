@@ -210,9 +210,9 @@ func userSays(s string) []llm.Message {
 }
 
 func TestTranslated(t *testing.T) {
-	max := int64(7)
+	most := int64(7)
 	up := &upstream{body: chatAnswer}
-	a := foreign(llm.AnthropicMessages, llm.OpChat, &llm.Chat{Format: llm.AnthropicMessages, Messages: userSays("hi"), MaxOutput: &max})
+	a := foreign(llm.AnthropicMessages, llm.OpChat, &llm.Chat{Format: llm.AnthropicMessages, Messages: userSays("hi"), MaxOutput: &most})
 	reply, err := newProvider(t, Options{Vendor: "mistral", Transport: up}).Do(context.Background(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -394,7 +394,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	gone := &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "dial"}
-	if err := newProvider(t, Options{Transport: &upstream{err: gone}}).Check(context.Background(), "k"); err != gone {
+	if err := newProvider(t, Options{Transport: &upstream{err: gone}}).Check(context.Background(), "k"); !errors.Is(err, gone) {
 		t.Error(err)
 	}
 }

@@ -257,3 +257,67 @@ func TestCount(t *testing.T) {
 		t.Error("formats without streams have one")
 	}
 }
+
+// Texts side by side in one chunk are parts of their own; the first of the next chunk goes on with the last.
+func TestParts(t *testing.T) {
+	chunk := func(parts string) string {
+		return `{"candidates":[{"content":{"parts":` + parts + `},"finishReason":"STOP"}]}`
+	}
+	a, _, err := gather(Generate.ReadStream(body(sseOf(chunk(`[{"text":"a"},{"text":"b"}]`), chunk(`[{"text":"c"},{"text":"d","thoughtSignature":"c2ln"}]`), chunk(`[{"text":"e"}]`))), false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []llm.Part{{Text: "a"}, {Text: "bc"}, {Text: "d", Signature: &llm.Signature{By: by, Value: "c2ln"}}, {Text: "e"}}
+	if diff := cmp.Diff(want, a.Choices[0].Parts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Ranges are about the newest text, from its own start.
+func TestGroundingOfSecondText(t *testing.T) {
+	a := readWhole(t, Generate, `{"candidates":[{"content":{"parts":[{"text":"first"},{"functionCall":{"name":"f"}},{"text":"é second"}]},
+		"groundingMetadata":{"groundingChunks":[{"web":{"uri":"u"}}],"groundingSupports":[{"segment":{"startIndex":3,"endIndex":9},"groundingChunkIndices":[0]}]}}]}`)
+	if diff := cmp.Diff([]llm.Citation{{URL: "u", Start: 2, End: 8}}, a.Choices[0].Parts[2].Citations); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Calls that grow in turn come out whole and in order; a piece behind the end of a call is no new one.
+func TestInterleavedCalls(t *testing.T) {
+	call := func(index int, id, args string) llm.Delta {
+		return llm.Delta{Index: index, Part: &llm.Part{Call: &llm.ToolCall{ID: id, Name: id, Args: []byte(args)}}}
+	}
+	w := Generate.Writer(sseCall())
+	var out []byte
+	for _, d := range []llm.Delta{
+		call(0, "a", `{"x":`), call(1, "b", `{"y":`), call(0, "", `1}`), call(1, "", `2}`), call(2, "c", ""),
+		{Index: 3, Part: &llm.Part{Text: "t"}}, call(1, "", `{}`), {Stop: llm.StopTools},
+	} {
+		out, _ = w.Event(out, &llm.Event{Delta: []llm.Delta{d}})
+	}
+	a, _, err := gather(Generate.ReadStream(body(string(w.End(out))), false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range a.Choices[0].Parts {
+		if p.Call != nil {
+			got = append(got, p.Call.Name+string(p.Call.Args))
+		} else {
+			got = append(got, p.Text)
+		}
+	}
+	if diff := cmp.Diff([]string{`a{"x":1}`, `b{"y":2}`, `c{}`, "t"}, got); diff != "" {
+		t.Errorf("%s\n%s", diff, out)
+	}
+}
+
+// An upstream may break off in the middle of a blank line; the failure behind it must still be a frame.
+func TestFailBehindHalfAFrame(t *testing.T) {
+	for _, sent := range []string{"", "\r\n", "\r\n\r", "\r\n\r\n", "\n", "\n\n"} {
+		out := Generate.Writer(sseCall()).Fail([]byte("data: {}"+sent), &llm.Error{Kind: llm.KindUpstream}, "req_1", true)
+		if i := strings.Index(string(out), "data: {\"error\""); i < 4 || !strings.HasSuffix(string(out[:i]), "\r\n\r\n") {
+			t.Errorf("behind %q: %q", sent, out)
+		}
+	}
+}

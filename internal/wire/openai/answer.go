@@ -1,12 +1,14 @@
 package openai
 
 import (
+	"bytes"
 	"encoding/base64"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
+	"sluice/internal/wire"
 )
 
 // An answer is a whole chat answer or one chunk of a stream; a text completion is one, too.
@@ -123,7 +125,37 @@ func (p *probed) answer() *answer {
 	return c
 }
 
+// probe reads of a whole answer what accounting needs. Choices are decoded only when they hold a sign of trouble.
 func (a *assembler) probe(ev *llm.Event, body []byte) error {
+	var found [len(probeNames)][]byte
+	if err := wire.Members(body, probeNames[:], found[:]); err != nil {
+		return unreadable(body, err)
+	}
+	choices, usage, tier, groq, failure := found[0], found[1], found[2], found[3], found[4]
+	if !isNull(failure) || groq != nil || troubled(choices) {
+		return a.probeAll(ev, body)
+	}
+	if tier != nil {
+		var t loose
+		_ = t.UnmarshalJSON(tier) // it cannot fail
+		a.tier = string(t)
+	}
+	u, err := glance(usage, a.tier, a.hidden)
+	if err != nil {
+		return unreadable(body, err)
+	}
+	ev.Usage = u
+	return nil
+}
+
+var probeNames = [...]string{"choices", "usage", "service_tier", "x_groq", "error"}
+
+// troubled says that the choices of an answer must be looked at: none, or one with an error.
+func troubled(choices []byte) bool {
+	return len(choices) < 4 || choices[0] != '[' || bytes.Contains(choices, []byte(`"error"`)) || bytes.Contains(choices, []byte("insufficient_system_resource"))
+}
+
+func (a *assembler) probeAll(ev *llm.Event, body []byte) error {
 	var p probed
 	if err := json.Unmarshal(body, &p, readOptions); err != nil {
 		return unreadable(body, err)

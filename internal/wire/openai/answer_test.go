@@ -34,7 +34,8 @@ func TestAnswer(t *testing.T) {
 			{Index: 0, Stop: llm.StopTools, Native: "tool_use", Extra: llm.Members{"container": llm.Raw(`{}`)}, Parts: []llm.Part{
 				{Reasoning: &llm.Reasoning{Text: "hm"}, Signature: &llm.Signature{By: "anthropic", Value: "c2ln"}},
 				{Reasoning: &llm.Reasoning{Redacted: []byte("ZW5j")}},
-				{Text: "I "}, {Text: "will.", Citations: []llm.Citation{{URL: "https://a.example", Title: "A", Start: 0, End: 2, Native: llm.Raw(`{"x":1}`)}, {Quote: "no address"}}},
+				{Text: "I "},
+				{Text: "will.", Citations: []llm.Citation{{URL: "https://a.example", Title: "A", Start: 0, End: 2, Native: llm.Raw(`{"x":1}`)}, {Quote: "no address"}}},
 				{Call: &llm.ToolCall{ID: "toolu_1", Name: "f", Args: []byte(`{"a":1}`)}, Signature: &llm.Signature{By: "gemini", Value: "Zw=="}},
 				{Call: &llm.ToolCall{ID: "toolu_2", Name: "g", Args: []byte(`{}`)}},
 				{Foreign: llm.Raw(`{"type":"server_tool_use"}`)},

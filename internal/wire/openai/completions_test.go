@@ -80,10 +80,14 @@ func TestConversationIsNoCompletion(t *testing.T) {
 // A chat upstream's answer as a completions client gets it, and a completions upstream's own.
 func TestCompletionAnswers(t *testing.T) {
 	call := &llm.Call{ID: "r", Model: "asked", WantUsage: true}
-	a := &llm.Answer{Head: llm.Head{ID: "x", Created: time.Unix(5, 0)}, Choices: []llm.Choice{{Stop: llm.StopLength, Native: "max_tokens",
-		Parts:    []llm.Part{{Reasoning: &llm.Reasoning{Text: "hm"}}, {Text: "upon"}, {Text: " a"}},
-		Logprobs: llm.Raw(`{"content":[{"token":"upon","logprob":-0.5,"top_logprobs":[{"token":"in","logprob":-1}]},{"token":" a","logprob":-0.25,"top_logprobs":[]}],"refusal":null}`)}},
-		Usage: &llm.Usage{Input: llm.Tokens(1), Output: llm.Tokens(2)}}
+	a := &llm.Answer{
+		Head: llm.Head{ID: "x", Created: time.Unix(5, 0)}, Choices: []llm.Choice{{
+			Stop: llm.StopLength, Native: "max_tokens",
+			Parts:    []llm.Part{{Reasoning: &llm.Reasoning{Text: "hm"}}, {Text: "upon"}, {Text: " a"}},
+			Logprobs: llm.Raw(`{"content":[{"token":"upon","logprob":-0.5,"top_logprobs":[{"token":"in","logprob":-1}]},{"token":" a","logprob":-0.25,"top_logprobs":[]}],"refusal":null}`),
+		}},
+		Usage: &llm.Usage{Input: llm.Tokens(1), Output: llm.Tokens(2)},
+	}
 	got, err := Completions.Answer(call, a)
 	if err != nil {
 		t.Fatal(err)

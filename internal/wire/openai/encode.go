@@ -81,7 +81,7 @@ func (x *encoder) request() {
 	}
 	q.User = x.tag("user", c.User, 64) // OpenAI refuses longer ones
 	q.PromptCacheKey = x.tag("prompt_cache_key", c.CacheKey, 64)
-	if c.Store != nil && !(x.d.lacks("store") && !*c.Store) {
+	if c.Store != nil && (*c.Store || !x.d.lacks("store")) {
 		q.Store = opt(x, "store", c.Store)
 	}
 	if object(c.Metadata) != nil && !x.d.lacks("metadata") {
@@ -323,7 +323,8 @@ func (x *encoder) tools() {
 		}
 		x.out.Tools = append(x.out.Tools, out)
 	}
-	if p := x.chat.Parallel; p != nil && !(*p && (!x.same || x.d.lacks("parallel_tool_calls"))) {
+	// Several calls in one turn are the default everywhere: only the same format repeats it.
+	if p := x.chat.Parallel; p != nil && (!*p || x.same && !x.d.lacks("parallel_tool_calls")) {
 		x.out.ParallelToolCalls = opt(x, "parallel_tool_calls", p)
 	}
 }

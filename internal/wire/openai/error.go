@@ -194,11 +194,24 @@ func (f *failure) impliedStatus() int {
 		word   string
 		status int
 	}{
-		{"rate_limit", 429}, {"quota", 429}, {"too_many", 429}, {"exhausted", 429},
-		{"authentication", 401}, {"api_key", 401}, {"unauthorized", 401}, {"unauthenticated", 401},
-		{"permission", 403}, {"billing", 402},
-		{"context_length", 400}, {"content_filter", 400}, {"not_found", 404}, {"invalid", 400},
-		{"overloaded", 503}, {"unavailable", 503}, {"timeout", 504}, {"deadline", 504},
+		{"rate_limit", 429},
+		{"quota", 429},
+		{"too_many", 429},
+		{"exhausted", 429},
+		{"authentication", 401},
+		{"api_key", 401},
+		{"unauthorized", 401},
+		{"unauthenticated", 401},
+		{"permission", 403},
+		{"billing", 402},
+		{"context_length", 400},
+		{"content_filter", 400},
+		{"not_found", 404},
+		{"invalid", 400},
+		{"overloaded", 503},
+		{"unavailable", 503},
+		{"timeout", 504},
+		{"deadline", 504},
 	} {
 		if strings.Contains(words, w.word) {
 			return w.status

@@ -19,22 +19,40 @@ func TestReadError(t *testing.T) {
 		body   string
 		want   llm.Error
 	}{
-		"openai 400": {400, nil, `{"error":{"message":"Unsupported value","type":"invalid_request_error","param":"messages[0].role","code":"unsupported_value"}}`,
-			llm.Error{Kind: llm.KindInvalid, Status: 400, Msg: "Unsupported value", Param: "messages[0].role", Code: "unsupported_value"}},
-		"openai context": {400, nil, `{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}`,
-			llm.Error{Kind: llm.KindContextLength, Msg: "This model's maximum context length is 8192 tokens.", Param: "messages", Code: "context_length_exceeded"}},
-		"openai key": {401, nil, `{"error":{"message":"Incorrect API key provided: sk-abcd****wxyz.","code":"invalid_api_key"}}`,
-			llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
-		"openai quota": {429, nil, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`,
-			llm.Error{Kind: llm.KindRateLimited, Msg: "You exceeded your current quota", Code: "insufficient_quota"}},
-		"openai rate": {429, http.Header{"Retry-After-Ms": {"1500"}, "Retry-After": {"2"}}, `{"error":{"message":"Rate limit reached for gpt-4o in organization org-abcdefgh1234 on tokens per min","type":"tokens","code":"rate_limit_exceeded"}}`,
-			llm.Error{Kind: llm.KindRateLimited, Msg: "Rate limit reached for gpt-4o in organization [removed] on tokens per min", Code: "rate_limit_exceeded", RetryAfter: 1500 * time.Millisecond}},
-		"azure filter": {400, nil, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`,
-			llm.Error{Kind: llm.KindContentFiltered, Msg: "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", Param: "prompt", Code: "content_filter"}},
-		"azure code": {404, nil, `{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}`,
-			llm.Error{Kind: llm.KindInvalid, Status: 404, Msg: "The API deployment for this resource does not exist.", Code: "DeploymentNotFound"}},
-		"groq model": {404, nil, `{"error":{"message":"The model x does not exist","type":"invalid_request_error","code":"model_not_found"}}`,
-			llm.Error{Kind: llm.KindModelNotFound, Msg: "The model x does not exist", Code: "model_not_found"}},
+		"openai 400": {
+			400, nil, `{"error":{"message":"Unsupported value","type":"invalid_request_error","param":"messages[0].role","code":"unsupported_value"}}`,
+			llm.Error{Kind: llm.KindInvalid, Status: 400, Msg: "Unsupported value", Param: "messages[0].role", Code: "unsupported_value"},
+		},
+		"openai context": {
+			400, nil, `{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}`,
+			llm.Error{Kind: llm.KindContextLength, Msg: "This model's maximum context length is 8192 tokens.", Param: "messages", Code: "context_length_exceeded"},
+		},
+		"openai key": {
+			401, nil, `{"error":{"message":"Incorrect API key provided: sk-abcd****wxyz.","code":"invalid_api_key"}}`,
+			llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"},
+		},
+		"openai quota": {
+			429, nil, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`,
+			llm.Error{Kind: llm.KindRateLimited, Msg: "You exceeded your current quota", Code: "insufficient_quota"},
+		},
+		"openai rate": {
+			429,
+			http.Header{"Retry-After-Ms": {"1500"}, "Retry-After": {"2"}},
+			`{"error":{"message":"Rate limit reached for gpt-4o in organization org-abcdefgh1234 on tokens per min","type":"tokens","code":"rate_limit_exceeded"}}`,
+			llm.Error{Kind: llm.KindRateLimited, Msg: "Rate limit reached for gpt-4o in organization [removed] on tokens per min", Code: "rate_limit_exceeded", RetryAfter: 1500 * time.Millisecond},
+		},
+		"azure filter": {
+			400, nil, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`,
+			llm.Error{Kind: llm.KindContentFiltered, Msg: "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", Param: "prompt", Code: "content_filter"},
+		},
+		"azure code": {
+			404, nil, `{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}`,
+			llm.Error{Kind: llm.KindInvalid, Status: 404, Msg: "The API deployment for this resource does not exist.", Code: "DeploymentNotFound"},
+		},
+		"groq model": {
+			404, nil, `{"error":{"message":"The model x does not exist","type":"invalid_request_error","code":"model_not_found"}}`,
+			llm.Error{Kind: llm.KindModelNotFound, Msg: "The model x does not exist", Code: "model_not_found"},
+		},
 		"mistral key":      {401, nil, `{"detail":"Invalid API Key"}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
 		"mistral 422":      {422, nil, `{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","store"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error","param":null,"code":null}`, llm.Error{Kind: llm.KindInvalid, Status: 422, Msg: "Extra inputs are not permitted"}},
 		"xai string":       {400, nil, `{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***yz."}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
@@ -84,6 +102,7 @@ func TestAnswersThatFail(t *testing.T) {
 	}{
 		"error":         {`{"error":{"code":"429","message":"slow down"}}`, llm.KindRateLimited},
 		"error text":    {`{"error":"something broke"}`, llm.KindUpstream},
+		"quota":         {`{"error":{"type":"insufficient_quota","message":"no money"}}`, llm.KindRateLimited},
 		"words only":    {`{"error":{"type":"overloaded_error","message":"busy"}}`, llm.KindOverloaded},
 		"in the choice": {`{"id":"1","choices":[{"index":0,"error":{"code":502,"message":"x"},"message":{"content":""},"finish_reason":"error"}]}`, llm.KindUpstream},
 		"finish error":  {`{"id":"1","choices":[{"index":0,"message":{"content":"half"},"finish_reason":"error"}]}`, llm.KindUpstream},

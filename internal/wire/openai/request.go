@@ -238,10 +238,10 @@ type arguments string
 
 // UnmarshalJSON reads a string's content, or the text of any other value.
 func (a *arguments) UnmarshalJSON(b []byte) error {
-	switch {
-	case b[0] == '"':
+	switch b[0] {
+	case '"':
 		*a = arguments(unquote(b))
-	case b[0] == 'n':
+	case 'n':
 		*a = ""
 	default:
 		*a = arguments(b)

@@ -84,9 +84,11 @@ func TestDialects(t *testing.T) {
 		lost    string
 	}{
 		"openai": {
-			Dialect{}, `,"max_tokens":5,"seed":1,"top_k":3`,
+			Dialect{},
+			`,"max_tokens":5,"seed":1,"top_k":3`,
 			[]string{`"max_completion_tokens":5`, `"seed":1`, `"role":"developer"`, `"stream_options":{"include_usage":true}`, `"name":"ann"`, `"id":"toolu_01ABC"`},
-			[]string{"reasoning", "extra_content", "top_k"}, "top_k",
+			[]string{"reasoning", "extra_content", "top_k"},
+			"top_k",
 		},
 		"strict vendor": {
 			Dialect{NoStreamOptions: true, MaxTokens: true, NoDeveloper: true, FlatText: true, Seed: "random_seed", ShortIDs: true, Lacks: []string{"messages.name", "n", "user", "logit_bias", "metadata", "verbosity"}},
@@ -98,11 +100,15 @@ func TestDialects(t *testing.T) {
 		"deepseek": {
 			Dialect{Reasoning: ReasoningContent, ThinkingSwitch: true, Lacks: []string{"json_schema"}},
 			`,"reasoning_effort":"none","response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}`,
-			[]string{`"reasoning_content":"think"`, `"thinking":{"type":"disabled"}`}, []string{"reasoning_effort", "response_format"}, "response_format",
+			[]string{`"reasoning_content":"think"`, `"thinking":{"type":"disabled"}`},
+			[]string{"reasoning_effort", "response_format"},
+			"response_format",
 		},
 		"openrouter": {
-			Dialect{Reasoning: ReasoningDetails, Takes: []string{"top_k"}}, `,"top_k":3,"reasoning":{"max_tokens":9}`,
-			[]string{`"top_k":3`, `"reasoning":{"max_tokens":9}`, `"reasoning_content":"think"`}, nil, "",
+			Dialect{Reasoning: ReasoningDetails, Takes: []string{"top_k"}},
+			`,"top_k":3,"reasoning":{"max_tokens":9}`,
+			[]string{`"top_k":3`, `"reasoning":{"max_tokens":9}`, `"reasoning_content":"think"`},
+			nil, "",
 		},
 		"google":     {Dialect{GeminiSignatures: true}, ``, []string{`"extra_content":{"google":{"thought_signature":"c2ln"}}`}, nil, ""},
 		"flex tier":  {Dialect{Lacks: []string{"service_tier"}}, `,"service_tier":"flex"`, nil, []string{"service_tier"}, "service_tier"},
@@ -161,22 +167,24 @@ func sameWords(a, b string) bool {
 // A conversation as Anthropic, Gemini and Responses clients send it becomes one that OpenAI takes.
 func TestForeignTurns(t *testing.T) {
 	text := func(s string) llm.Part { return llm.Part{Text: s} }
-	chat := &llm.Chat{Format: llm.AnthropicMessages, Messages: []llm.Message{
-		{Role: llm.RoleUser, Parts: []llm.Part{text("go")}},
-		{Role: llm.RoleAssistant, Parts: []llm.Part{{Reasoning: &llm.Reasoning{Text: "hm"}, Signature: &llm.Signature{By: "anthropic", Value: "s"}}, text("I will")}},
-		{Role: llm.RoleAssistant, Parts: []llm.Part{{Call: &llm.ToolCall{ID: strings.Repeat("x", 50), Name: "a"}}}},
-		{Role: llm.RoleAssistant, Parts: []llm.Part{{Call: &llm.ToolCall{ID: "2", Name: "b", Args: []byte(`{"k":1}`)}}}},
-		{Role: llm.RoleUser, Parts: []llm.Part{
-			text("and then"),
-			{Result: &llm.ToolResult{CallID: "2", Failed: true, Parts: []llm.Part{text("no such file")}}},
-			{Result: &llm.ToolResult{CallID: strings.Repeat("x", 50), Parts: []llm.Part{{Media: &llm.Media{Kind: llm.MediaImage, Data: "AAAA", Type: "image/png"}, At: "/messages/4/content/2/content/0"}}}},
-			{Media: &llm.Media{Kind: llm.MediaDocument, Text: "body", Name: "Title"}},
-			{Media: &llm.Media{Kind: llm.MediaDocument, Data: "Ym9keQ==", Type: "text/plain"}},
-			{Media: &llm.Media{Kind: llm.MediaDocument, URL: "https://example.com/a.pdf"}, At: "/messages/4/content/5"},
-			{Media: &llm.Media{Kind: llm.MediaVideo, URL: "https://example.com/a.mp4"}, At: "/messages/4/content/6"},
-		}},
-	}, Thinking: &llm.Thinking{Budget: ptr(int64(4096))}, ServiceTier: "standard_only", User: strings.Repeat("u", 80),
-		Choice: &llm.ToolChoice{Mode: llm.ChoiceAuto}}
+	chat := &llm.Chat{
+		Format: llm.AnthropicMessages, Messages: []llm.Message{
+			{Role: llm.RoleUser, Parts: []llm.Part{text("go")}},
+			{Role: llm.RoleAssistant, Parts: []llm.Part{{Reasoning: &llm.Reasoning{Text: "hm"}, Signature: &llm.Signature{By: "anthropic", Value: "s"}}, text("I will")}},
+			{Role: llm.RoleAssistant, Parts: []llm.Part{{Call: &llm.ToolCall{ID: strings.Repeat("x", 50), Name: "a"}}}},
+			{Role: llm.RoleAssistant, Parts: []llm.Part{{Call: &llm.ToolCall{ID: "2", Name: "b", Args: []byte(`{"k":1}`)}}}},
+			{Role: llm.RoleUser, Parts: []llm.Part{
+				text("and then"),
+				{Result: &llm.ToolResult{CallID: "2", Failed: true, Parts: []llm.Part{text("no such file")}}},
+				{Result: &llm.ToolResult{CallID: strings.Repeat("x", 50), Parts: []llm.Part{{Media: &llm.Media{Kind: llm.MediaImage, Data: "AAAA", Type: "image/png"}, At: "/messages/4/content/2/content/0"}}}},
+				{Media: &llm.Media{Kind: llm.MediaDocument, Text: "body", Name: "Title"}},
+				{Media: &llm.Media{Kind: llm.MediaDocument, Data: "Ym9keQ==", Type: "text/plain"}},
+				{Media: &llm.Media{Kind: llm.MediaDocument, URL: "https://example.com/a.pdf"}, At: "/messages/4/content/5"},
+				{Media: &llm.Media{Kind: llm.MediaVideo, URL: "https://example.com/a.mp4"}, At: "/messages/4/content/6"},
+			}},
+		}, Thinking: &llm.Thinking{Budget: ptr(int64(4096))}, ServiceTier: "standard_only", User: strings.Repeat("u", 80),
+		Choice: &llm.ToolChoice{Mode: llm.ChoiceAuto},
+	}
 	e := llm.Encoding{Model: "up"}
 	out, err := Chat.Encode(chat, &e)
 	if err != nil {
@@ -313,6 +321,19 @@ func TestTurns(t *testing.T) {
 				t.Errorf("problems at %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// Whole numbers may be written as OpenAI takes them.
+func TestNumbers(t *testing.T) {
+	in := []byte(`{"model":"m","messages":[{"role":"user","content":"x"}],"max_completion_tokens":1e2,"seed":7.0,"n":2e0}`)
+	scan(t, Chat, in)
+	p, err := Chat.Decode(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := p.(*llm.Chat); *c.MaxOutput != 100 || *c.Seed != 7 || *c.N != 2 {
+		t.Errorf("%d %d %d", *c.MaxOutput, *c.Seed, *c.N)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"sluice/internal/llm"
+	"sluice/internal/wire"
 )
 
 // A usage is what an answer says it consumed. prompt_tokens holds cached tokens, completion_tokens holds
@@ -59,6 +60,52 @@ func (u *usage) meaning(tier string, hidden bool) *llm.Usage {
 	out.Reasoning = out.Reasoning.Or(u.ReasoningTokens.count())
 	countThoughts(out, hidden)
 	return out
+}
+
+var (
+	usageNames  = []string{"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "reasoning_tokens", "prompt_cache_hit_tokens"}
+	promptNames = []string{"cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens"}
+	outputNames = []string{"reasoning_tokens", "audio_tokens"}
+)
+
+// glance reads the counts of a usage object as meaning does, and nothing else: accounting for bytes that pass
+// unchanged must not cost more than passing them.
+func glance(v []byte, tier string, hidden bool) (*llm.Usage, error) {
+	if isNull(v) {
+		return nil, nil
+	}
+	var u [7][]byte
+	if err := wire.Members(v, usageNames, u[:]); err != nil {
+		return nil, err
+	}
+	out := &llm.Usage{Input: count(u[0]), Output: count(u[1]), Total: count(u[2]), Tier: tier}
+	if !isNull(u[3]) {
+		var d [4][]byte
+		if err := wire.Members(u[3], promptNames, d[:]); err != nil {
+			return nil, err
+		}
+		out.CacheRead, out.CacheWrite, out.AudioInput, out.ImageInput = count(d[0]), count(d[1]), count(d[2]), count(d[3])
+	}
+	if !isNull(u[4]) {
+		var d [2][]byte
+		if err := wire.Members(u[4], outputNames, d[:]); err != nil {
+			return nil, err
+		}
+		out.Reasoning, out.AudioOutput = count(d[0]), count(d[1])
+	}
+	out.Reasoning = out.Reasoning.Or(count(u[5]))
+	out.CacheRead = out.CacheRead.Or(count(u[6]))
+	countThoughts(out, hidden)
+	return out, nil
+}
+
+func count(v []byte) llm.Count {
+	if isNull(v) {
+		return llm.Count{}
+	}
+	var n whole
+	_ = n.UnmarshalJSON(v) // it cannot fail
+	return n.count()
 }
 
 // countThoughts adds reasoning to the output where a vendor counts it beside: xAI names it, so the total

@@ -151,10 +151,27 @@ func (a *assembly) text(it *readItem, p *readPart, piece string) *llm.Delta {
 	return a.add(p, part)
 }
 
+// args adds a piece of a call's arguments. While the call has no name they wait for the item that has both.
+func (a *assembly) args(it *readItem, piece string) {
+	if p := a.part(it, partCall, 0); p.named {
+		a.text(it, p, piece)
+	}
+}
+
+// nameless says that a call came of which nobody told the name.
+func (a *assembly) nameless() bool {
+	return slices.ContainsFunc(a.items, func(it *readItem) bool {
+		return slices.ContainsFunc(it.parts, func(p *readPart) bool { return p.kind == partCall && !p.named })
+	})
+}
+
 // upTo adds what a full text has beyond the pieces that came. A part without text is begun all the same.
 func (a *assembly) upTo(it *readItem, kind partKind, at int, full string) *readPart {
 	begun := len(it.parts)
 	p := a.part(it, kind, at)
+	if kind == partCall && !p.named {
+		return p
+	}
 	if len(full) > p.seen {
 		a.text(it, p, full[p.seen:])
 	} else if len(it.parts) > begun && kind != partCall {
@@ -222,7 +239,7 @@ func (a *assembly) whole(at int, raw jsontext.Value) error {
 		return err
 	}
 	known := a.item(&at, it.ID)
-	if known.done {
+	if known.done || it.Type == "" { // told already, or no item at all
 		return nil
 	}
 	known.done, known.kind = true, it.Type
@@ -247,7 +264,6 @@ func (a *assembly) whole(at int, raw jsontext.Value) error {
 		if extra := it.rest(); extra != nil {
 			a.add(p, llm.Part{Extra: extra})
 		}
-	case "": // no item at all
 	default:
 		a.output = true
 		a.add(a.part(known, partForeign, 0), llm.Part{Foreign: bytes.Clone(raw)})
@@ -375,21 +391,27 @@ func (a *assembly) reasoning(known *readItem, it *item) error {
 	return nil
 }
 
-// rest takes the output of the final response: all of it when no item came before, else only the items
-// whose end has not been seen. Some upstreams leave items out there, so that places do not agree.
+// rest takes the output of the final response: the items that did not come before, and those whose end did
+// not. Some upstreams leave items out there, so that places do not agree, and some change ids, so an item
+// that matches none is new only when none of its kind came.
 func (a *assembly) rest(output []jsontext.Value) error {
-	came := len(a.items) > 0
+	came := a.items
 	for i, raw := range output {
+		id, kind := string(topString(raw, "id")), string(topString(raw, "type"))
+		same := func(it *readItem) bool { return it.id != "" && it.id == id }
+		there := func(it *readItem) bool { return it.at == i && (it.kind == kind || it.kind == "") }
+		j := slices.IndexFunc(came, same)
+		if j < 0 {
+			j = slices.IndexFunc(came, there)
+		}
 		at := i
-		if came {
-			id, kind := topString(raw, "id"), topString(raw, "type")
-			j := slices.IndexFunc(a.items, func(it *readItem) bool {
-				return !it.done && (it.id != "" && it.id == string(id) || it.at == i && it.kind == string(kind))
-			})
-			if j < 0 {
-				continue
-			}
-			at = a.items[j].at
+		switch {
+		case j >= 0:
+			at = came[j].at
+		case slices.ContainsFunc(came, func(it *readItem) bool { return it.kind == kind }):
+			continue
+		case slices.ContainsFunc(came, func(it *readItem) bool { return it.at == i }):
+			at = len(came) + len(output) + i
 		}
 		if err := a.whole(at, raw); err != nil {
 			return err

@@ -264,4 +264,15 @@ func TestRetarget(t *testing.T) {
 	if got := string(bytes.Join(got, nil)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+
+	for _, item := range []string{`"id":"rs_sluice_1_0","summary":[]`, `"summary":[],"encrypted_content":"sluice.next.gemini.abc"`} {
+		call, err := read(`{"model":"old","input":[{"type":"reasoning",` + item + `},{"role":"user","content":"z"}]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := call.Body.Bytes(responses.Responses, &llm.Encoding{Model: "new"})
+		if out := string(bytes.Join(got, nil)); err != nil || out != `{"model":"new","input":[{"type":"message","role":"user","content":"z"}]}` {
+			t.Errorf("%s: %v %s", item, err, out)
+		}
+	}
 }

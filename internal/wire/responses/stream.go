@@ -237,7 +237,7 @@ func (s *stream) event(kind string, e *streamEvent) error {
 			return garbled(err)
 		}
 	case "response.function_call_arguments.delta", "response.custom_tool_call_input.delta":
-		a.text(it, a.part(it, partCall, 0), e.Delta)
+		a.args(it, e.Delta)
 	case "response.function_call_arguments.done":
 		a.upTo(it, partCall, 0, e.Arguments)
 	case "response.custom_tool_call_input.done":
@@ -282,6 +282,9 @@ func (s *stream) end(kind string, raw jsontext.Value) error {
 	}
 	if err := s.a.rest(r.Output); err != nil {
 		return garbled(err)
+	}
+	if s.a.nameless() {
+		return garbled(errors.New("a tool call without a name"))
 	}
 	s.a.stop(status(kind, r.Status), r.Incomplete)
 	s.ev.Usage, s.ev.Extra = r.Usage.meaning(r.Tier), r.extra()

@@ -94,6 +94,8 @@ func TestReadEveryWayOfTelling(t *testing.T) {
 	forms := map[string]string{
 		"deltas and all":        created + "\n" + added + "\n" + completed(everything),
 		"deltas, empty output":  created + "\n" + added + "\n" + completed(""),
+		"nothing added":         created + "\n" + without(added, "output_item.added") + "\n" + completed(""),
+		"nothing named":         created + "\n" + without(without(added, "output_item.added"), "output_item.done") + "\n" + completed(everything),
 		"items only":            created + "\n" + allItems + completed(""),
 		"items and output":      created + "\n" + allItems + completed(everything),
 		"output only":           created + "\n" + completed(everything),
@@ -111,6 +113,17 @@ func TestReadEveryWayOfTelling(t *testing.T) {
 			}
 		})
 	}
+}
+
+// without takes out the events of a type.
+func without(lines, typ string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(lines) {
+		if !strings.Contains(line, `"response.`+typ+`"`) {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
 
 // noIndex takes output_index out of events: some servers do not send it.
@@ -135,6 +148,22 @@ func TestReadItemsWithoutSteadyIDs(t *testing.T) {
 	}
 	want := []llm.Part{{Call: &llm.ToolCall{ID: "call_1", Name: "f", ItemID: "a", Args: []byte("{}")}}}
 	if diff := cmp.Diff(want, got.Choices[0].Parts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A done event that says less than the deltas did takes nothing back; a call without arguments has {}.
+func TestReadDoneOddities(t *testing.T) {
+	got, _, err := wiretest.Gather(open(sse(created+`
+		{"type":"response.output_text.delta","item_id":"m","output_index":0,"content_index":0,"delta":"Hello"}
+		{"type":"response.output_text.done","item_id":"m","output_index":0,"content_index":0,"text":"Hel"}
+		{"type":"response.output_item.done","output_index":1,"item":{"id":"f","type":"function_call","call_id":"c","name":"g","arguments":""}}
+		`+completed("")), false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []llm.Part{{Text: "Hello"}, {Call: &llm.ToolCall{ID: "c", Name: "g", Args: []byte("{}")}}}
+	if diff := cmp.Diff(want, got.Choices[0].Parts, sameSaid); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -184,6 +213,14 @@ func TestReadFailures(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestReadCallWithoutName(t *testing.T) {
+	_, _, err := wiretest.Gather(open(sse(created+"\n"+`{"type":"response.function_call_arguments.delta","item_id":"a","output_index":0,"delta":"{}"}`+"\n"+completed("")), false))
+	var e *llm.Error
+	if !errors.As(err, &e) || e.Kind != llm.KindUpstream {
+		t.Errorf("got %v", err)
 	}
 }
 
