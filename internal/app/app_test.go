@@ -41,14 +41,41 @@ type rig struct {
 
 // lines is where the log goes.
 type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	grown chan struct{} // closed by the next write
 }
 
 func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.grown != nil {
+		close(l.grown)
+		l.grown = nil
+	}
 	return l.b.Write(p)
+}
+
+// has waits until the log holds text n times, and tells whether it ever did.
+func (l *lines) has(text string, n int) bool {
+	late := time.After(20 * time.Second)
+	for {
+		l.mu.Lock()
+		if strings.Count(l.b.String(), text) >= n {
+			l.mu.Unlock()
+			return true
+		}
+		if l.grown == nil {
+			l.grown = make(chan struct{})
+		}
+		grown := l.grown
+		l.mu.Unlock()
+		select {
+		case <-grown:
+		case <-late:
+			return false
+		}
+	}
 }
 
 func (l *lines) String() string {
@@ -251,20 +278,13 @@ func streamed(v vendor, body string) string {
 // seen waits for the mock's log to hold n calls in all and returns the last.
 func (r *rig) seen(t testing.TB, n int) mock.Entry {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		w := httptest.NewRecorder()
-		r.mock.ServeHTTP(w, httptest.NewRequest("GET", "/log", nil))
-		var log mock.Log
-		if err := json.Unmarshal(w.Body.Bytes(), &log); err != nil {
-			t.Fatal(err)
-		}
-		if len(log.Entries) >= n {
-			return log.Entries[len(log.Entries)-1]
-		}
-		time.Sleep(2 * time.Millisecond) // another process's clock, in a real deployment: nothing to wait on
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	log, err := r.mock.Await(ctx, int64(n))
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("the upstream never saw %d calls", n)
-	return mock.Entry{}
+	return log.Entries[len(log.Entries)-1]
 }
 
 var upstreams = []string{"o", "a", "g"}

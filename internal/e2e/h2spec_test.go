@@ -3,7 +3,7 @@ package e2e
 import (
 	"encoding/xml"
 	"io"
-	"log" //nolint:depguard // http.Server takes no other
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -26,7 +26,7 @@ func TestH2Spec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	floor := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:gosec // lives as long as this test
+	floor := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("healthy"))
 	})}
 	floor.Protocols.SetUnencryptedHTTP2(true)

@@ -40,7 +40,13 @@ func NewTransport(o TransportOptions) *Transport {
 	} // else every dial goes to the proxy, which the operator has named
 
 	t := &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return conn{c}, nil
+		},
 		TLSHandshakeTimeout:    orDefault(o.TLS, 5*time.Second),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(256), RootCAs: o.RootCAs},
 		ForceAttemptHTTP2:      true,
@@ -136,6 +142,38 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// WriteTo writes what is left without copying it.
+func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var n int64
+	for len(b.pieces) > 0 {
+		m, err := w.Write(b.pieces[0][b.off:])
+		n, b.off = n+int64(m), b.off+m
+		if err != nil {
+			return n, err
+		}
+		b.pieces, b.off = b.pieces[1:], 0
+	}
+	return n, nil
+}
+
+// A conn takes a large request body as it stands in memory. net/http hands it over as a limited reader, for
+// which the standard library would copy it in small pieces through a buffer that it allocates for each call.
+type conn struct{ net.Conn }
+
+// ReadFrom implements io.ReaderFrom.
+func (c conn) ReadFrom(r io.Reader) (int64, error) {
+	if l, ok := r.(*io.LimitedReader); ok {
+		if b, ok := l.R.(*requestBody); ok {
+			n, err := b.WriteTo(c.Conn)
+			l.N -= n
+			return n, err
+		}
+	}
+	return io.Copy(struct{ io.Writer }{c.Conn}, r)
 }
 
 func (b *requestBody) stop() {

@@ -83,6 +83,9 @@ func (Format) ReadAnswer(body []byte, raw bool) (*llm.Event, error) {
 			return nil, notAnswer(err)
 		}
 	}
+	if a.nameless() {
+		return nil, notAnswer(errNameless)
+	}
 	a.stop(r.Status, r.Incomplete)
 	return &llm.Event{
 		Raw: body, Format: llm.OpenAIResponses, Head: r.head(nil), Delta: a.deltas, Usage: r.Usage.meaning(r.Tier),

@@ -2,6 +2,7 @@ package responses
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"slices"
 
@@ -158,6 +159,8 @@ func (a *assembly) args(it *readItem, piece string) {
 	}
 }
 
+var errNameless = errors.New("a tool call without a name")
+
 // nameless says that a call came of which nobody told the name.
 func (a *assembly) nameless() bool {
 	return slices.ContainsFunc(a.items, func(it *readItem) bool {
@@ -225,7 +228,7 @@ func (a *assembly) read(raw jsontext.Value, it *item) error {
 func (a *assembly) call(known *readItem, it *item) *readPart {
 	p := a.part(known, partCall, 0)
 	a.called = true
-	if !p.named {
+	if !p.named && it.Name != "" {
 		p.named, a.output = true, true
 		a.add(p, llm.Part{Call: &llm.ToolCall{ID: or(it.CallID, it.ID), Name: it.Name, ItemID: it.ID, Custom: it.Type == typeCustom}})
 	}

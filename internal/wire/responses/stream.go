@@ -284,7 +284,7 @@ func (s *stream) end(kind string, raw jsontext.Value) error {
 		return garbled(err)
 	}
 	if s.a.nameless() {
-		return garbled(errors.New("a tool call without a name"))
+		return garbled(errNameless)
 	}
 	s.a.stop(status(kind, r.Status), r.Incomplete)
 	s.ev.Usage, s.ev.Extra = r.Usage.meaning(r.Tier), r.extra()

@@ -171,12 +171,21 @@ func TestRequestsCross(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := bytes.Join(pieces, nil)
+		want, got := wiretest.AskOf(r.Format(), r.Ask), wiretest.AskOf(to.Format.Format(), out)
+		if len(want.Turns) == 0 { // a prompt of the system alone: where a turn is a must, the formats help themselves
+			if !bytes.Contains(out, []byte(want.System)) {
+				t.Errorf("the prompt is gone: %s", out)
+			}
+			want, got = wiretest.Ask{}, wiretest.Ask{}
+		}
 		for _, lost := range e.Lost {
+			if at := lost.At; at == "/messages" && len(want.Turns) == 0 {
+				continue
+			}
 			if !mayLose(r, to, lost.At) {
 				t.Errorf("lost: %s: %s", lost.At, lost.Msg)
 			}
 		}
-		want, got := wiretest.AskOf(r.Format(), r.Ask), wiretest.AskOf(to.Format.Format(), out)
 		lossOfTarget(&want, &got, to, e.Lost)
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(wiretest.Turn{}, "Proofs")); diff != "" {
 			t.Errorf("what it says (-recorded +sent):\n%s\n%.3000s", diff, out)
