@@ -57,7 +57,7 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
-		ups[p.Name] = upstream.Upstream{Provider: provider, Secret: p.APIKey}
+		ups[p.Name] = upstream.Upstream{Provider: provider, Secret: p.APIKey, List: !slices.Contains(mocks, p.Name)}
 		serving = append(serving, catalog.Provider{Name: p.Name, Owns: owned(&p), Target: llm.Target{Timeouts: cfg.Wait(&p, nil)}})
 	}
 	keys, err := a.keys(cfg)
@@ -164,7 +164,7 @@ func models(cfg *config.Config) []catalog.Model {
 		}})
 	}
 	if cfg.Mock.Enabled {
-		for _, provider := range []string{"mock", "mock-anthropic", "mock-gemini"} {
+		for _, provider := range mocks {
 			for _, name := range mockModels {
 				out = append(out, catalog.Model{Name: provider + "/" + name, Target: llm.Target{Provider: provider, Model: name}})
 			}

@@ -109,6 +109,32 @@ func TestFaultsBeforeTheFirstOutput(t *testing.T) {
 	}
 }
 
+// The client's own deadline holds for whatever is under way, and for nothing after it.
+func TestClientDeadline(t *testing.T) {
+	r := newRig(t, "")
+	for i, c := range []struct {
+		model  string
+		stream bool
+	}{{"o/echo?latency=30s", false}, {"a/echo?ttft=30s", true}, {"g/story?chunks=1000&pace=20ms", true}} {
+		req := r.request(t, vendors[0], c.model, "x", c.stream)
+		req.Header.Set("X-Request-Timeout-Ms", "300")
+		resp, body := do(t, req)
+		if begun := strings.Contains(c.model, "pace"); begun && !vendors[0].fail(body) || !begun && (resp.StatusCode != 504 || !strings.Contains(body, `"code":"upstream_timeout"`)) {
+			t.Errorf("%s: %d …%s", c.model, resp.StatusCode, body[max(0, len(body)-300):])
+		}
+		if e := r.seen(t, i+1); e.Outcome != "cancelled" {
+			t.Errorf("%s: the upstream's work went on: %s", c.model, e.Outcome)
+		}
+	}
+	for _, v := range []string{"0", "-1", "soon", "1e3", "99999999999"} {
+		req := r.request(t, vendors[0], "o/echo", "x", false)
+		req.Header.Set("X-Request-Timeout-Ms", v)
+		if resp, _ := do(t, req); resp.StatusCode != 400 {
+			t.Errorf("%q: %d, want 400", v, resp.StatusCode)
+		}
+	}
+}
+
 // An upstream that falls silent in the middle is cut off and told of; one that is only slow is not.
 func TestSilenceAndDrip(t *testing.T) {
 	r := newRig(t, "timeouts: {idle: 400ms, keep_alive_comment: 150ms}\n")

@@ -6,12 +6,16 @@ import (
 	"net/http"
 	"time"
 
+	"sluice/internal/config"
 	"sluice/internal/mock"
 )
 
 // mockModels are the models of the built-in upstream that are offered by name; every other one, and every
 // script of package mock, is reached as mock/NAME.
 var mockModels = []string{"echo", "story", "tools", "reason"}
+
+// mocks are the names under which the built-in upstream is offered, a dialect each.
+var mocks = config.Mocks()
 
 // A mockServer is the built-in upstream on a loopback port of its own: calls to it take the whole path of
 // any other call.

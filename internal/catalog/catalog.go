@@ -18,7 +18,7 @@ type Model struct {
 // A Provider serves models by its own names, beside those that have an entry.
 type Provider struct {
 	Name   string
-	Owns   []string // globs of bare model names that mean this provider
+	Owns   []string   // globs of bare model names that mean this provider
 	Target llm.Target // what its targets have in common; Model is left empty
 }
 

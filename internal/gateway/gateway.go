@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -177,11 +178,15 @@ func (g *Gateway) serveSafely(w http.ResponseWriter, r *http.Request, s *State, 
 
 // serve is the path of a call. An error it returns before the entry has begun is still to be told.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire.Format, entry *usage.Entry) error {
-	ctx := r.Context()
 	who, err := s.Auth.Identify(r) // before a byte of the body is read
 	if err != nil {
 		return err
 	}
+	ctx, cancel, err := deadline(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	entry.Caller(who)
 	body, err := readBody(w, r, s.Limits)
 	if err != nil {
@@ -212,6 +217,22 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)
 	return err
+}
+
+var errDeadline = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the time that X-Request-Timeout-Ms allows has passed"}
+
+// deadline bounds a call by the client's own wish. It only ever shortens what the configuration allows.
+func deadline(r *http.Request) (context.Context, context.CancelFunc, error) {
+	v := r.Header.Get("X-Request-Timeout-Ms")
+	if v == "" {
+		return r.Context(), func() {}, nil
+	}
+	ms, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || ms <= 0 || ms > int64(24*time.Hour/time.Millisecond) {
+		return nil, nil, llm.Errorf(llm.KindInvalid, "X-Request-Timeout-Ms must be a number of milliseconds from 1 to 86400000")
+	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), time.Duration(ms)*time.Millisecond, errDeadline)
+	return ctx, cancel, nil
 }
 
 // answerHeaders says what happened to the call.
@@ -249,7 +270,6 @@ func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer,
 	_ = rc.SetReadDeadline(time.Time{})
 	return b, err
 }
-
 
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if g.ready.Load() && g.state.Load() != nil {

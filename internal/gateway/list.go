@@ -34,7 +34,11 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request, l List) {
 	var names []string
 	switch {
 	case name == "":
-		names = s.Router.Models(who)
+		offered := make(map[string][]string)
+		for _, l := range s.Pool.Models(r.Context()) {
+			offered[l.Provider] = l.Models
+		}
+		names = s.Router.Models(who, offered)
 	case s.Router.Known(who, name):
 		names = []string{name}
 	default:

@@ -3,6 +3,8 @@
 package route
 
 import (
+	"slices"
+
 	"sluice/internal/auth"
 	"sluice/internal/catalog"
 	"sluice/internal/llm"
@@ -28,15 +30,20 @@ func (r *Router) Plan(who *auth.Who, call *llm.Call) ([]llm.Target, error) {
 	return []llm.Target{t}, nil
 }
 
-// Models lists the names that the key may use.
-func (r *Router) Models(who *auth.Who) []string {
-	var names []string
-	for _, name := range r.catalog.Names() {
-		if who.Allows(name) {
-			names = append(names, name)
+// Models lists the names that the key may use, sorted: those with an entry, and those that providers offer
+// (by provider), bare where the bare name leads to the provider, else as provider/model.
+func (r *Router) Models(who *auth.Who, offered map[string][]string) []string {
+	names := slices.Clone(r.catalog.Names())
+	for provider, models := range offered {
+		for _, m := range models {
+			if t, ok := r.catalog.Resolve(m); !ok || t.Provider != provider || t.Model != m {
+				m = provider + "/" + m
+			}
+			names = append(names, m)
 		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return !who.Allows(name) })
 }
 
 // Known tells whether a name means a model that the key may use.

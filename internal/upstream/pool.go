@@ -6,6 +6,8 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"sluice/internal/llm"
@@ -15,13 +17,16 @@ import (
 type Upstream struct {
 	Provider llm.Provider
 	Secret   llm.Secret
+	List     bool // ask it for its models, if it can name them
 }
 
-// A Pool holds the upstreams by name. It is immutable.
+// A Pool holds the upstreams by name. It is immutable, but for what it has learned
+// of the models that providers offer.
 type Pool struct {
 	upstreams map[string]Upstream
 	defaults  llm.Timeouts
 	maxAnswer int64
+	lists     []*list // sorted by provider
 }
 
 // NewPool makes a pool. Zero members of defaults mean 30 s to the first output, 60 s between frames and
@@ -30,7 +35,14 @@ func NewPool(upstreams map[string]Upstream, defaults llm.Timeouts, maxAnswer int
 	defaults.FirstToken = orDefault(defaults.FirstToken, 30*time.Second)
 	defaults.Idle = orDefault(defaults.Idle, 60*time.Second)
 	defaults.Total = orDefault(defaults.Total, 600*time.Second)
-	return &Pool{upstreams: upstreams, defaults: defaults, maxAnswer: maxAnswer}
+	p := &Pool{upstreams: upstreams, defaults: defaults, maxAnswer: maxAnswer}
+	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
+		up := upstreams[name]
+		if lister, ok := up.Provider.(llm.Lister); ok && up.List {
+			p.lists = append(p.lists, &list{provider: name, lister: lister, secret: up.Secret})
+		}
+	}
+	return p
 }
 
 // A Trace is what a call met upstream, told whether it succeeded or not.
