@@ -80,21 +80,17 @@ func (r *Report) target(scenario, target string) *TargetReport {
 	return nil
 }
 
-// addedP99 is what the judged target adds to the upstream's own p99 at half load, as a multiple of what the proxy adds;
-// round by round, and the median of that.
+// addedP99 is what the judged target adds to the upstream's own p99 at half load, as a multiple of what the proxy adds. It
+// is taken of the medians: a difference of two tails of one round is mostly noise.
 func (r *Report) addedP99() (float64, bool) {
 	direct, base, own := r.target("halfload", "direct"), r.target("halfload", baseline), r.target("halfload", judged)
 	if direct == nil || base == nil || own == nil {
 		return 0, false
 	}
-	var all []float64
-	for i := range min(len(direct.Rounds), len(base.Rounds), len(own.Rounds)) {
-		d := direct.Rounds[i].P99
-		// Below a tenth of the upstream's own p99 the difference is noise, and a ratio of two noises says nothing.
-		floor := d / 10
-		all = append(all, max(own.Rounds[i].P99-d, floor)/max(base.Rounds[i].P99-d, floor))
-	}
-	return medianFloat(all), len(all) > 0
+	d := direct.Median.P99
+	// Below a tenth of the upstream's own p99 the difference is noise too, and a ratio of two noises says nothing.
+	floor := d / 10
+	return max(own.Median.P99-d, floor) / max(base.Median.P99-d, floor), d > 0
 }
 
 // missed are the bars that were not met.

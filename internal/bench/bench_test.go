@@ -47,10 +47,10 @@ func TestMain(m *testing.M) {
 }
 
 // newLoad is a short bench of this very binary.
-func newLoad(t *testing.T) (*Load, *bytes.Buffer) {
+func newLoad(t *testing.T) (*Command, *bytes.Buffer) {
 	t.Setenv(childVariable, "1")
 	var out bytes.Buffer
-	return &Load{
+	return &Command{
 		Self: []string{os.Args[0]}, Out: &out, Err: io.Discard, Duration: 60 * time.Millisecond, Connections: 2, Streams: 3, NoPin: true,
 		settle: 20 * time.Millisecond,
 	}, &out
@@ -61,7 +61,7 @@ func TestCompareEndToEnd(t *testing.T) {
 	t.Setenv("TMPDIR", dir)
 	c, out := newLoad(t)
 	c.Compare, c.Rounds = true, 2
-	c.Target = []string{"proxy", "direct", os.Args[0] + "-command=" + os.Args[0] + " bench proxy --listen {listen} --upstream {upstream}"}
+	c.Target = []string{"proxy", "direct", os.Args[0] + "-command=" + os.Args[0] + " bench --proxy-listen {listen} --proxy-to {upstream}"}
 	c.Scenario = []string{"small", "200k", "stream", "meter", "halfload", "slow"}
 	c.JSON, c.Plot = filepath.Join(dir, "r.json"), []string{filepath.Join(dir, "r.svg"), filepath.Join(dir, "r.png")}
 	c.NoPin = false
@@ -142,7 +142,7 @@ func TestProgramsEndWithTheBench(t *testing.T) {
 			// Again and again: the first that dies may be one that was only started to see how long that takes.
 			for sleepUntil(ctx, time.Now().Add(300*time.Millisecond)) {
 				for _, pid := range family(os.Getpid())[1:] {
-					if line, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); bytes.Contains(line, []byte("proxy")) {
+					if line, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); bytes.Contains(line, []byte("--proxy-to")) {
 						_ = syscall.Kill(pid, syscall.SIGKILL)
 					}
 				}
@@ -211,7 +211,7 @@ func TestWrongAnswersAreCounted(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	parse := func(args ...string) (*Load, string, error) {
+	parse := func(args ...string) (*Command, string, error) {
 		var p program
 		k, err := kong.New(&p, kong.Exit(func(int) {}), kong.Writers(io.Discard, io.Discard))
 		if err != nil {
@@ -221,10 +221,10 @@ func TestCommandLine(t *testing.T) {
 		if err != nil {
 			return nil, "", err
 		}
-		return &p.Bench.Load, got.Command(), nil
+		return &p.Bench, got.Command(), nil
 	}
 	c, command, err := parse("--compare", "-s", "small,slow", "-t", "direct", "-t", "x=cmd a,b {listen}", "--check")
-	if err != nil || command != "bench load" || !c.Compare || !c.Check || c.Duration != 3*time.Second {
+	if err != nil || command != "bench" || !c.Compare || !c.Check || c.Duration != 3*time.Second {
 		t.Fatalf("%+v %q %v", c, command, err)
 	}
 	if !slices.Equal(c.Scenario, []string{"small", "slow"}) || !slices.Equal(c.Target, []string{"direct", "x=cmd a,b {listen}"}) {
@@ -238,8 +238,8 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%d scenarios, %v, %v", len(list), c.Target, err)
 		}
 	}
-	if _, command, err := parse("proxy", "--listen=a", "--upstream=b"); err != nil || command != "bench proxy" {
-		t.Errorf("%q %v", command, err)
+	if c, _, err := parse("--proxy-listen=a", "--proxy-to=b"); err != nil || c.ProxyListen != "a" || c.ProxyTo != "b" {
+		t.Errorf("%+v %v", c, err)
 	}
 	for _, args := range [][]string{
 		{"-s", "huge"}, {"--rounds=101"}, {"--duration=1h"}, {"--duration=1ms"}, {"--connections=5000"}, {"--rate=-1"}, {"--streams=0"}, {"--plot=x.gif"},
@@ -254,7 +254,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	var help bytes.Buffer
 	k, _ := kong.New(&program{}, kong.Exit(func(int) {}), kong.Writers(&help, &help))
-	_, _ = k.Parse([]string{"bench", "load", "--help"})
+	_, _ = k.Parse([]string{"bench", "--help"})
 	if flat := strings.Join(strings.Fields(help.String()), " "); !strings.Contains(flat, strings.Join(scenarioNames(), ", ")) {
 		t.Errorf("the help does not list the scenarios:\n%s", flat)
 	}

@@ -18,14 +18,8 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// Command is `sluice bench`.
+// Command is `sluice bench`: it starts the fake upstream and the targets, measures, and ends them all.
 type Command struct {
-	Load  Load  `cmd:"" default:"withargs" help:"Measure gateways under load."`
-	Proxy Proxy `cmd:"" hidden:"" help:"The bare reverse proxy that gateways are compared with."`
-}
-
-// Load is `sluice bench` itself: it starts the fake upstream and the targets, measures, and ends them all.
-type Load struct {
 	Scenario    []string      `short:"s" placeholder:"NAME" help:"Scenarios: small, 2k, 200k, 2m, stream, meter, halfload, slow. Left out: small and stream, or all with --compare."`
 	Target      []string      `short:"t" sep:"none" placeholder:"TARGET" help:"sluice (this program), sluice=FILE, proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated."`
 	Compare     bool          `help:"Run the targets in turn, round by round, and print the ratios to the proxy. Without --target: sluice, proxy, direct, and nginx if it is installed."`
@@ -40,6 +34,10 @@ type Load struct {
 	Check       bool          `help:"End with status 1 if a figure of Sluice is above its bar."`
 	NoPin       bool          `help:"Do not bind load and upstream to one CPU, gateways to another."`
 
+	// The bare reverse proxy that gateways are compared with is this program too, called by itself.
+	ProxyListen string `hidden:"" and:"proxy"`
+	ProxyTo     string `hidden:"" and:"proxy"`
+
 	Out  io.Writer `kong:"-"` // os.Stdout when nil
 	Err  io.Writer `kong:"-"` // os.Stderr when nil
 	Self []string  `kong:"-"` // how to run this program; its own file when nil
@@ -48,7 +46,10 @@ type Load struct {
 }
 
 // Run implements the command.
-func (c *Load) Run(ctx context.Context) error {
+func (c *Command) Run(ctx context.Context) error {
+	if c.ProxyTo != "" {
+		return serveProxy(ctx, c.ProxyListen, c.ProxyTo)
+	}
 	if c.Out == nil {
 		c.Out = os.Stdout
 	}
@@ -70,7 +71,7 @@ func (c *Load) Run(ctx context.Context) error {
 }
 
 // defaults fills in what was left out, and checks the rest.
-func (c *Load) defaults() ([]scenario, error) {
+func (c *Command) defaults() ([]scenario, error) {
 	if c.settle == 0 {
 		c.settle = time.Second
 	}
@@ -127,7 +128,7 @@ func (c *Load) defaults() ([]scenario, error) {
 }
 
 // measure does all runs. Whatever it started has ended when it returns.
-func (c *Load) measure(ctx context.Context, list []scenario) (report *Report, err error) {
+func (c *Command) measure(ctx context.Context, list []scenario) (report *Report, err error) {
 	self := c.Self
 	if self == nil {
 		exe, err := os.Executable()
@@ -176,7 +177,7 @@ func (c *Load) measure(ctx context.Context, list []scenario) (report *Report, er
 	return s.report, nil
 }
 
-func (c *Load) newReport(upCPU, gateCPU int) *Report {
+func (c *Command) newReport(upCPU, gateCPU int) *Report {
 	cpu, kernel := machine()
 	r := &Report{
 		Machine: Machine{CPU: cpu, Cores: runtime.NumCPU(), Kernel: kernel, Go: runtime.Version(), Date: time.Now()},
@@ -189,7 +190,7 @@ func (c *Load) newReport(upCPU, gateCPU int) *Report {
 }
 
 // write puts the report where it was asked for.
-func (c *Load) write(r *Report) error {
+func (c *Command) write(r *Report) error {
 	text := r.Text
 	if c.Markdown {
 		text = r.Markdown
@@ -236,7 +237,7 @@ func plot(r *Report, name string) (err error) {
 }
 
 // verdict is an error when answers were wrong, or with --check when a bar was missed.
-func (c *Load) verdict(r *Report) error {
+func (c *Command) verdict(r *Report) error {
 	if c.Check {
 		missed := r.missed()
 		if len(r.Bars) == 0 {

@@ -147,7 +147,7 @@ const watched = 3
 // hold opens many streams, keeps them open, and measures what a stream takes of the program's memory. A fresh program is
 // measured: one that has worked keeps memory that the streams would get for nothing.
 func (s *scenario) hold(ctx context.Context, t *target, streams int, settle time.Duration) (Result, error) {
-	if t.proc != nil {
+	if t.argv != nil {
 		t.halt()
 		if err := t.launch(ctx); err != nil {
 			return Result{}, err

@@ -175,7 +175,7 @@ func TestText(t *testing.T) {
 	if err := r.Text(&b); err != nil {
 		t.Fatal(err)
 	}
-	want := `test CPU, 2 cores, Linux 6, go1.26, 2026-11-23. 1 rounds of 3 s, targets in turn, gateways on CPU 1, load and fake upstream on CPU 0; medians, and the spread of the rounds' ratios. Every answer was checked.
+	want := `test CPU, 2 cores, Linux 6, go1.26, 2026-11-23. 1 rounds of 3 s, targets in turn, gateways on CPU 1, load and fake upstream on CPU 0; medians, and the spread of the rounds' ratios. Every answer was checked. CPU and memory in a row direct are the fake upstream's own.
 
 small: chat
   target  calls/s  CPU a call     p50      p99    p99.9  first byte p50 / p99  peak memory  errors       CPU x proxy       p99 x proxy
@@ -218,7 +218,7 @@ small, sluice: 1 errors, the first: status 500
 
 func TestBars(t *testing.T) {
 	r := sampleReport()
-	c := Load{Check: true}
+	c := Command{Check: true}
 	if err := c.verdict(r); err == nil || !strings.Contains(err.Error(), "1 of 6 bars missed: memory a slow stream") {
 		t.Errorf("verdict: %v", err)
 	}
@@ -234,6 +234,7 @@ func TestBars(t *testing.T) {
 		r := Report{Scenarios: []ScenarioReport{{Name: "halfload", Targets: []TargetReport{
 			half("direct", tt.direct), half("proxy", tt.proxy), half("sluice", tt.own),
 		}}}}
+		r.finish()
 		if got, ok := r.addedP99(); !ok || got != tt.want {
 			t.Errorf("%+v: %g", tt, got)
 		}

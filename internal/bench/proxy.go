@@ -11,19 +11,13 @@ import (
 	"time"
 )
 
-// Proxy is `sluice bench proxy`: the bare reverse proxy of the standard library, which everything is compared with.
-type Proxy struct {
-	Listen   string `required:"" help:"Address to listen on."`
-	Upstream string `required:"" help:"host:port to forward to."`
-}
-
-// Run serves until ctx ends.
-func (p *Proxy) Run(ctx context.Context) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Listen)
+// serveProxy is the bare reverse proxy of the standard library, which everything is compared with.
+func serveProxy(ctx context.Context, listen, upstream string) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	s := &http.Server{Handler: bareProxy(p.Upstream), ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: bareProxy(upstream), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -304,7 +304,7 @@ func (r *Report) preamble() string {
 	if r.Method.LoadCPU >= 0 {
 		bound = fmt.Sprintf("gateways on CPU %d, load and fake upstream on CPU %d", r.Method.GateCPU, r.Method.LoadCPU)
 	}
-	return fmt.Sprintf("%s, %d cores, %s, %s, %s. %d rounds of %g s, targets in turn, %s; medians, and the spread of the rounds' ratios. Every answer was checked.",
+	return fmt.Sprintf("%s, %d cores, %s, %s, %s. %d rounds of %g s, targets in turn, %s; medians, and the spread of the rounds' ratios. Every answer was checked. CPU and memory in a row direct are the fake upstream's own.",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Machine.Date.Format(time.DateOnly), r.Method.Rounds, r.Method.Seconds, bound)
 }
 

@@ -9,7 +9,7 @@ import (
 
 // session is one invocation: the settings, the programs, and what was measured so far.
 type session struct {
-	*Load
+	*Command
 	lab      *lab
 	report   *Report
 	progress *progress

@@ -121,10 +121,11 @@ func (l *lab) add(spec string) error {
 	var err error
 	switch {
 	case name == "direct" && !given:
-		t.addr = l.mockAt
+		// Its figures are the upstream's own: they show whether the upstream is fast enough to measure with.
+		t.addr, t.proc = l.mockAt, l.mock
 	case name == "proxy" && !given:
 		t.argv = func(listen string) []string {
-			return append(slices.Clone(l.self), "bench", "proxy", "--listen", listen, "--upstream", l.mockAt)
+			return append(slices.Clone(l.self), "bench", "--proxy-listen", listen, "--proxy-to", l.mockAt)
 		}
 	case name == "sluice" && !strings.Contains(value, "://"):
 		l.addSluice(t, value)
@@ -232,7 +233,7 @@ func (t *target) launch(ctx context.Context) error {
 }
 
 func (t *target) halt() {
-	if t.proc != nil {
+	if t.proc != nil && t.argv != nil {
 		t.proc.stop()
 		t.proc = nil
 	}

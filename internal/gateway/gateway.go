@@ -119,6 +119,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, llm.Errorf(llm.KindNotFound, "the path is not in its plain form"))
 		return
 	}
+	// net/http takes a request with both Content-Length and Transfer-Encoding for a chunked one and drops the
+	// length. A server before us may have read it the other way, and then what follows is not what it thinks:
+	// RFC 9112, section 6.1, has the connection closed. Only the chunked coding is left to be seen, and in
+	// HTTP/1.0 not even that.
+	if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
+		w.Header().Set("Connection", "close")
+	}
 	g.mux.ServeHTTP(w, r)
 }
 
@@ -148,13 +155,24 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, e Endpoint) {
 	switch {
 	case err == nil, entry.FirstToken != 0: // once the answer has begun, the client is told within it
 		entry.Status = http.StatusOK
-	case wire.ClientLeft(r.Context()) && llm.AsError(err).Kind != llm.KindRequestTimeout: // net/http takes a read that timed out for a client that left
+	case wire.ClientLeft(r.Context()) && !theClients(err):
+		// Nobody is there to read it; but a status of our own must stand before net/http's 200.
 		entry.Err = &llm.Error{Kind: llm.KindClientGone, Msg: "the client closed the connection", Err: err}
-		entry.Status = 499
+		entry.Status = wire.WriteError(w, f, entry.Err, entry.ID)
 	default:
 		entry.Status = wire.WriteError(w, f, err, entry.ID)
 	}
 	entry.Close()
+}
+
+// theClients tells whether a request failed by what the client sent. A body that is cut or too slow ends
+// the context, too: net/http takes it for a client that left.
+func theClients(err error) bool {
+	switch llm.AsError(err).Kind {
+	case llm.KindRequestTimeout, llm.KindInvalid:
+		return true
+	}
+	return false
 }
 
 // serveSafely keeps a panic to the call that it happened in.

@@ -37,7 +37,10 @@ func (Command) Help() string {
 	var b strings.Builder
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimPrefix(strings.TrimPrefix(line, "//"), " ")
-		b.WriteString(strings.TrimPrefix(line, "# ") + "\n")
+		if heading, ok := strings.CutPrefix(line, "# "); ok {
+			line = heading + ":"
+		}
+		b.WriteString(line + "\n")
 	}
 	return b.String()
 }

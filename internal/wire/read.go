@@ -181,7 +181,7 @@ func readError(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &llm.Error{Kind: llm.KindRequestTimeout, Msg: "the request body arrived too slowly", Err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &llm.Error{Kind: llm.KindClientGone, Msg: "the request body ended early", Err: err}
+		return &llm.Error{Kind: llm.KindInvalid, Msg: "the request body ended early", Err: err}
 	}
 	return &llm.Error{Kind: llm.KindInvalid, Msg: "the request body cannot be read", Err: err}
 }

@@ -71,7 +71,7 @@ func TestReadBody(t *testing.T) {
 		{name: "form", body: bytes.NewReader(text), mime: "application/x-www-form-urlencoded", kind: llm.KindMediaType},
 		{name: "multipart", body: bytes.NewReader(text), mime: "multipart/form-data; boundary=x", kind: llm.KindMediaType},
 		{name: "too slow", body: iotest.ErrReader(os.ErrDeadlineExceeded), kind: llm.KindRequestTimeout},
-		{name: "ends early", body: iotest.ErrReader(io.ErrUnexpectedEOF), kind: llm.KindClientGone},
+		{name: "ends early", body: iotest.ErrReader(io.ErrUnexpectedEOF), kind: llm.KindInvalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := httptest.NewRequest("POST", "/", c.body)
