@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log" //nolint:depguard // to silence it
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -90,7 +92,12 @@ func (versionCommand) Run(std *streams) error {
 // streams are where commands write.
 type streams struct{ out, err io.Writer }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// net/http's client writes there when an upstream sends more than it said, with the first bytes of it:
+	// content, which no log of ours may hold. Everything of ours goes to log/slog.
+	log.SetOutput(io.Discard)
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	var cmd commands
@@ -124,7 +131,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	k.Bind(&streams{stdout, stderr})
 	if err := k.Run(); err != nil {
 		fmt.Fprintln(stderr, "sluice:", err)
-		if _, ok := err.(*config.Error); ok { //nolint:errorlint // Load returns it as it is
+		if _, ok := errors.AsType[*config.Error](err); ok {
 			return exitUsage
 		}
 		return exitFailed

@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // to silence it
 	"net/http"
 	"net/http/httptest"
 	"os"

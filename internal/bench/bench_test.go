@@ -261,7 +261,7 @@ func TestCommandLine(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	l := &lab{mockAt: "127.0.0.1:1", self: []string{"self"}}
+	l := &lab{mockAt: "127.0.0.1:1", self: []string{"self"}, dir: t.TempDir()}
 	for _, spec := range []string{
 		"x", "x=http://example.com:80/v1", "x=http://10.0.0.1:80", "x=http://localhost:80", "x=https://127.0.0.1:80", "x=http://127.0.0.1",
 		"x=http://0.0.0.0:80", "x=http://[fe80::1]:80", "x=command", "direct=1",
@@ -290,9 +290,7 @@ func TestTargets(t *testing.T) {
 	if err := l.add("sluice=/bin/other"); err != nil {
 		t.Fatal(err)
 	}
-	l.dir = t.TempDir()
 	s := l.targets[len(l.targets)-1]
-	s.log = filepath.Join(l.dir, "log")
 	argv := s.argv("127.0.0.1:9")
 	if len(argv) != 4 || argv[0] != "/bin/other" || argv[1] != "serve" || len(s.key) < 40 {
 		t.Errorf("argv %q, key of %d letters", argv, len(s.key))

@@ -156,7 +156,7 @@ func (c *Command) measure(ctx context.Context, list []scenario) (report *Report,
 			return nil, err
 		}
 	}
-	s := &session{Load: c, lab: l, report: c.newReport(upCPU, gateCPU)}
+	s := &session{Command: c, lab: l, report: c.newReport(upCPU, gateCPU)}
 	var terminal io.Writer
 	if f, ok := c.Err.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		terminal = f

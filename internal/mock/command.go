@@ -35,6 +35,7 @@ var manual string
 func (Command) Help() string {
 	text, _, _ := strings.Cut(manual, "\npackage mock")
 	var b strings.Builder
+	text = strings.Replace(text, "Package mock is", "It is", 1)
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimPrefix(strings.TrimPrefix(line, "//"), " ")
 		if heading, ok := strings.CutPrefix(line, "# "); ok {
