@@ -26,7 +26,7 @@ type mockServer struct {
 }
 
 func startMock() (*mockServer, error) {
-	handler, err := mock.New(mock.Options{})
+	handler, err := mock.New(mock.Options{Log: 1000})
 	if err != nil {
 		return nil, fmt.Errorf("start the built-in upstream: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -38,12 +39,30 @@ func TestH2Spec(t *testing.T) {
 	if n != all || n < 140 {
 		t.Errorf("%d cases ran, %d against Go's own server", n, all)
 	}
+	// Some cases race the answer of a path that is this quick, on either server: what fails must fail again.
+	for range 2 {
+		if worse(failed, allowed) == 0 {
+			break
+		}
+		again, _ := h2spec(t, tool, g.addr)
+		maps.DeleteFunc(failed, func(name string, _ bool) bool { return !again[name] })
+	}
 	for name := range failed {
 		if !allowed[name] {
 			t.Errorf("fails and Go's own server does not: %s", name)
 		}
 	}
 	t.Logf("%d of %d; Go's own server %d", n-len(failed), n, all-len(allowed))
+}
+
+// worse counts the failures that are not allowed.
+func worse(failed, allowed map[string]bool) (n int) {
+	for name := range failed {
+		if !allowed[name] {
+			n++
+		}
+	}
+	return n
 }
 
 // h2spec runs the suite and gives the cases that failed and how many there were.
