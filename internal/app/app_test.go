@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log" //nolint:depguard // to silence it
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"

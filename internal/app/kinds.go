@@ -24,10 +24,13 @@ var endpoints = []gateway.Endpoint{
 	gateway.At("/v1/responses", responses.Responses),
 	gateway.At("/v1/messages", anthropic.Messages),
 	gateway.At("/v1/messages/count_tokens", anthropic.CountTokens),
-	{Path: "/v1beta/models/{rest...}", Format: func(r *http.Request) (wire.Format, bool) {
-		f, _, _, ok := gemini.Route(r.PathValue("rest"))
-		return f, ok
-	}},
+	{Path: "/v1beta/models/{rest...}", Format: geminiFormat},
+	{Path: "/v1/models/{rest...}", Format: geminiFormat}, // where Google's newest SDKs call
+}
+
+func geminiFormat(r *http.Request) (wire.Format, bool) {
+	f, _, _, ok := gemini.Route(r.PathValue("rest"))
+	return f, ok
 }
 
 // lists are the paths that name models.

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,6 @@ import (
 	"testing"
 	"time"
 
-	"net/http/httptest"
 	"sluice/internal/mock"
 )
 
@@ -58,7 +58,9 @@ func runProgram(t *testing.T, extra string) *program {
 		cancel()
 		http.DefaultClient.CloseIdleConnections()
 		if p.done != nil {
-			<-p.done
+			if err := <-p.done; err != nil {
+				t.Error(err)
+			}
 		}
 		m.Close()
 		up.Close()
@@ -207,7 +209,9 @@ func TestDrainCeiling(t *testing.T) {
 	if !strings.Contains(body, `data: {"error":`) || strings.Contains(body, "[DONE]") {
 		t.Errorf("…%s", body[max(0, len(body)-300):])
 	}
-	<-p.done
+	if err := <-p.done; err != nil {
+		t.Error(err)
+	}
 	p.done = nil
 }
 
@@ -247,8 +251,10 @@ func certificate(t *testing.T, dir string) (cert, key string, pool *x509.CertPoo
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sluice test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sluice test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
 		t.Fatal(err)

@@ -34,8 +34,10 @@ func startMock() (*mockServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the built-in upstream: %w", err)
 	}
-	m := &mockServer{url: "http://" + l.Addr().String(), done: make(chan struct{}),
-		server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}}
+	m := &mockServer{
+		url: "http://" + l.Addr().String(), done: make(chan struct{}),
+		server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second},
+	}
 	go func() {
 		defer close(m.done)
 		_ = m.server.Serve(l) // ends with close

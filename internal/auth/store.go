@@ -52,7 +52,7 @@ func OpenStore(dir string, random io.Reader) (*Store, error) {
 
 func (s *Store) read() error {
 	path := filepath.Join(s.dir, keysFile)
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
+	text, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -69,7 +69,7 @@ func (s *Store) read() error {
 // stored key out.
 func openPepper(path string, random io.Reader) ([]byte, error) {
 	const size = 32
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
+	text, err := os.ReadFile(path)
 	if err == nil {
 		pepper, err := hex.DecodeString(strings.TrimSpace(string(text)))
 		if err != nil || len(pepper) != size {
@@ -176,7 +176,7 @@ func createFile(path string, text []byte) (err error) {
 
 // syncDir makes a new name in a directory outlive a crash. Not every file system can.
 func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil { //nolint:gosec // the operator's own directory
+	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()
 		_ = d.Close()
 	}

@@ -98,21 +98,29 @@ func TestParseFull(t *testing.T) {
 			BodyTimeout: 10 * time.Minute, IdleTimeout: 90 * time.Second, WriteStall: 30 * time.Second, MaxStreams: 100, Drain: 90 * time.Second,
 		},
 		Timeouts: Timeouts{
-			ProviderTimeouts: ProviderTimeouts{Connect: time.Second, TLS: 2 * time.Second, FirstTokenReasoning: 3 * time.Minute,
-				Wait: Wait{FirstToken: 20 * time.Second, Idle: 30 * time.Second, Total: 5 * time.Minute}},
+			ProviderTimeouts: ProviderTimeouts{
+				Connect: time.Second, TLS: 2 * time.Second, FirstTokenReasoning: 3 * time.Minute,
+				Wait: Wait{FirstToken: 20 * time.Second, Idle: 30 * time.Second, Total: 5 * time.Minute},
+			},
 			KeepAliveComment: 10 * time.Second,
 		},
 		Keys: []Key{
-			{Name: "ci", Key: masked, Sum: sha256.Sum256([]byte(goodKey)), Models: []string{"gpt-4o*"}, Endpoints: []string{"chat"},
-				Expires: time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC)},
+			{
+				Name: "ci", Key: masked, Sum: sha256.Sum256([]byte(goodKey)), Models: []string{"gpt-4o*"}, Endpoints: []string{"chat"},
+				Expires: time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC),
+			},
 			{Name: "old", Hash: "sha256:" + strings.Repeat("ab", 32), Sum: [32]byte([]byte(strings.Repeat("\xab", 32))), Models: []string{"*"}, Disabled: true},
 		},
 		Providers: []Provider{
-			{Name: "openai", Kind: "openai", APIKey: "sk-upstream", Models: []string{"gpt-*"},
+			{
+				Name: "openai", Kind: "openai", APIKey: "sk-upstream", Models: []string{"gpt-*"},
 				Headers:  map[string]llm.Secret{"OpenAI-Organization": "org-example", "X-Literal": "a${b}"},
-				Timeouts: ProviderTimeouts{Wait: Wait{FirstToken: 10 * time.Second}}},
-			{Name: "local", Kind: "ollama", BaseURL: "http://127.0.0.1:11434/v1", Proxy: "socks5://u:p@proxy:1080",
-				AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+				Timeouts: ProviderTimeouts{Wait: Wait{FirstToken: 10 * time.Second}},
+			},
+			{
+				Name: "local", Kind: "ollama", BaseURL: "http://127.0.0.1:11434/v1", Proxy: "socks5://u:p@proxy:1080",
+				AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+			},
 		},
 		Models: []Model{
 			{Name: "fast", Provider: "openai", Model: "gpt-4o-mini", Lenient: true},

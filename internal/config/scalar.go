@@ -35,8 +35,8 @@ func ParseSize(s string) (Size, error) {
 			break
 		}
 	}
-	if n, err := strconv.ParseUint(num, 10, 63); err == nil && n <= uint64(math.MaxInt64/unit) { //nolint:gosec // both are positive
-		return Size(n) * Size(unit), nil //nolint:gosec // below 1<<63
+	if n, err := strconv.ParseUint(num, 10, 63); err == nil && n <= uint64(math.MaxInt64/unit) {
+		return Size(n) * Size(unit), nil
 	}
 	f, err := strconv.ParseFloat(num, 64)
 	n := f * float64(unit)

@@ -179,7 +179,7 @@ func theClients(err error) bool {
 func (g *Gateway) serveSafely(w http.ResponseWriter, r *http.Request, s *State, f wire.Format, entry *usage.Entry) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 				panic(p)
 			}
 			err = fmt.Errorf("panic: %v", p)

@@ -136,6 +136,7 @@ func (f fake) Format() Format { return f.format }
 func (f fake) Decode(raw []byte) (Payload, error) {
 	return &Chat{Messages: []Message{{Parts: []Part{{Text: string(raw)}}}}}, nil
 }
+
 func (f fake) Encode(p Payload, e *Encoding) ([]byte, error) {
 	text := p.(*Chat).Messages[0].Parts[0].Text
 	if strings.Contains(text, "lossy") {
@@ -143,6 +144,7 @@ func (f fake) Encode(p Payload, e *Encoding) ([]byte, error) {
 	}
 	return []byte(string(f.format) + ":" + e.Model + ":" + text), nil
 }
+
 func (f fake) Retarget(raw []byte, _ *Marks, e *Encoding) [][]byte {
 	return [][]byte{raw, []byte("@" + e.Model)}
 }

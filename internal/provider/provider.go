@@ -21,6 +21,12 @@ const (
 	maxAnswer  = 32 << 20 // bytes of an answer that is not streamed, unless the attempt says otherwise
 )
 
+// Values of headers that every request has. They are shared, and never changed.
+var (
+	JSON        = []string{"application/json"}
+	EventStream = []string{"text/event-stream"}
+)
+
 // Exchange sends one attempt and reads the reply in u's format. Refusals and broken answers are *llm.Error.
 // When the attempt is raw and the client speaks u's format, events pass undecoded.
 func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstream, req *llm.Request, enc *llm.Encoding) (*llm.Reply, error) {
@@ -130,7 +136,7 @@ func Broken(err error) error {
 
 // passed are the answer's headers that may travel to the client: nothing that names the account, the
 // deployment or the host behind us.
-var passed = []string{"Openai-Processing-Ms", "X-Sluice-Estimated"}
+var passed = []string{"X-Sluice-Estimated"}
 
 func allowed(h http.Header) http.Header {
 	var out http.Header

@@ -24,8 +24,10 @@ func (r *Router) Plan(who *auth.Who, call *llm.Call) ([]llm.Target, error) {
 	}
 	t, ok := r.catalog.Resolve(call.Model)
 	if !ok {
-		return nil, &llm.Error{Kind: llm.KindModelNotFound, Param: "model",
-			Msg: "there is no model " + call.Model + "; GET /v1/models lists those there are, and provider/model reaches any model of a configured provider"}
+		return nil, &llm.Error{
+			Kind: llm.KindModelNotFound, Param: "model",
+			Msg: "there is no model " + call.Model + "; GET /v1/models lists those there are, and provider/model reaches any model of a configured provider",
+		}
 	}
 	return []llm.Target{t}, nil
 }

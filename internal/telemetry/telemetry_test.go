@@ -265,9 +265,17 @@ func TestAdminHandler(t *testing.T) {
 		host, path string
 		want       int
 	}{
-		{"localhost:3002", "/build", 200}, {"127.0.0.1:3002", "/health", 200}, {"[::1]:3002", "/health", 200}, {"10.1.2.3:3002", "/health", 200},
-		{"sluice.ops", "/health", 200}, {"evil.example:3002", "/metrics", 421}, {"", "/metrics", 421}, {"localhost.evil.example", "/metrics", 421},
-		{"localhost", "/", 404}, {"localhost", "/debug/pprof/", 404}, {"localhost", "/debug/pprof/heap", 404},
+		{"localhost:3002", "/build", 200},
+		{"127.0.0.1:3002", "/health", 200},
+		{"[::1]:3002", "/health", 200},
+		{"10.1.2.3:3002", "/health", 200},
+		{"sluice.ops", "/health", 200},
+		{"evil.example:3002", "/metrics", 421},
+		{"", "/metrics", 421},
+		{"localhost.evil.example", "/metrics", 421},
+		{"localhost", "/", 404},
+		{"localhost", "/debug/pprof/", 404},
+		{"localhost", "/debug/pprof/heap", 404},
 	} {
 		if got, body := get(t, h, c.host, c.path); got != c.want {
 			t.Errorf("%s %s: %d, want %d: %s", c.host, c.path, got, c.want, body)
@@ -277,8 +285,14 @@ func TestAdminHandler(t *testing.T) {
 		method, path, site string
 		want               int
 	}{
-		{"POST", "/metrics", "", 405}, {"HEAD", "/health", "", 200}, {"POST", "/none", "", 404}, {"DELETE", "/", "", 404},
-		{"GET", "/metrics", "cross-site", 403}, {"GET", "/metrics", "same-site", 403}, {"GET", "/metrics", "same-origin", 200}, {"GET", "/metrics", "none", 200},
+		{"POST", "/metrics", "", 405},
+		{"HEAD", "/health", "", 200},
+		{"POST", "/none", "", 404},
+		{"DELETE", "/", "", 404},
+		{"GET", "/metrics", "cross-site", 403},
+		{"GET", "/metrics", "same-site", 403},
+		{"GET", "/metrics", "same-origin", 200},
+		{"GET", "/metrics", "none", 200},
 	} {
 		r := httptest.NewRequest(c.method, c.path, nil)
 		r.Host = "localhost"

@@ -38,8 +38,10 @@ func checkAddress(ip netip.Addr, allow []netip.Prefix) error {
 	}
 	for _, p := range private {
 		if p.Contains(ip) {
-			return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's address is not allowed",
-				Err: fmt.Errorf("%s is in the private range %s: add a range that holds it to allow_private of the provider if this is meant", ip, p)}
+			return &llm.Error{
+				Kind: llm.KindUpstream, Msg: "the upstream's address is not allowed",
+				Err: fmt.Errorf("%s is in the private range %s: add a range that holds it to allow_private of the provider if this is meant", ip, p),
+			}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@
 package usage
 
 import (
+	"sync"
 	"time"
 
 	"sluice/internal/auth"
@@ -12,7 +13,8 @@ import (
 
 // A Ledger opens entries and records them when they close.
 type Ledger struct {
-	record func(*Entry)
+	record  func(*Entry)
+	entries sync.Pool
 }
 
 // New makes a ledger. record is called once for each entry, on the call's own goroutine; it must not block
@@ -44,11 +46,17 @@ type Entry struct {
 	Total      time.Duration
 
 	ledger *Ledger
+	meter  meter
 }
 
 // Open begins a call's account. The call itself may not be known yet.
 func (l *Ledger) Open(id string, f llm.Format, remote string) *Entry {
-	return &Entry{ID: id, Start: time.Now(), Format: f, Remote: remote, ledger: l}
+	e, ok := l.entries.Get().(*Entry)
+	if !ok {
+		e = new(Entry)
+	}
+	*e = Entry{ID: id, Start: time.Now(), Format: f, Remote: remote, ledger: l}
+	return e
 }
 
 // Caller notes who calls.
@@ -68,18 +76,22 @@ func (e *Entry) Wrote(bytes, frames int64, began time.Time) {
 	}
 }
 
-// Close ends the account and records it.
+// Close ends the account and records it. The entry must not be used afterwards.
 func (e *Entry) Close() {
 	e.Total = time.Since(e.Start)
 	if e.FirstToken == 0 {
 		e.Own = e.Total - e.Upstream
 	}
 	e.ledger.record(e)
+	e.ledger.entries.Put(e)
 }
 
 // Meter counts what passes through a stream. The upstream's own count is a running total, so the last
 // word on each kind of token holds.
-func (e *Entry) Meter(s llm.Stream) llm.Stream { return &meter{Stream: s, entry: e} }
+func (e *Entry) Meter(s llm.Stream) llm.Stream {
+	e.meter = meter{Stream: s, entry: e}
+	return &e.meter
+}
 
 type meter struct {
 	llm.Stream

@@ -39,7 +39,7 @@ func Members(doc []byte, names []string, found [][]byte) error {
 		}
 		if at >= 0 {
 			end := int(m.dec.InputOffset())
-			found[at] = doc[end-len(value) : end]
+			found[at] = doc[end-len(value) : end] //nolint:gosec // found has a place for each name
 		}
 	}
 	if _, err := m.dec.ReadToken(); err != nil {

@@ -17,7 +17,12 @@ func TestMembers(t *testing.T) {
 		{`{"usage":1,"usage":2}`, "2||", true},
 		{"{\"usage\":\"\xff\"}", "\"\xff\"||", true},
 		{`{}`, "||", true},
-		{`[]`, "", false}, {``, "", false}, {`{"usage":`, "", false}, {`{"usage":1}x`, "", false}, {`{"usage":1,}`, "", false}, {`"usage"`, "", false},
+		{`[]`, "", false},
+		{``, "", false},
+		{`{"usage":`, "", false},
+		{`{"usage":1}x`, "", false},
+		{`{"usage":1,}`, "", false},
+		{`"usage"`, "", false},
 	} {
 		var found [3][]byte
 		err := Members([]byte(c.doc), names, found[:])

@@ -220,8 +220,10 @@ func ReadCall(f Format, r *http.Request, body []byte, id string) (*llm.Call, err
 func canonicalModel(name string) (string, error) {
 	const most = 256
 	bad := func(why string) error {
-		return &llm.Error{Kind: llm.KindInvalid, Msg: "the model's name is not valid", Param: "model",
-			Problems: []llm.Problem{{At: "/model", Msg: why}}}
+		return &llm.Error{
+			Kind: llm.KindInvalid, Msg: "the model's name is not valid", Param: "model",
+			Problems: []llm.Problem{{At: "/model", Msg: why}},
+		}
 	}
 	switch {
 	case name == "":

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"hash/maphash"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
 )
@@ -28,82 +27,118 @@ const (
 func Scan(shape *Shape, body []byte) (*Scanned, error) {
 	s := scanners.Get().(*scanner)
 	defer s.release()
+	s.lex = lexer{src: body}
 	s.out = &Scanned{Raw: body}
-	s.src = *bytes.NewBuffer(body)
-	s.dec.Reset(&s.src)
-	if err := s.document(shape); err != nil {
-		s.syntax(err)
+	if err := s.document(shape); err != nil && !errors.Is(err, errMany) {
+		s.problems = append(s.problems, llm.Problem{At: s.pointer(), Msg: err.Error()})
 	}
 	if len(s.problems) > 0 {
-		return nil, &llm.Error{Kind: llm.KindInvalid, Msg: "the request body is not valid", Problems: append([]llm.Problem(nil), s.problems...)}
+		return nil, &llm.Error{Kind: llm.KindInvalid, Msg: "the request body is not valid", Problems: slices.Clone(s.problems)}
 	}
+	s.out.Notes = slices.Clone(s.notes)
 	return s.out, nil
 }
 
-// A scanner is the state of one scan.
+// A scanner is the state of one scan. It is used again, so that a scan allocates only what it returns.
 type scanner struct {
-	src      bytes.Buffer
-	dec      *jsontext.Decoder
+	lex      lexer
 	out      *Scanned
 	problems []llm.Problem
-	indices  []int // of the arrays we are in
-	name     []byte
+	notes    []Note
+	frames   [maxDepth]frame // the containers that are open, outermost first
+	depth    int             // how many of frames
+	names    names
+	text     []byte // a string that was written with escapes
 }
 
-var scanners = sync.Pool{New: func() any { return &scanner{dec: new(jsontext.Decoder)} }}
+// A frame is an open container, and where in it we are: pointers are made of that, and only when there is a
+// problem to report.
+type frame struct {
+	array bool
+	items int // of an array: begun so far
+	name  int // of an object: offset of the current member's name, -1 before the first and between two
+	// Where the names of an object begin.
+	firstName, firstSlot int
+}
 
+var scanners = sync.Pool{New: func() any { return &scanner{names: names{seed: maphash.MakeSeed()}} }}
+
+// release keeps a scanner for the next scan; it must not pin a body, nor the memory that a large one needed.
 func (s *scanner) release() {
-	s.out = nil
-	s.src = bytes.Buffer{}
-	s.dec.Reset(&s.src) // a pooled scanner must not pin a body
-	s.problems, s.indices = s.problems[:0], s.indices[:0]
+	const keep = 1 << 10
+	clear(s.notes)
+	clear(s.problems)
+	s.lex, s.out, s.depth = lexer{}, nil, 0
+	s.notes, s.problems, s.text = s.notes[:0], s.problems[:0], s.text[:0]
+	if cap(s.notes) > keep {
+		s.notes = nil
+	}
+	if cap(s.text) > 4*keep {
+		s.text = nil
+	}
+	s.names.release()
 	scanners.Put(s)
 }
 
 var (
-	errDepth = fmt.Errorf("is nested deeper than %d levels", maxDepth)
-	errMany  = errors.New("has too many problems to go on")
-	errNotes = fmt.Errorf("has more than %d messages and parts", maxNotes)
+	errDepth    = fmt.Errorf("is nested deeper than %d levels", maxDepth)
+	errMany     = errors.New("has too many problems to go on")
+	errNotes    = fmt.Errorf("has more than %d messages and parts", maxNotes)
+	errEmpty    = errors.New("is empty; a JSON object is needed")
+	errBehind   = errors.New("has data behind its end")
+	errRepeated = errors.New("stands twice; parsers disagree on which one counts")
 )
 
 func (s *scanner) document(shape *Shape) error {
+	if s.lex.next(); s.lex.done() {
+		return errEmpty
+	}
 	if err := s.value(shape, llm.NoMark, NoNote); err != nil {
 		return err
 	}
-	if _, err := s.dec.ReadToken(); err != io.EOF {
-		return errors.New("has data behind its end")
+	if s.lex.next(); !s.lex.done() {
+		return errBehind
 	}
 	return nil
 }
 
-// syntax turns an error that ends the scan into a problem.
-func (s *scanner) syntax(err error) {
-	at, msg := string(s.dec.StackPointer()), err.Error()
-	var syn *jsontext.SyntacticError
-	switch {
-	case err == errMany:
-		return
-	case len(s.out.Raw) == 0:
-		at, msg = "", "is empty; a JSON object is needed"
-	case errors.As(err, &syn):
-		at = string(syn.JSONPointer)
-		switch {
-		case errors.Is(err, jsontext.ErrDuplicateName):
-			msg = "stands twice; parsers disagree on which one counts"
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			msg = fmt.Sprintf("ends too early, at byte %d", len(s.out.Raw))
-		default:
-			msg = fmt.Sprintf("is not valid JSON: %v at byte %d", syn.Err, syn.ByteOffset)
+// enter opens the container at the position and steps over its bracket.
+func (s *scanner) enter(array bool) *frame {
+	f := &s.frames[s.depth]
+	*f = frame{array: array, name: -1, firstName: len(s.names.seen), firstSlot: len(s.names.slots)}
+	s.depth++
+	s.lex.pos++
+	return f
+}
+
+// leave steps over the bracket that closes a container.
+func (s *scanner) leave(f *frame) {
+	s.lex.pos++
+	s.depth--
+	s.names.seen, s.names.slots = s.names.seen[:f.firstName], s.names.slots[:f.firstSlot]
+}
+
+// pointer is the JSON pointer of the value that is being read, or was read last.
+func (s *scanner) pointer() string {
+	var b strings.Builder
+	for i := range s.frames[:s.depth] {
+		switch f := &s.frames[i]; {
+		case f.array && f.items > 0:
+			b.WriteString("/" + strconv.Itoa(f.items-1))
+		case !f.array && f.name >= 0:
+			b.WriteString("/" + pointerEscapes.Replace(string(unescape(nil, stringAt(s.lex.src, f.name)))))
 		}
 	}
-	s.problems = append(s.problems, llm.Problem{At: at, Msg: msg})
+	return b.String()
 }
+
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 
 // problem notes what is wrong with the value just read; member, if not empty, is one within it.
 func (s *scanner) problem(member, msg string) error {
-	at := string(s.dec.StackPointer())
+	at := s.pointer()
 	if member != "" {
-		at += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(member)
+		at += "/" + pointerEscapes.Replace(member)
 	}
 	s.problems = append(s.problems, llm.Problem{At: at, Msg: msg})
 	if len(s.problems) >= maxProblems {
@@ -113,75 +148,82 @@ func (s *scanner) problem(member, msg string) error {
 }
 
 func (s *scanner) value(sh *Shape, mark llm.Mark, note NoteKind) error {
+	c := s.lex.next()
+	start := s.lex.pos
 	var err error
-	var start, end int
-	switch kind := s.dec.PeekKind(); kind {
+	switch c {
 	case '{', '[':
-		if s.dec.StackDepth() >= maxDepth {
+		switch {
+		case s.depth == maxDepth:
+			s.frames[s.depth-1].items = 0 // it is the array that is too deep for an item like this
 			return errDepth
-		}
-		if _, err = s.dec.ReadToken(); err != nil {
-			return err
-		}
-		start = int(s.dec.InputOffset()) - 1
-		if kind == '{' {
+		case c == '{':
 			err = s.object(sh)
-		} else {
+		default:
 			err = s.array(sh)
 		}
-		end = int(s.dec.InputOffset())
+	case '"':
+		err = s.str(sh)
 	default:
-		var v jsontext.Value
-		if v, err = s.dec.ReadValue(); err != nil {
-			return err
-		}
-		end = int(s.dec.InputOffset())
-		start = end - len(v)
-		err = s.scalar(sh, s.out.Raw[start:end])
+		err = s.scalar(sh, c)
 	}
 	if err != nil {
 		return err
 	}
 	if mark != llm.NoMark {
-		s.out.Marks[mark] = llm.Span{Start: start, End: end}
+		s.out.Marks[mark] = llm.Span{Start: start, End: s.lex.pos}
 	}
-	if note != NoNote && s.out.Raw[start] == '"' {
-		return s.note(note, s.out.Raw[start+1:end-1])
+	if note != NoNote && c == '"' {
+		return s.note(note, s.out.Raw[start+1:s.lex.pos-1])
 	}
 	return nil
 }
 
 func (s *scanner) note(kind NoteKind, v []byte) error {
-	if len(s.out.Notes) >= maxNotes {
+	if len(s.notes) >= maxNotes {
 		return errNotes
 	}
 	n := Note{Kind: kind, Value: v, Item: -1, Inner: -1}
-	if len(s.indices) > 0 {
-		n.Item = s.indices[0]
+	for i := range s.frames[:s.depth] {
+		switch f := &s.frames[i]; {
+		case !f.array:
+		case n.Item < 0:
+			n.Item = f.items - 1
+		default:
+			n.Inner = f.items - 1
+		}
 	}
-	if len(s.indices) > 1 {
-		n.Inner = s.indices[len(s.indices)-1]
-	}
-	s.out.Notes = append(s.out.Notes, n)
+	s.notes = append(s.notes, n)
 	return nil
 }
 
-func (s *scanner) scalar(sh *Shape, v []byte) error {
-	switch v[0] {
-	case 'n':
-		return s.is(sh, kNull)
-	case 't', 'f':
-		return s.is(sh, kBool)
-	case '"':
-		if err := s.is(sh, kString); err != nil || sh == nil || sh.str == nil || sh.kinds&kString == 0 {
+// scalar reads what is neither a container nor a string; c is its first byte.
+func (s *scanner) scalar(sh *Shape, c byte) error {
+	kind, word := kBool, ""
+	switch {
+	case c == 't':
+		word = "true"
+	case c == 'f':
+		word = "false"
+	case c == 'n':
+		kind, word = kNull, "null"
+	case c == '-' || c-'0' <= 9:
+		start := s.lex.pos
+		plain, err := s.lex.number()
+		if err != nil {
 			return err
 		}
-		return s.str(sh.str, v)
+		if err := s.is(sh, kNumber); err != nil {
+			return err
+		}
+		return s.num(sh, s.out.Raw[start:s.lex.pos], plain)
+	default:
+		return s.lex.want("a value")
 	}
-	if err := s.is(sh, kNumber); err != nil {
+	if err := s.lex.literal(word); err != nil {
 		return err
 	}
-	return s.num(sh, v)
+	return s.is(sh, kind)
 }
 
 // is checks the type of the value just read.
@@ -192,7 +234,16 @@ func (s *scanner) is(sh *Shape, k kinds) error {
 	return s.problem("", "must be "+sh.kinds.String()+", not "+k.String())
 }
 
-func (s *scanner) str(r *strRule, v []byte) error {
+func (s *scanner) str(sh *Shape) error {
+	start := s.lex.pos
+	escaped, err := s.lex.str()
+	if err != nil {
+		return err
+	}
+	if err := s.is(sh, kString); err != nil || sh == nil || sh.str == nil || sh.kinds&kString == 0 {
+		return err
+	}
+	r, v := sh.str, s.out.Raw[start:s.lex.pos]
 	if n := len(v) - 2; n < r.minLen || r.maxLen > 0 && n > r.maxLen {
 		if n < r.minLen && r.minLen == 1 {
 			return s.problem("", "must not be empty")
@@ -202,11 +253,7 @@ func (s *scanner) str(r *strRule, v []byte) error {
 	if r.enum == nil {
 		return nil
 	}
-	text := v[1 : len(v)-1]
-	if bytes.IndexByte(text, '\\') >= 0 {
-		s.name, _ = jsontext.AppendUnquote(s.name[:0], v)
-		text = s.name
-	}
+	text := s.meaning(v[1:len(v)-1], escaped)
 	for _, e := range r.enum {
 		if string(text) == e {
 			return nil
@@ -215,16 +262,24 @@ func (s *scanner) str(r *strRule, v []byte) error {
 	return s.problem("", "must be one of "+quoted(r.enum)+", not "+clip(v))
 }
 
-func (s *scanner) num(sh *Shape, v []byte) error {
-	plain := len(v) <= 15 && bytes.IndexByte(v, 'e') < 0 && bytes.IndexByte(v, 'E') < 0
+// meaning is what a string, given without its quotes, stands for; valid until the next call.
+func (s *scanner) meaning(raw []byte, escaped bool) []byte {
+	if !escaped {
+		return raw
+	}
+	s.text = unescape(s.text[:0], raw)
+	return s.text
+}
+
+func (s *scanner) num(sh *Shape, v []byte, plain bool) error {
 	var rule *numRule
 	if sh != nil && sh.kinds&kNumber != 0 {
 		rule = sh.num
 	}
-	if plain && rule == nil {
+	if plain && rule == nil && len(v) <= 300 { // digits; the largest number that can be read has 309
 		return nil
 	}
-	f, err := strconv.ParseFloat(string(v), 64)
+	f, err := float(v, plain)
 	if err != nil {
 		return s.problem("", "is a number too large to be read: "+clip(v))
 	}
@@ -240,6 +295,21 @@ func (s *scanner) num(sh *Shape, v []byte) error {
 	return nil
 }
 
+// float reads a number; plain ones that are short, which nearly all are, by the shortest way.
+func float(v []byte, plain bool) (float64, error) {
+	if !plain || len(v) > 15 {
+		return strconv.ParseFloat(string(v), 64)
+	}
+	n, sign := int64(0), int64(1)
+	if v[0] == '-' {
+		v, sign = v[1:], -1
+	}
+	for _, c := range v {
+		n = n*10 + int64(c-'0')
+	}
+	return float64(sign * n), nil
+}
+
 func (s *scanner) array(sh *Shape) error {
 	var rule *arrRule
 	if sh != nil && sh.kinds&kArray != 0 {
@@ -249,19 +319,23 @@ func (s *scanner) array(sh *Shape) error {
 	if rule != nil {
 		items = rule.items
 	}
-	s.indices = append(s.indices, 0)
-	depth := len(s.indices) - 1
-	for s.dec.PeekKind() != ']' {
+	f := s.enter(true)
+	for more := s.lex.next() != ']'; more; {
+		f.items++
 		if err := s.value(items, llm.NoMark, NoNote); err != nil {
 			return err
 		}
-		s.indices[depth]++
+		switch s.lex.next() {
+		case ',':
+			s.lex.pos++
+		case ']':
+			more = false
+		default:
+			return s.lex.want("a comma or ] behind an item")
+		}
 	}
-	n := s.indices[depth]
-	s.indices = s.indices[:depth]
-	if _, err := s.dec.ReadToken(); err != nil {
-		return err
-	}
+	n := f.items
+	s.leave(f)
 	if err := s.is(sh, kArray); err != nil {
 		return err
 	}
@@ -280,72 +354,71 @@ func (s *scanner) object(sh *Shape) error {
 		rule = sh.obj
 	}
 	var seen uint64
-	var tag []byte
-	start := int(s.dec.InputOffset()) - 1
-	top := s.dec.StackDepth() == 1
-	for s.dec.PeekKind() != '}' {
-		raw, err := s.dec.ReadValue()
+	var tag llm.Span
+	start, top := s.lex.pos, s.depth == 0
+	f := s.enter(false)
+	for more := s.lex.next() != '}'; more; {
+		i, err := s.member(rule, f, top, seen)
 		if err != nil {
 			return err
 		}
-		if rule == nil {
-			if err := s.value(nil, llm.NoMark, NoNote); err != nil {
-				return err
-			}
-			continue
+		field := Field{}
+		if i >= 0 {
+			seen |= 1 << i
+			field = rule.fields[i]
 		}
-		i, err := s.member(rule, raw, top, seen)
-		if err != nil {
+		s.lex.next()
+		from := s.lex.pos
+		if err := s.value(field.shape, field.mark, field.note); err != nil {
 			return err
 		}
-		if i < 0 {
-			if err := s.value(nil, llm.NoMark, NoNote); err != nil {
-				return err
-			}
-			continue
+		if i >= 0 && i == rule.tagField && rule.tag != "" {
+			tag = llm.Span{Start: from, End: s.lex.pos}
 		}
-		seen |= 1 << i
-		f := &rule.fields[i]
-		if err := s.value(f.shape, f.mark, f.note); err != nil {
-			return err
-		}
-		if i == rule.tagField && rule.tag != "" {
-			end := int(s.dec.InputOffset())
-			tag = lastString(s.out.Raw[:end])
+		switch s.lex.next() {
+		case ',':
+			s.lex.pos++
+		case '}':
+			more = false
+		default:
+			return s.lex.want("a comma or } behind a member")
 		}
 	}
-	if _, err := s.dec.ReadToken(); err != nil {
-		return err
-	}
+	s.leave(f)
 	if top {
-		s.out.Marks[llm.MarkObject] = llm.Span{Start: start, End: int(s.dec.InputOffset())}
+		s.out.Marks[llm.MarkObject] = llm.Span{Start: start, End: s.lex.pos}
 	}
 	if err := s.is(sh, kObject); err != nil || rule == nil {
 		return err
 	}
-	return s.complete(rule, seen, tag)
+	return s.complete(rule, seen, tag.Of(s.out.Raw))
 }
 
-// lastString gives the string, without quotes, that ends at the end of b; nil when no string ends there.
-func lastString(b []byte) []byte {
-	if len(b) == 0 || b[len(b)-1] != '"' {
-		return nil
+// member reads a name and its colon, and finds the field that it means, -1 when it is unknown.
+func (s *scanner) member(rule *objRule, f *frame, top bool, seen uint64) (int, error) {
+	f.name = -1
+	if s.lex.next() != '"' {
+		return -1, s.lex.want("a name in double quotes")
 	}
-	if i := bytes.LastIndexByte(b[:len(b)-1], '"'); i >= 0 {
-		return b[i+1 : len(b)-1]
+	at := s.lex.pos
+	escaped, err := s.lex.str()
+	if err != nil {
+		return -1, err
 	}
-	return nil
-}
-
-// member finds the field that a name means, -1 when it is unknown.
-func (s *scanner) member(rule *objRule, raw []byte, top bool, seen uint64) (int, error) {
-	name := raw[1 : len(raw)-1]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		if top {
-			return -1, s.problem("", "has a name written with escapes; write it plainly")
-		}
-		s.name, _ = jsontext.AppendUnquote(s.name[:0], raw)
-		name = s.name
+	f.name = at
+	name := s.meaning(s.out.Raw[at+1:s.lex.pos-1], escaped)
+	if !s.names.add(s.out.Raw, name, at, escaped, f.firstName, f.firstSlot) {
+		return -1, errRepeated
+	}
+	if s.lex.next() != ':' {
+		return -1, s.lex.want("a colon behind a name")
+	}
+	s.lex.pos++
+	if rule == nil {
+		return -1, nil
+	}
+	if escaped && top {
+		return -1, s.problem("", "has a name written with escapes; write it plainly")
 	}
 	i, ok := rule.byName[string(name)]
 	if !ok {
@@ -361,24 +434,25 @@ func (s *scanner) member(rule *objRule, raw []byte, top bool, seen uint64) (int,
 	return i, nil
 }
 
-// complete reports what an object lacks.
+// complete reports what an object lacks; tag is the value of the member that tells variants apart.
 func (s *scanner) complete(rule *objRule, seen uint64, tag []byte) error {
 	missing := rule.required &^ seen
-	if rule.tag != "" && tag != nil {
-		known := false
+	var of *variant
+	if len(tag) > 0 && tag[0] == '"' { // what is no string is reported already
+		text := s.meaning(tag[1:len(tag)-1], bytes.IndexByte(tag, '\\') >= 0)
 		for i := range rule.variants {
-			if v := &rule.variants[i]; v.value == string(tag) {
+			if v := &rule.variants[i]; v.value == string(text) {
 				missing |= v.required &^ seen
-				known = true
+				of = v
 				break
 			}
 		}
-		if !known && !rule.open {
+		if of == nil && !rule.open {
 			values := make([]string, len(rule.variants))
 			for i := range rule.variants {
 				values[i] = rule.variants[i].value
 			}
-			if err := s.problem(rule.tag, "must be one of "+quoted(values)+", not "+clip(append(append([]byte{'"'}, tag...), '"'))); err != nil {
+			if err := s.problem(rule.tag, "must be one of "+quoted(values)+", not "+clip(tag)); err != nil {
 				return err
 			}
 		}
@@ -387,8 +461,8 @@ func (s *scanner) complete(rule *objRule, seen uint64, tag []byte) error {
 		if missing&(1<<i) != 0 {
 			missing &^= 1 << i
 			msg := "is required"
-			if tag != nil && rule.required&(1<<i) == 0 {
-				msg = "is required where " + rule.tag + " is " + clip(tag)
+			if rule.required&(1<<i) == 0 {
+				msg += " where " + rule.tag + " is " + of.value
 			}
 			if err := s.problem(rule.fields[i].name, msg); err != nil {
 				return err
@@ -404,8 +478,12 @@ func (k kinds) String() string {
 		k    kinds
 		name string
 	}{
-		{kString, "a string"}, {kNumber, "a number"}, {kBool, "true or false"},
-		{kArray, "an array"}, {kObject, "an object"}, {kNull, "null"},
+		{kString, "a string"},
+		{kNumber, "a number"},
+		{kBool, "true or false"},
+		{kArray, "an array"},
+		{kObject, "an object"},
+		{kNull, "null"},
 	} {
 		if k&n.k != 0 {
 			names = append(names, n.name)

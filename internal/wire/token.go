@@ -140,7 +140,8 @@ const each = 0x0101010101010101
 // quote, the backslash, and bytes that are not ASCII. Borrows can mark bytes above the lowest one marked
 // falsely, so only that one counts.
 func special(w uint64) uint64 {
-	return (w - ' '*each | (w ^ '"'*each) - each | (w ^ '\\'*each) - each | w) & (0x80 * each)
+	control, quote, backslash := w-' '*each, (w^'"'*each)-each, (w^'\\'*each)-each
+	return (control | quote | backslash | w) & (0x80 * each)
 }
 
 // Two bytes that stand together in a string: a backslash with a letter, and a letter of two bytes in UTF-8.
@@ -350,7 +351,7 @@ const fewNames = 16
 // add puts a name to those of the innermost object, whose names and slots begin at the given places. It gives
 // false when the name is there already. text is what the name at at means.
 func (n *names) add(src, text []byte, at int, escaped bool, firstName, firstSlot int) bool {
-	s := seenName{at, uint32(maphash.Bytes(n.seed, text)), escaped} //nolint:gosec // half the hash will do
+	s := seenName{at, uint32(maphash.Bytes(n.seed, text)), escaped}
 	mine := n.seen[firstName:]
 	if len(mine) < fewNames {
 		for i := range mine {

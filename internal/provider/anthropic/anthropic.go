@@ -106,9 +106,9 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 		client = a.Header
 	}
 	h := p.header(a.Secret, client)
-	h["Content-Type"] = []string{"application/json"}
+	h["Content-Type"] = provider.JSON
 	if enc.Stream {
-		h["Accept"] = []string{"text/event-stream"}
+		h["Accept"] = provider.EventStream
 	}
 	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Body: body}
 	return provider.Exchange(ctx, p.transport, a, codec, req, enc)
@@ -147,7 +147,7 @@ func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
 	for name, values := range p.headers {
 		h[name] = values
 	}
-	h["Accept"] = []string{"application/json"}
+	h["Accept"] = provider.JSON
 	if v := client["Anthropic-Version"]; len(v) > 0 && v[0] != "" {
 		h["Anthropic-Version"] = v[:1]
 	}

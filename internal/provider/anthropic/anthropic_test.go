@@ -126,9 +126,10 @@ type fixed struct {
 	means  llm.Payload
 }
 
-func (f *fixed) Format() llm.Format                                        { return f.format }
-func (f *fixed) Decode([]byte) (llm.Payload, error)                        { return f.means, nil }
-func (f *fixed) Encode(llm.Payload, *llm.Encoding) ([]byte, error)         { panic("not asked for") }
+func (f *fixed) Format() llm.Format                                { return f.format }
+func (f *fixed) Decode([]byte) (llm.Payload, error)                { return f.means, nil }
+func (f *fixed) Encode(llm.Payload, *llm.Encoding) ([]byte, error) { panic("not asked for") }
+
 func (f *fixed) Retarget([]byte, *llm.Marks, *llm.Encoding) (out [][]byte) { panic("not asked for") }
 
 func TestCount(t *testing.T) {
@@ -156,12 +157,16 @@ func TestRefusedBeforeSending(t *testing.T) {
 	f := &fake{}
 	p := newProvider(t, f, Options{})
 	embed := &llm.Call{Format: llm.OpenAIEmbeddings, Op: llm.OpEmbed}
-	state := &llm.Call{Format: llm.OpenAIResponses, Op: llm.OpChat, Body: llm.NewBody(&fixed{llm.OpenAIResponses,
-		&llm.Chat{Format: llm.OpenAIResponses, Extra: llm.Members{"previous_response_id": llm.Raw(`"r"`)}}}, []byte("{}"), llm.Marks{})}
+	state := &llm.Call{Format: llm.OpenAIResponses, Op: llm.OpChat, Body: llm.NewBody(&fixed{
+		llm.OpenAIResponses,
+		&llm.Chat{Format: llm.OpenAIResponses, Extra: llm.Members{"previous_response_id": llm.Raw(`"r"`)}},
+	}, []byte("{}"), llm.Marks{})}
 	lossy := func() *llm.Call {
 		seed := int64(1)
-		return &llm.Call{Format: llm.OpenAIChat, Op: llm.OpChat, Body: llm.NewBody(&fixed{llm.OpenAIChat,
-			&llm.Chat{Format: llm.OpenAIChat, Seed: &seed, Messages: []llm.Message{{Role: llm.RoleUser, Parts: []llm.Part{{Text: "x"}}}}}}, []byte("{}"), llm.Marks{})}
+		return &llm.Call{Format: llm.OpenAIChat, Op: llm.OpChat, Body: llm.NewBody(&fixed{
+			llm.OpenAIChat,
+			&llm.Chat{Format: llm.OpenAIChat, Seed: &seed, Messages: []llm.Message{{Role: llm.RoleUser, Parts: []llm.Part{{Text: "x"}}}}},
+		}, []byte("{}"), llm.Marks{})}
 	}
 	for name, a := range map[string]*llm.Attempt{
 		"embeddings":            {Call: embed},

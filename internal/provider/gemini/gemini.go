@@ -25,7 +25,7 @@ import (
 const DefaultBaseURL = "https://generativelanguage.googleapis.com"
 
 // credentialHeader carries the key. The API takes ?key= as well, which would put it into every log.
-const credentialHeader = "X-Goog-Api-Key"
+const credentialHeader = "X-Goog-Api-Key" //nolint:gosec // the name of a header
 
 // Options make a provider. Only Transport is needed.
 type Options struct {
@@ -104,10 +104,10 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 		client = a.Header
 	}
 	h := p.header(a.Secret, client)
-	h["Content-Type"] = []string{"application/json"}
+	h["Content-Type"] = provider.JSON
 	if enc.Stream {
 		to.RawQuery = "alt=sse"
-		h["Accept"] = []string{"text/event-stream"}
+		h["Accept"] = provider.EventStream
 	}
 	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Body: body}
 	return provider.Exchange(ctx, p.transport, a, codec, req, enc)
@@ -157,7 +157,7 @@ func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
 	for name, values := range p.headers {
 		h[name] = values
 	}
-	h["Accept"] = []string{"application/json"}
+	h["Accept"] = provider.JSON
 	if secret != "" {
 		h[credentialHeader] = []string{string(secret)}
 	}

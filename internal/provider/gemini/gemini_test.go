@@ -81,22 +81,46 @@ func TestDo(t *testing.T) {
 		answer                        answer
 		url, sent, want               string
 	}{
-		{"whole", "m:generateContent", chat, "", "up", answer{200, "application/json", said},
-			"https://generativelanguage.googleapis.com/v1beta/models/up:generateContent", chat, "yes"},
-		{"stream", "m:streamGenerateContent", chat, "https://h.example/v1beta/", "models/a/b:c", answer{200, "text/event-stream", asSSE},
-			"https://h.example/v1beta/models/a%2Fb:c:streamGenerateContent?alt=sse", chat, "yes"},
-		{"stream as an array", "m:streamGenerateContent", chat, "https://h.example/v1", "up", answer{200, "application/json", asArr},
-			"https://h.example/v1/models/up:streamGenerateContent?alt=sse", chat, "yes"},
-		{"stream as one object", "m:streamGenerateContent", chat, "https://h.example/p", "up", answer{200, "application/json", said},
-			"https://h.example/p/v1beta/models/up:streamGenerateContent?alt=sse", chat, "yes"},
-		{"model in the body", "m:generateContent", `{"model":"models/m","contents":[{"parts":[{"text":"hi"}]}]}`, "", "x?key=1#%2e", answer{200, "", said},
-			"https://generativelanguage.googleapis.com/v1beta/models/x%3Fkey=1%23%252e:generateContent", `{"model":"models/x?key=1#%2e","contents":[{"parts":[{"text":"hi"}]}]}`, "yes"},
-		{"count", "m:countTokens", `{"contents":[{"parts":[{"text":"hi"}]}]}`, "", "up", answer{200, "", `{"totalTokens":3}`},
-			"https://generativelanguage.googleapis.com/v1beta/models/up:countTokens", `{"contents":[{"parts":[{"text":"hi"}]}]}`, ""},
-		{"embed", "m:embedContent", `{"content":{"parts":[{"text":"hi"}]}}`, "", "up", answer{200, "", `{"embedding":{"values":[1]}}`},
-			"https://generativelanguage.googleapis.com/v1beta/models/up:embedContent", `{"content":{"parts":[{"text":"hi"}]}}`, ""},
-		{"batch", "m:batchEmbedContents", `{"requests":[{"model":"models/m","content":{"parts":[{"text":"hi"}]}}]}`, "", "up", answer{200, "", `{"embeddings":[{"values":[1]}]}`},
-			"https://generativelanguage.googleapis.com/v1beta/models/up:batchEmbedContents", `{"requests":[{"model":"models/up","content":{"parts":[{"text":"hi"}]}}]}`, ""},
+		{
+			"whole", "m:generateContent", chat, "", "up",
+			answer{200, "application/json", said},
+			"https://generativelanguage.googleapis.com/v1beta/models/up:generateContent", chat, "yes",
+		},
+		{
+			"stream", "m:streamGenerateContent", chat, "https://h.example/v1beta/", "models/a/b:c",
+			answer{200, "text/event-stream", asSSE},
+			"https://h.example/v1beta/models/a%2Fb:c:streamGenerateContent?alt=sse", chat, "yes",
+		},
+		{
+			"stream as an array", "m:streamGenerateContent", chat, "https://h.example/v1", "up",
+			answer{200, "application/json", asArr},
+			"https://h.example/v1/models/up:streamGenerateContent?alt=sse", chat, "yes",
+		},
+		{
+			"stream as one object", "m:streamGenerateContent", chat, "https://h.example/p", "up",
+			answer{200, "application/json", said},
+			"https://h.example/p/v1beta/models/up:streamGenerateContent?alt=sse", chat, "yes",
+		},
+		{
+			"model in the body", "m:generateContent", `{"model":"models/m","contents":[{"parts":[{"text":"hi"}]}]}`, "", "x?key=1#%2e",
+			answer{200, "", said},
+			"https://generativelanguage.googleapis.com/v1beta/models/x%3Fkey=1%23%252e:generateContent", `{"model":"models/x?key=1#%2e","contents":[{"parts":[{"text":"hi"}]}]}`, "yes",
+		},
+		{
+			"count", "m:countTokens", `{"contents":[{"parts":[{"text":"hi"}]}]}`, "", "up",
+			answer{200, "", `{"totalTokens":3}`},
+			"https://generativelanguage.googleapis.com/v1beta/models/up:countTokens", `{"contents":[{"parts":[{"text":"hi"}]}]}`, "",
+		},
+		{
+			"embed", "m:embedContent", `{"content":{"parts":[{"text":"hi"}]}}`, "", "up",
+			answer{200, "", `{"embedding":{"values":[1]}}`},
+			"https://generativelanguage.googleapis.com/v1beta/models/up:embedContent", `{"content":{"parts":[{"text":"hi"}]}}`, "",
+		},
+		{
+			"batch", "m:batchEmbedContents", `{"requests":[{"model":"models/m","content":{"parts":[{"text":"hi"}]}}]}`, "", "up",
+			answer{200, "", `{"embeddings":[{"values":[1]}]}`},
+			"https://generativelanguage.googleapis.com/v1beta/models/up:batchEmbedContents", `{"requests":[{"model":"models/up","content":{"parts":[{"text":"hi"}]}}]}`, "",
+		},
 	} {
 		for _, raw := range []bool{true, false} {
 			p, r := provide(t, test.base, test.answer)
@@ -249,8 +273,13 @@ func TestCheck(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	for _, o := range []Options{
-		{}, {Transport: &recorder{}, BaseURL: "ftp://x"}, {Transport: &recorder{}, BaseURL: "https://u:p@x"}, {Transport: &recorder{}, BaseURL: "https://x?key=1"},
-		{Transport: &recorder{}, BaseURL: "://"}, {Transport: &recorder{}, BaseURL: "https://"}, {Transport: &recorder{}, Headers: http.Header{"x-goog-api-key": {"k"}}},
+		{},
+		{Transport: &recorder{}, BaseURL: "ftp://x"},
+		{Transport: &recorder{}, BaseURL: "https://u:p@x"},
+		{Transport: &recorder{}, BaseURL: "https://x?key=1"},
+		{Transport: &recorder{}, BaseURL: "://"},
+		{Transport: &recorder{}, BaseURL: "https://"},
+		{Transport: &recorder{}, Headers: http.Header{"x-goog-api-key": {"k"}}},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v passes", o)

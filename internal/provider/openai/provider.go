@@ -112,10 +112,9 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	h["Content-Type"] = []string{"application/json"}
-	h["Accept"] = []string{"application/json"}
+	h["Content-Type"], h["Accept"] = provider.JSON, provider.JSON
 	if a.Stream {
-		h["Accept"] = []string{"text/event-stream"}
+		h["Accept"] = provider.EventStream
 	}
 	req := &llm.Request{Method: http.MethodPost, URL: p.urls[u.Format()], Header: h, Body: body}
 	return provider.Exchange(ctx, p.transport, a, u, req, enc)
@@ -252,7 +251,7 @@ func (p *Provider) list(ctx context.Context, secret llm.Secret) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	h["Accept"] = []string{"application/json"}
+	h["Accept"] = provider.JSON
 	resp, err := p.transport.Send(ctx, &llm.Request{Method: http.MethodGet, URL: p.models, Header: h})
 	if err != nil {
 		return nil, err

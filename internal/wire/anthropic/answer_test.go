@@ -332,7 +332,10 @@ func TestFirstOutput(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		s := Messages.ReadStream(io.NopCloser(strings.NewReader(example)), raw)
 		var at []bool
-		for ev := range llm.All(s) {
+		for ev, err := range llm.All(s) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			at = append(at, ev.Output)
 			if len(at) == 4 {
 				break

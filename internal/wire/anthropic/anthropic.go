@@ -57,8 +57,10 @@ func (f *Format) Open(call *llm.Call, _ *http.Request, s *wire.Scanned) error {
 	if raw := s.Member(llm.MarkModel); len(raw) > 0 {
 		name, err := jsontext.AppendUnquote(nil, raw)
 		if err != nil {
-			return &llm.Error{Kind: llm.KindInvalid, Msg: "the request body is not valid", Err: err,
-				Problems: []llm.Problem{{At: "/model", Msg: "is not a valid string"}}}
+			return &llm.Error{
+				Kind: llm.KindInvalid, Msg: "the request body is not valid", Err: err,
+				Problems: []llm.Problem{{At: "/model", Msg: "is not a valid string"}},
+			}
 		}
 		call.Model = string(name)
 	}

@@ -132,16 +132,26 @@ func TestEverythingSurvives(t *testing.T) {
 
 func TestRetarget(t *testing.T) {
 	for _, tt := range []struct{ name, f, body, want string }{
-		{"only the model", "messages", `{ "model" : "a", "max_tokens":5 , "messages":[{"role":"user","content":"x"}]}`,
-			`{ "model" : "b/\"c", "max_tokens":5 , "messages":[{"role":"user","content":"x"}]}`},
-		{"max_tokens is added", "messages", `{"messages":[{"role":"user","content":"x"}],"model":"a"}`,
-			`{"max_tokens":8192,"messages":[{"role":"user","content":"x"}],"model":"b/\"c"}`},
-		{"null is replaced", "messages", `{"model":"a","messages":[{"role":"user","content":"x"}],"max_tokens":null}`,
-			`{"model":"b/\"c","messages":[{"role":"user","content":"x"}],"max_tokens":8192}`},
-		{"null before the model", "messages", `{"max_tokens":null,"model":"a","messages":[{"role":"user","content":"x"}]}`,
-			`{"max_tokens":8192,"model":"b/\"c","messages":[{"role":"user","content":"x"}]}`},
-		{"count_tokens needs none", "count", `{"model":"a","messages":[{"role":"user","content":"x"}]}`,
-			`{"model":"b/\"c","messages":[{"role":"user","content":"x"}]}`},
+		{
+			"only the model", "messages", `{ "model" : "a", "max_tokens":5 , "messages":[{"role":"user","content":"x"}]}`,
+			`{ "model" : "b/\"c", "max_tokens":5 , "messages":[{"role":"user","content":"x"}]}`,
+		},
+		{
+			"max_tokens is added", "messages", `{"messages":[{"role":"user","content":"x"}],"model":"a"}`,
+			`{"max_tokens":8192,"messages":[{"role":"user","content":"x"}],"model":"b/\"c"}`,
+		},
+		{
+			"null is replaced", "messages", `{"model":"a","messages":[{"role":"user","content":"x"}],"max_tokens":null}`,
+			`{"model":"b/\"c","messages":[{"role":"user","content":"x"}],"max_tokens":8192}`,
+		},
+		{
+			"null before the model", "messages", `{"max_tokens":null,"model":"a","messages":[{"role":"user","content":"x"}]}`,
+			`{"max_tokens":8192,"model":"b/\"c","messages":[{"role":"user","content":"x"}]}`,
+		},
+		{
+			"count_tokens needs none", "count", `{"model":"a","messages":[{"role":"user","content":"x"}]}`,
+			`{"model":"b/\"c","messages":[{"role":"user","content":"x"}]}`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := Messages
@@ -177,12 +187,18 @@ func TestRefusedRequests(t *testing.T) {
 		{"base64 without media_type", head + `[{"role":"user","content":[{"type":"image","source":{"type":"base64","data":"x"}}]}]}`, `/messages/0/content/0/source/media_type`},
 		{"result without a call", head + `[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`, `/messages/0/content/0/tool_use_id`},
 		{"call not answered", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":"y"}]}`, `/messages/1/content/0/id`},
-		{"answered too late", head + `[{"role":"user","content":"x"},{"content":[{"id":"a","name":"f","input":{},"type":"tool_use"}],"role":"assistant"},{"role":"user","content":"y"},{"role":"assistant","content":"z"},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`,
-			`/messages/1/content/0/id /messages/4/content/0/tool_use_id`},
-		{"answered twice", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"},{"type":"tool_result","tool_use_id":"a"}]}]}`,
-			`/messages/2/content/1/tool_use_id`},
-		{"same id twice", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}},{"type":"tool_use","id":"a","name":"f","input":{}}]}]}`,
-			`/messages/1/content/1/id`},
+		{
+			"answered too late", head + `[{"role":"user","content":"x"},{"content":[{"id":"a","name":"f","input":{},"type":"tool_use"}],"role":"assistant"},{"role":"user","content":"y"},{"role":"assistant","content":"z"},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`,
+			`/messages/1/content/0/id /messages/4/content/0/tool_use_id`,
+		},
+		{
+			"answered twice", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"},{"type":"tool_result","tool_use_id":"a"}]}]}`,
+			`/messages/2/content/1/tool_use_id`,
+		},
+		{
+			"same id twice", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}},{"type":"tool_use","id":"a","name":"f","input":{}}]}]}`,
+			`/messages/1/content/1/id`,
+		},
 		{"call by the user", head + `[{"role":"user","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]}]}`, `/messages/0/content/0/type`},
 		{"result by the assistant", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`, `/messages/1/content/0/type`},
 	} {

@@ -91,7 +91,7 @@ func TestBrokenReads(t *testing.T) {
 		if !errors.As(err, &e) || e.Kind != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("%v: got %v, want %s", tt.err, err, tt.want)
 		}
-		if _, again := s.Next(); again != err {
+		if _, again := s.Next(); !errors.Is(again, err) {
 			t.Errorf("a failed stream says %v, then %v", err, again)
 		}
 		_ = s.Close()
@@ -131,14 +131,18 @@ func TestOddStreams(t *testing.T) {
 		{"something behind the end", sseOf(startFrame, textFrame, endFrame, `{"type":"message_stop"}`, `[DONE]`), end(txt("a"))},
 		{"a text that begins in its block", sseOf(startFrame, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"b"}}`, textFrame, endFrame, `{"type":"message_stop"}`), end(txt("ba"))},
 		{"a call whose arguments come at once", sseOf(startFrame, `{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{"a":1}}}`, `{"type":"content_block_stop","index":0}`, endFrame, `{"type":"message_stop"}`), end(tc("t", `{"a":1}`))},
-		{"a hosted tool", sseOf(startFrame, `{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}`,
-			`{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"q\":"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"1}"}}`, `{"type":"content_block_stop","index":0}`,
-			`{"type":"content_block_start","index":1,"content_block":{"type":"compaction","content":"x"}}`, `{"type":"content_block_delta","index":1,"delta":{"type":"compaction_delta","content":"y"}}`, `{"type":"content_block_delta","index":1,"delta":{"type":"citations_delta","citation":{"n":1}}}`,
-			endFrame, `{"type":"message_stop"}`),
-			end(llm.Part{Foreign: llm.Raw(`{"type":"server_tool_use","id":"s","name":"web_search","input":{"q":1}}`)}, llm.Part{Foreign: llm.Raw(`{"type":"compaction","content":"xy","citations":[{"n":1}]}`)})},
-		{"thinking that is not shown", sseOf(startFrame, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`,
-			`{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s1"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s2"}}`, `{"type":"content_block_stop","index":0}`, endFrame, `{"type":"message_stop"}`),
-			end(llm.Part{Reasoning: new(llm.Reasoning), Signature: &llm.Signature{By: "anthropic", Value: "s1s2"}})},
+		{
+			"a hosted tool", sseOf(startFrame, `{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}`,
+				`{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"q\":"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"1}"}}`, `{"type":"content_block_stop","index":0}`,
+				`{"type":"content_block_start","index":1,"content_block":{"type":"compaction","content":"x"}}`, `{"type":"content_block_delta","index":1,"delta":{"type":"compaction_delta","content":"y"}}`, `{"type":"content_block_delta","index":1,"delta":{"type":"citations_delta","citation":{"n":1}}}`,
+				endFrame, `{"type":"message_stop"}`),
+			end(llm.Part{Foreign: llm.Raw(`{"type":"server_tool_use","id":"s","name":"web_search","input":{"q":1}}`)}, llm.Part{Foreign: llm.Raw(`{"type":"compaction","content":"xy","citations":[{"n":1}]}`)}),
+		},
+		{
+			"thinking that is not shown", sseOf(startFrame, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`,
+				`{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s1"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s2"}}`, `{"type":"content_block_stop","index":0}`, endFrame, `{"type":"message_stop"}`),
+			end(llm.Part{Reasoning: new(llm.Reasoning), Signature: &llm.Signature{By: "anthropic", Value: "s1s2"}}),
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, _, err := readStream(t, tt.stream)
@@ -170,11 +174,17 @@ func TestReadUsage(t *testing.T) {
 		{"nothing in it", `{}`, &llm.Usage{}},
 		{"zero is not absent", `{"input_tokens":0,"output_tokens":0}`, &llm.Usage{Input: llm.Tokens(0), Output: llm.Tokens(0)}},
 		{"null is absent", `{"input_tokens":5,"cache_read_input_tokens":null,"output_tokens":2}`, &llm.Usage{Input: llm.Tokens(5), Output: llm.Tokens(2)}},
-		{"all", `{"input_tokens":5,"cache_creation_input_tokens":30,"cache_read_input_tokens":100,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":9,"output_tokens_details":{"thinking_tokens":4},"service_tier":"priority","server_tool_use":{"web_search_requests":1}}`,
-			&llm.Usage{Input: llm.Tokens(135), CacheWrite: llm.Tokens(30), CacheWrite1h: llm.Tokens(20), CacheRead: llm.Tokens(100), Output: llm.Tokens(9), Reasoning: llm.Tokens(4), Tier: "priority",
-				Extra: llm.Members{"server_tool_use": llm.Raw(`{"web_search_requests":1}`)}}},
-		{"writes by lifetime only", `{"input_tokens":1,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}}`,
-			&llm.Usage{Input: llm.Tokens(31), CacheWrite: llm.Tokens(30), CacheWrite1h: llm.Tokens(20)}},
+		{
+			"all", `{"input_tokens":5,"cache_creation_input_tokens":30,"cache_read_input_tokens":100,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":9,"output_tokens_details":{"thinking_tokens":4},"service_tier":"priority","server_tool_use":{"web_search_requests":1}}`,
+			&llm.Usage{
+				Input: llm.Tokens(135), CacheWrite: llm.Tokens(30), CacheWrite1h: llm.Tokens(20), CacheRead: llm.Tokens(100), Output: llm.Tokens(9), Reasoning: llm.Tokens(4), Tier: "priority",
+				Extra: llm.Members{"server_tool_use": llm.Raw(`{"web_search_requests":1}`)},
+			},
+		},
+		{
+			"writes by lifetime only", `{"input_tokens":1,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}}`,
+			&llm.Usage{Input: llm.Tokens(31), CacheWrite: llm.Tokens(30), CacheWrite1h: llm.Tokens(20)},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			body := `{"type":"message","id":"msg_1","model":"m","role":"assistant","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":` + tt.usage + `}`
@@ -271,11 +281,20 @@ func TestWriteStop(t *testing.T) {
 		native string
 		want   string
 	}{
-		{llm.StopEnd, "stop", "end_turn"}, {llm.StopLength, "length", "max_tokens"}, {llm.StopLength, "MAX_TOKENS", "max_tokens"},
-		{llm.StopLength, "model_context_window_exceeded", "model_context_window_exceeded"}, {llm.StopSequence, "", "stop_sequence"},
-		{llm.StopTools, "tool_calls", "tool_use"}, {llm.StopFilter, "content_filter", "refusal"}, {llm.StopFilter, "SAFETY", "refusal"},
-		{llm.StopRefusal, "", "refusal"}, {llm.StopPause, "", "pause_turn"}, {llm.StopOther, "compaction", "compaction"},
-		{llm.StopOther, "MALFORMED_FUNCTION_CALL", "refusal"}, {llm.StopOther, "", "refusal"}, {"", "", "end_turn"},
+		{llm.StopEnd, "stop", "end_turn"},
+		{llm.StopLength, "length", "max_tokens"},
+		{llm.StopLength, "MAX_TOKENS", "max_tokens"},
+		{llm.StopLength, "model_context_window_exceeded", "model_context_window_exceeded"},
+		{llm.StopSequence, "", "stop_sequence"},
+		{llm.StopTools, "tool_calls", "tool_use"},
+		{llm.StopFilter, "content_filter", "refusal"},
+		{llm.StopFilter, "SAFETY", "refusal"},
+		{llm.StopRefusal, "", "refusal"},
+		{llm.StopPause, "", "pause_turn"},
+		{llm.StopOther, "compaction", "compaction"},
+		{llm.StopOther, "MALFORMED_FUNCTION_CALL", "refusal"},
+		{llm.StopOther, "", "refusal"},
+		{"", "", "end_turn"},
 	} {
 		if got := writeStop(tt.stop, tt.native); got != tt.want {
 			t.Errorf("%q %q: %q, want %q", tt.stop, tt.native, got, tt.want)

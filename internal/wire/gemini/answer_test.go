@@ -78,9 +78,15 @@ func TestFinishReasons(t *testing.T) {
 		stop         llm.Stop
 		native, want string
 	}{
-		{llm.StopEnd, "end_turn", "STOP"}, {llm.StopSequence, "stop_sequence", "STOP"}, {llm.StopTools, "tool_calls", "STOP"},
-		{llm.StopLength, "length", "MAX_TOKENS"}, {llm.StopFilter, "content_filter", "SAFETY"}, {llm.StopRefusal, "refusal", "SAFETY"},
-		{llm.StopPause, "pause_turn", "OTHER"}, {llm.StopOther, "", "OTHER"}, {llm.StopFilter, "SPII", "SPII"},
+		{llm.StopEnd, "end_turn", "STOP"},
+		{llm.StopSequence, "stop_sequence", "STOP"},
+		{llm.StopTools, "tool_calls", "STOP"},
+		{llm.StopLength, "length", "MAX_TOKENS"},
+		{llm.StopFilter, "content_filter", "SAFETY"},
+		{llm.StopRefusal, "refusal", "SAFETY"},
+		{llm.StopPause, "pause_turn", "OTHER"},
+		{llm.StopOther, "", "OTHER"},
+		{llm.StopFilter, "SPII", "SPII"},
 	} {
 		if got := finishReason(test.stop, test.native); got != test.want {
 			t.Errorf("%s (%s): %s, want %s", test.stop, test.native, got, test.want)
@@ -130,7 +136,8 @@ func TestForeignAnswer(t *testing.T) {
 		Head: llm.Head{ID: "chatcmpl-1", Model: "gpt-x"},
 		Choices: []llm.Choice{{Stop: llm.StopTools, Native: "tool_calls", Parts: []llm.Part{
 			{Text: "Búh ok", Citations: []llm.Citation{{URL: "https://a.example", Title: "A", Start: 1, End: 4}, {URL: "https://b.example"}}},
-			{Refusal: ptr("no")}, {Foreign: llm.Raw(`{"type":"web_search_call"}`)},
+			{Refusal: ptr("no")},
+			{Foreign: llm.Raw(`{"type":"web_search_call"}`)},
 			{Call: &llm.ToolCall{ID: "call_1", Name: "f", Args: []byte(`{"a":1`)}},
 		}, Extra: llm.Members{"native_finish_reason": llm.Raw(`"x"`)}, Logprobs: llm.Raw(`{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[{"token":"b","logprob":-1,"bytes":null}]}],"refusal":null}`)}},
 		Usage: &llm.Usage{Input: llm.Tokens(10), Output: llm.Tokens(5), Reasoning: llm.Tokens(2), Extra: llm.Members{"prompt_tokens_details": llm.Raw(`{}`)}},
@@ -163,8 +170,10 @@ func TestGrounding(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []llm.Part{{Text: "é größer", Citations: []llm.Citation{
-		{URL: "https://a.example", Title: "A", Start: 2, End: 6}, {URL: "gs://b", Title: "B", Quote: "quote", Start: 2, End: 6},
-		{URL: "https://a.example", Title: "A"}, {URL: "https://c.example"},
+		{URL: "https://a.example", Title: "A", Start: 2, End: 6},
+		{URL: "gs://b", Title: "B", Quote: "quote", Start: 2, End: 6},
+		{URL: "https://a.example", Title: "A"},
+		{URL: "https://c.example"},
 	}}}
 	if diff := cmp.Diff(want, a.Choices[0].Parts); diff != "" {
 		t.Error(diff)
@@ -291,7 +300,9 @@ func TestInterleavedCalls(t *testing.T) {
 	var out []byte
 	for _, d := range []llm.Delta{
 		call(0, "a", `{"x":`), call(1, "b", `{"y":`), call(0, "", `1}`), call(1, "", `2}`), call(2, "c", ""),
-		{Index: 3, Part: &llm.Part{Text: "t"}}, call(1, "", `{}`), {Stop: llm.StopTools},
+		{Index: 3, Part: &llm.Part{Text: "t"}},
+		call(1, "", `{}`),
+		{Stop: llm.StopTools},
 	} {
 		out, _ = w.Event(out, &llm.Event{Delta: []llm.Delta{d}})
 	}

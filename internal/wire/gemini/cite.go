@@ -50,7 +50,7 @@ type cited struct {
 
 // grounding gives the citations of a groundingMetadata over said, the text of the part. Chunks that back no
 // range come last, without one.
-func grounding(raw []byte, said []byte) []llm.Citation {
+func grounding(raw, said []byte) []llm.Citation {
 	var g groundingMetadata
 	if json.Unmarshal(raw, &g, readingAnswer) != nil {
 		return nil // kept as it came, for Gemini clients
@@ -84,7 +84,7 @@ func grounding(raw []byte, said []byte) []llm.Citation {
 	return out
 }
 
-func sources(raw []byte, said []byte) []llm.Citation {
+func sources(raw, said []byte) []llm.Citation {
 	var m citationMetadata
 	if json.Unmarshal(raw, &m, readingAnswer) != nil {
 		return nil

@@ -46,37 +46,53 @@ func TestEncodeForeign(t *testing.T) {
 		want  string
 		lost  []string
 	}{
-		{"instructions from everywhere", chat(said(llm.RoleSystem, llm.Part{Text: "a"}), hi, said(llm.RoleDeveloper, llm.Part{Text: "b"})), "",
-			`{"systemInstruction":{"parts":[{"text":"a"},{"text":"b"}]},` + hiJSON + `}`, nil},
+		{
+			"instructions from everywhere", chat(said(llm.RoleSystem, llm.Part{Text: "a"}), hi, said(llm.RoleDeveloper, llm.Part{Text: "b"})), "",
+			`{"systemInstruction":{"parts":[{"text":"a"},{"text":"b"}]},` + hiJSON + `}`, nil,
+		},
 		{"instructions alone", chat(said(llm.RoleDeveloper, llm.Part{Text: "a"})), "", `{"contents":[{"role":"user","parts":[{"text":"a"}]}]}`, nil},
-		{"parallel calls and their results are one turn each",
+		{
+			"parallel calls and their results are one turn each",
 			chat(hi, said(llm.RoleAssistant, llm.Part{Text: "ok"}, call("c1", "f", `{"a": 1}`)), said(llm.RoleAssistant, call("c2", "g", "")),
 				result("c1", llm.Part{Text: `{"x":1}`}), result("c2", llm.Part{Text: "plain"}), said(llm.RoleUser, llm.Part{Text: "so?"})), "gemini-2.5-pro",
 			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},
 			  {"role":"model","parts":[{"text":"ok"},{"functionCall":{"id":"c1","name":"f","args":{"a":1}}},{"functionCall":{"id":"c2","name":"g","args":{}}}]},
-			  {"role":"user","parts":[{"functionResponse":{"id":"c1","name":"f","response":{"x":1}}},{"functionResponse":{"id":"c2","name":"g","response":{"output":"plain"}}},{"text":"so?"}]}]}`, nil},
-		{"made ids stay with us", chat(hi, said(llm.RoleAssistant, call(madeID+"0", "f", "{}")), result(madeID+"0", llm.Part{Text: "1"})), "",
-			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"name":"f","response":{"output":"1"}}}]}]}`, nil},
-		{"a call without a signature for Gemini 3", chat(hi, said(llm.RoleAssistant, call("c1", "f", "{}"), call("c2", "f", "{}"))), "models/gemini-3-pro",
-			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{}},"thoughtSignature":"skip_thought_signature_validator"},{"functionCall":{"id":"c2","name":"f","args":{}}}]}]}`, nil},
-		{"a failed tool, with a picture", chat(said(llm.RoleAssistant, call("c", "f", "{}")),
-			said(llm.RoleUser, llm.Part{Result: &llm.ToolResult{CallID: "c", Failed: true, Parts: []llm.Part{{Text: "no"}, {Media: &llm.Media{Kind: llm.MediaImage, Type: "image/png", Data: "AA=="}}}}})), "",
-			`{"contents":[{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c","name":"f","response":{"error":"no"},"parts":[{"inlineData":{"mimeType":"image/png","data":"AA=="}}]}}]}]}`, nil},
-		{"arguments that are none", chat(said(llm.RoleAssistant, call("c", "f", `{"cut`), call("d", "f", `[1]`))), "",
-			`{"contents":[{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{"_raw":"{\"cut"}}},{"functionCall":{"id":"d","name":"f","args":{"_raw":"[1]"}}}]}]}`, nil},
-		{"media", chat(said(llm.RoleUser,
-			llm.Part{Media: &llm.Media{Kind: llm.MediaImage, URL: "https://x.example/a.PNG?b=1"}},
-			llm.Part{Media: &llm.Media{Kind: llm.MediaDocument, Type: "application/pdf", Data: "AA==", Name: "a.pdf"}},
-			llm.Part{Media: &llm.Media{Kind: llm.MediaDocument, Text: "plain"}},
-			llm.Part{Media: &llm.Media{Kind: llm.MediaImage, FileID: "file-1"}},
-			llm.Part{Media: &llm.Media{Kind: llm.MediaImage, Type: "image/png", Data: "AA==", Detail: "low"}})), "",
+			  {"role":"user","parts":[{"functionResponse":{"id":"c1","name":"f","response":{"x":1}}},{"functionResponse":{"id":"c2","name":"g","response":{"output":"plain"}}},{"text":"so?"}]}]}`, nil,
+		},
+		{
+			"made ids stay with us", chat(hi, said(llm.RoleAssistant, call(madeID+"0", "f", "{}")), result(madeID+"0", llm.Part{Text: "1"})), "",
+			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"name":"f","response":{"output":"1"}}}]}]}`, nil,
+		},
+		{
+			"a call without a signature for Gemini 3", chat(hi, said(llm.RoleAssistant, call("c1", "f", "{}"), call("c2", "f", "{}"))), "models/gemini-3-pro",
+			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{}},"thoughtSignature":"skip_thought_signature_validator"},{"functionCall":{"id":"c2","name":"f","args":{}}}]}]}`, nil,
+		},
+		{
+			"a failed tool, with a picture", chat(said(llm.RoleAssistant, call("c", "f", "{}")),
+				said(llm.RoleUser, llm.Part{Result: &llm.ToolResult{CallID: "c", Failed: true, Parts: []llm.Part{{Text: "no"}, {Media: &llm.Media{Kind: llm.MediaImage, Type: "image/png", Data: "AA=="}}}}})), "",
+			`{"contents":[{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c","name":"f","response":{"error":"no"},"parts":[{"inlineData":{"mimeType":"image/png","data":"AA=="}}]}}]}]}`, nil,
+		},
+		{
+			"arguments that are none", chat(said(llm.RoleAssistant, call("c", "f", `{"cut`), call("d", "f", `[1]`))), "",
+			`{"contents":[{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{"_raw":"{\"cut"}}},{"functionCall":{"id":"d","name":"f","args":{"_raw":"[1]"}}}]}]}`, nil,
+		},
+		{
+			"media", chat(said(llm.RoleUser,
+				llm.Part{Media: &llm.Media{Kind: llm.MediaImage, URL: "https://x.example/a.PNG?b=1"}},
+				llm.Part{Media: &llm.Media{Kind: llm.MediaDocument, Type: "application/pdf", Data: "AA==", Name: "a.pdf"}},
+				llm.Part{Media: &llm.Media{Kind: llm.MediaDocument, Text: "plain"}},
+				llm.Part{Media: &llm.Media{Kind: llm.MediaImage, FileID: "file-1"}},
+				llm.Part{Media: &llm.Media{Kind: llm.MediaImage, Type: "image/png", Data: "AA==", Detail: "low"}})), "",
 			`{"contents":[{"role":"user","parts":[{"fileData":{"mimeType":"image/png","fileUri":"https://x.example/a.PNG?b=1"}},{"inlineData":{"mimeType":"application/pdf","data":"AA=="}},
 			  {"inlineData":{"mimeType":"text/plain","data":"cGxhaW4="}},{"inlineData":{"mimeType":"image/png","data":"AA=="}}]}]}`,
-			[]string{"/messages/0/content/3", "/messages/0/content/4"}},
-		{"reasoning goes to its signer only", chat(hi, said(llm.RoleAssistant,
-			llm.Part{Reasoning: &llm.Reasoning{Text: "a"}}, llm.Part{Reasoning: &llm.Reasoning{Text: "b"}, Signature: &llm.Signature{By: "anthropic", Value: "x"}},
-			llm.Part{Reasoning: &llm.Reasoning{Text: "c"}, Signature: &llm.Signature{By: by, Value: "eA=="}}, llm.Part{Refusal: ptr("no")})), "",
-			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"text":"c","thought":true,"thoughtSignature":"eA=="},{"text":"no"}]}]}`, nil},
+			[]string{"/messages/0/content/3", "/messages/0/content/4"},
+		},
+		{
+			"reasoning goes to its signer only", chat(hi, said(llm.RoleAssistant,
+				llm.Part{Reasoning: &llm.Reasoning{Text: "a"}}, llm.Part{Reasoning: &llm.Reasoning{Text: "b"}, Signature: &llm.Signature{By: "anthropic", Value: "x"}},
+				llm.Part{Reasoning: &llm.Reasoning{Text: "c"}, Signature: &llm.Signature{By: by, Value: "eA=="}}, llm.Part{Refusal: ptr("no")})), "",
+			`{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"text":"c","thought":true,"thoughtSignature":"eA=="},{"text":"no"}]}]}`, nil,
+		},
 		{"an empty turn is left out", chat(hi, said(llm.RoleAssistant, llm.Part{Reasoning: &llm.Reasoning{Text: "a"}})), "", `{` + hiJSON + `}`, nil},
 		{"all options", with(func(c *llm.Chat) {
 			c.MaxOutput, c.Temperature, c.TopP, c.TopK, c.N, c.Seed = ptr(int64(5)), ptr(0.5), ptr(0.9), ptr(int64(3)), ptr(int64(2)), ptr(int64(7))
@@ -98,21 +114,32 @@ func TestEncodeForeign(t *testing.T) {
 			c.Choice = &llm.ToolChoice{Mode: llm.ChoiceTool, Name: "f"}
 		}), "", `{` + hiJSON + `,"tools":[{"functionDeclarations":[{"name":"f","description":"d","parametersJsonSchema":{"type":"object","$defs":{}}},{"name":"g"}]}],
 			"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}}}`, nil},
-		{"a choice among some", with(func(c *llm.Chat) {
-			c.Choice = &llm.ToolChoice{Mode: llm.ChoiceAuto, Allowed: []string{"f", "g"}}
-		}), "",
-			`{` + hiJSON + `,"toolConfig":{"functionCallingConfig":{"mode":"VALIDATED","allowedFunctionNames":["f","g"]}}}`, nil},
+		{
+			"a choice among some", with(func(c *llm.Chat) {
+				c.Choice = &llm.ToolChoice{Mode: llm.ChoiceAuto, Allowed: []string{"f", "g"}}
+			}), "",
+			`{` + hiJSON + `,"toolConfig":{"functionCallingConfig":{"mode":"VALIDATED","allowedFunctionNames":["f","g"]}}}`, nil,
+		},
 		{"a schema for the answer", with(func(c *llm.Chat) {
 			c.Output = &llm.Output{Kind: llm.OutputSchema, Name: "n", Description: "what", Schema: llm.Raw(`{"type":"object"}`), Strict: ptr(true)}
 		}), "", `{` + hiJSON + `,"generationConfig":{"responseMimeType":"application/json","responseJsonSchema":{"description":"what","type":"object"}}}`, nil},
-		{"effort", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Effort: "low"} }), "gemini-3-flash",
-			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingLevel":"LOW"}}}`, nil},
-		{"effort for a model before levels", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Effort: "low", Summary: "auto"} }), "gemini-2.5-flash",
-			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingBudget":1024,"includeThoughts":true}}}`, nil},
-		{"too much effort", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Effort: "max"} }), "gemini-3-flash",
-			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingLevel":"HIGH"}}}`, []string{"reasoning_effort"}},
-		{"no thinking", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Off: true, Effort: "none"} }), "gemini-2.5-flash",
-			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingBudget":0}}}`, nil},
+		{
+			"effort", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Effort: "low"} }), "gemini-3-flash",
+			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingLevel":"LOW"}}}`, nil,
+		},
+		{
+			"effort for a model before levels", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Effort: "low", Summary: "auto"} }), "gemini-2.5-flash",
+			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingBudget":1024,"includeThoughts":true}}}`, nil,
+		},
+		{
+			"too much effort", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Effort: "max"} }), "gemini-3-flash",
+			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingLevel":"HIGH"}}}`,
+			[]string{"reasoning_effort"},
+		},
+		{
+			"no thinking", with(func(c *llm.Chat) { c.Thinking = &llm.Thinking{Off: true, Effort: "none"} }), "gemini-2.5-flash",
+			`{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingBudget":0}}}`, nil,
+		},
 		{"a budget, as Anthropic's clients give it", with(func(c *llm.Chat) {
 			c.Format, c.Thinking = llm.AnthropicMessages, &llm.Thinking{Budget: ptr(int64(2000))}
 		}), "gemini-3-pro", `{` + hiJSON + `,"generationConfig":{"thinkingConfig":{"thinkingBudget":2000,"includeThoughts":true}}}`, nil},
@@ -154,8 +181,10 @@ func TestEncodeCountAndEmbed(t *testing.T) {
 	if got != want || lost != nil {
 		t.Errorf("%v\ngot  %s\nwant %s", lost, got, want)
 	}
-	p := &llm.Embed{Format: llm.OpenAIEmbeddings, Inputs: []llm.EmbedInput{{Text: "a"}, {Text: "b"}, {Tokens: []int64{1}, At: "/input/2"}}, Dimensions: ptr(int64(8)),
-		Encoding: "base64", User: "u", Extra: llm.Members{"odd": llm.Raw("1")}}
+	p := &llm.Embed{
+		Format: llm.OpenAIEmbeddings, Inputs: []llm.EmbedInput{{Text: "a"}, {Text: "b"}, {Tokens: []int64{1}, At: "/input/2"}}, Dimensions: ptr(int64(8)),
+		Encoding: "base64", User: "u", Extra: llm.Members{"odd": llm.Raw("1")},
+	}
 	got, lost = encode(t, BatchEmbed, p, "models/e")
 	want = `{"requests":[{"model":"models/e","content":{"parts":[{"text":"a"}]},"outputDimensionality":8},{"model":"models/e","content":{"parts":[{"text":"b"}]},"outputDimensionality":8},` +
 		`{"model":"models/e","content":{"parts":[{"text":""}]},"outputDimensionality":8}]}`

@@ -22,16 +22,22 @@ func TestReadError(t *testing.T) {
 		body   string
 		want   llm.Error // Msg: a part of it
 	}{
-		{"bad request", 400, nil, `{"error":{"code":400,"message":"Please use a valid role: user, model.","status":"INVALID_ARGUMENT",` + detail("BadRequest", `"fieldViolations":[{"field":"contents[0].role"}]`) + `}}`,
-			llm.Error{Kind: llm.KindInvalid, Status: 400, Code: "INVALID_ARGUMENT", Param: "contents[0].role", Msg: "Please use a valid role: user, model."}},
+		{
+			"bad request", 400, nil, `{"error":{"code":400,"message":"Please use a valid role: user, model.","status":"INVALID_ARGUMENT",` + detail("BadRequest", `"fieldViolations":[{"field":"contents[0].role"}]`) + `}}`,
+			llm.Error{Kind: llm.KindInvalid, Status: 400, Code: "INVALID_ARGUMENT", Param: "contents[0].role", Msg: "Please use a valid role: user, model."},
+		},
 		{"in an array", 400, nil, `[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]`, llm.Error{Kind: llm.KindInvalid, Status: 400, Code: "INVALID_ARGUMENT", Msg: "no"}},
-		{"a bad key", 400, nil, `{"error":{"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",` + detail("ErrorInfo", `"reason":"API_KEY_INVALID"`) + `}}`,
-			llm.Error{Kind: llm.KindUpstreamCreds, Code: "INVALID_ARGUMENT", Msg: "credential"}},
+		{
+			"a bad key", 400, nil, `{"error":{"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",` + detail("ErrorInfo", `"reason":"API_KEY_INVALID"`) + `}}`,
+			llm.Error{Kind: llm.KindUpstreamCreds, Code: "INVALID_ARGUMENT", Msg: "credential"},
+		},
 		{"an expired key", 400, nil, `{"error":{"message":"API key expired. Please renew the API key."}}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "credential"}},
 		{"unregistered", 403, nil, `{"error":{"status":"PERMISSION_DENIED","message":"Method doesn't allow unregistered callers"}}`, llm.Error{Kind: llm.KindUpstreamCreds, Code: "PERMISSION_DENIED", Msg: "credential"}},
 		{"no model", 404, nil, `{"error":{"status":"NOT_FOUND","message":"models/x is not found for API version v1beta"}}`, llm.Error{Kind: llm.KindModelNotFound, Code: "NOT_FOUND", Msg: "models/x is not found"}},
-		{"quota, told in the body", 429, nil, `{"error":{"status":"RESOURCE_EXHAUSTED","message":"Quota exceeded.\nPlease retry in 48.939935699s.",` + detail("RetryInfo", `"retryDelay":"48s"`) + `}}`,
-			llm.Error{Kind: llm.KindRateLimited, Code: "RESOURCE_EXHAUSTED", Msg: "Quota exceeded.", RetryAfter: 48939935699}},
+		{
+			"quota, told in the body", 429, nil, `{"error":{"status":"RESOURCE_EXHAUSTED","message":"Quota exceeded.\nPlease retry in 48.939935699s.",` + detail("RetryInfo", `"retryDelay":"48s"`) + `}}`,
+			llm.Error{Kind: llm.KindRateLimited, Code: "RESOURCE_EXHAUSTED", Msg: "Quota exceeded.", RetryAfter: 48939935699},
+		},
 		{"quota, told in words", 429, nil, `{"error":{"message":"Please retry in 3.5s. Thanks"}}`, llm.Error{Kind: llm.KindRateLimited, Msg: "retry", RetryAfter: 3500 * time.Millisecond}},
 		{"quota, told in a header", 429, http.Header{"Retry-After": {"7"}}, `{}`, llm.Error{Kind: llm.KindRateLimited, Msg: "status 429", RetryAfter: 7 * time.Second}},
 		{"too long", 400, nil, `{"error":{"message":"The input token count (2000000) exceeds the maximum number of tokens allowed (1048576)."}}`, llm.Error{Kind: llm.KindContextLength, Msg: "token count"}},

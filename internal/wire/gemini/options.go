@@ -81,7 +81,8 @@ func (t *text) names(name string, list []string) {
 }
 
 func (x *encoder) toolConfig() {
-	if p := x.chat.Parallel; p != nil && !*p {
+	// A model that must call one named tool has nothing to call beside it.
+	if p, c := x.chat.Parallel, x.chat.Choice; p != nil && !*p && (c == nil || c.Mode != llm.ChoiceTool) {
 		x.lose("parallel_tool_calls", "Gemini cannot be kept from calling several tools at once")
 	}
 	choice := x.chat.Choice

@@ -13,7 +13,6 @@ import (
 	"pgregory.net/rapid"
 
 	"sluice/internal/llm"
-	"sluice/internal/wire"
 )
 
 var words = rapid.StringOfN(rapid.RuneFrom([]rune("ab é😀\n\"\\}]{[<\u2028")), 1, 12, -1)
@@ -204,7 +203,7 @@ func TestFailRoundTrip(t *testing.T) {
 		events := eventsOf(t, anAnswer(t))
 		events = events[:rapid.IntRange(0, len(events)).Draw(t, "sent")]
 		for _, call := range []*llm.Call{sseCall(), arrayCall()} {
-			var w wire.Writer = Generate.Writer(call)
+			w := Generate.Writer(call)
 			var out []byte
 			for _, ev := range events {
 				out, _ = w.Event(out, ev)

@@ -121,8 +121,14 @@ func TestRoute(t *testing.T) {
 		{"a/b/c:countTokens", CountTokens, "a/b/c", "countTokens"},
 		{"e:embedContent", EmbedContent, "e", "embedContent"},
 		{"e:batchEmbedContents", BatchEmbed, "e", "batchEmbedContents"},
-		{"e", nil, "", ""}, {"e:", nil, "", ""}, {":generateContent", nil, "", ""}, {"models/:generateContent", nil, "", ""},
-		{"e:predict", nil, "", ""}, {"e:generateContent?key=x", nil, "", ""}, {"e:GenerateContent", nil, "", ""}, {"", nil, "", ""},
+		{"e", nil, "", ""},
+		{"e:", nil, "", ""},
+		{":generateContent", nil, "", ""},
+		{"models/:generateContent", nil, "", ""},
+		{"e:predict", nil, "", ""},
+		{"e:generateContent?key=x", nil, "", ""},
+		{"e:GenerateContent", nil, "", ""},
+		{"", nil, "", ""},
 	} {
 		f, model, action, ok := Route(test.path)
 		if ok != (test.f != nil) || model != test.model || action != test.action || ok && f != wire.Format(test.f) {
@@ -143,12 +149,16 @@ func TestOpen(t *testing.T) {
 	}
 	for _, test := range []struct{ name, rest, body, want string }{
 		{"another model", "cheap:generateContent", `{"model":"models/dear",` + chat + `}`, "/model names another model than the path; leave it out or make them the same\n"},
-		{"another model in a batch", "cheap:batchEmbedContents", `{"requests":[{"model":"models/cheap","content":{"parts":[{"text":"a"}]}},{"model":"dear","content":{"parts":[{"text":"a"}]}}]}`,
-			"/requests/1/model names another model than the path; leave it out or make them the same\n"},
+		{
+			"another model in a batch", "cheap:batchEmbedContents", `{"requests":[{"model":"models/cheap","content":{"parts":[{"text":"a"}]}},{"model":"dear","content":{"parts":[{"text":"a"}]}}]}`,
+			"/requests/1/model names another model than the path; leave it out or make them the same\n",
+		},
 		{"another model to count", "cheap:countTokens", `{"generateContentRequest":{"model":"models/dear",` + chat + `}}`, "/model names another model than the path; leave it out or make them the same\n"},
 		{"both spellings", "m:generateContent", `{` + chat + `,"generationConfig":{},"generation_config":{}}`, "/generation_config is the same member as generationConfig or generation_config, which is there already\n"},
-		{"unknown id", "m:generateContent", `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"a","name":"f"}}]},{"parts":[{"functionResponse":{"id":"b","name":"f","response":{}}}]}]}`,
-			"/contents/1/parts/0/functionResponse/id answers no functionCall that came before it\n"},
+		{
+			"unknown id", "m:generateContent", `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"a","name":"f"}}]},{"parts":[{"functionResponse":{"id":"b","name":"f","response":{}}}]}]}`,
+			"/contents/1/parts/0/functionResponse/id answers no functionCall that came before it\n",
+		},
 	} {
 		f, _, _, _ := Route(test.rest)
 		_, err := wire.ReadCall(f, pathRequest(test.rest), []byte(test.body), "req_1")
@@ -173,8 +183,10 @@ func TestRetarget(t *testing.T) {
 		{"m:generateContent", `{ "model": null, "contents":[{"parts":[{"text":"a"}]}]}`, `{ "model": null, "contents":[{"parts":[{"text":"a"}]}]}`},
 		{"m:countTokens", `{"generateContentRequest": {"model":"models/m","contents":[{"parts":[{"text":"a"}]}]}}`, `{"generateContentRequest": {"model":"models/up/x","contents":[{"parts":[{"text":"a"}]}]}}`},
 		{"m:embedContent", `{"model":"models/m",` + content + `}`, `{"model":"models/up/x",` + content + `}`},
-		{"m:batchEmbedContents", `{"requests":[{"model":"models/m",` + content + `},{` + content + `, "model" : "m"}]}`,
-			`{"requests":[{"model":"models/up/x",` + content + `},{` + content + `, "model" : "models/up/x"}]}`},
+		{
+			"m:batchEmbedContents", `{"requests":[{"model":"models/m",` + content + `},{` + content + `, "model" : "m"}]}`,
+			`{"requests":[{"model":"models/up/x",` + content + `},{` + content + `, "model" : "models/up/x"}]}`,
+		},
 	} {
 		f, _, _, _ := Route(test.rest)
 		call, err := wire.ReadCall(f, pathRequest(test.rest), []byte(test.in), "req_1")

@@ -10,8 +10,10 @@ import (
 // Each pair is a Schema of Gemini's and the JSON Schema it means; "" where there is no way back.
 func TestSchemas(t *testing.T) {
 	for _, test := range []struct{ name, open, plain, back string }{
-		{"types", `{"type":"OBJECT","properties":{"a":{"type":"STRING","format":"date-time"},"Type":{"type":"ARRAY","items":{"type":"NUMBER"}}},"required":["a"]}`,
-			`{"type":"object","properties":{"a":{"type":"string","format":"date-time"},"Type":{"type":"array","items":{"type":"number"}}},"required":["a"]}`, "same"},
+		{
+			"types", `{"type":"OBJECT","properties":{"a":{"type":"STRING","format":"date-time"},"Type":{"type":"ARRAY","items":{"type":"NUMBER"}}},"required":["a"]}`,
+			`{"type":"object","properties":{"a":{"type":"string","format":"date-time"},"Type":{"type":"array","items":{"type":"number"}}},"required":["a"]}`, "same",
+		},
 		{"nullable", `{"type":"STRING","nullable":true,"enum":["a","b"]}`, `{"type":["string","null"],"enum":["a","b",null]}`, "same"},
 		{"any of", `{"anyOf":[{"type":"INTEGER"},{"type":"BOOLEAN"}],"description":"d"}`, `{"anyOf":[{"type":"integer"},{"type":"boolean"}],"description":"d"}`, "same"},
 		{"quoted numbers", `{"type":"ARRAY","minItems":"1","maxItems":"3"}`, `{"type":"array","minItems":1,"maxItems":3}`, `{"type":"ARRAY","minItems":1,"maxItems":3}`},

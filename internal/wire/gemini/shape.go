@@ -12,7 +12,6 @@ var (
 	callModes   = []string{"MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"}
 	levels      = []string{"THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL"}
 	schemaTypes = []string{"TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
-	modalities  = []string{"MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT"}
 	finishes    = []string{
 		"FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE", "BLOCKLIST",
 		"PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "UNEXPECTED_TOOL_CALL",
@@ -76,7 +75,7 @@ func any32() *wire.Shape { return wire.Int(math.MinInt32, math.MaxInt32) }
 func strs() *wire.Shape  { return wire.Array(wire.Str()) }
 
 // generateFields are the members of a GenerateContentRequest.
-func generateFields(contents wire.Field, model wire.Field) []wire.Field {
+func generateFields(contents, model wire.Field) []wire.Field {
 	return []wire.Field{
 		contents,
 		model,

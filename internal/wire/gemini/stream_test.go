@@ -223,9 +223,15 @@ func TestOutput(t *testing.T) {
 		parts string
 		want  bool
 	}{
-		{`[]`, false}, {`[{"text":""}]`, false}, {`[{"thoughtSignature":"c2ln"}]`, false}, {`[{"text":"","thought":true}]`, false},
-		{`[{"text":"a"}]`, true}, {`[{"text":"a","thought":true}]`, true}, {`[{"functionCall":{"name":"f"}}]`, true},
-		{`[{"inlineData":{"mimeType":"image/png","data":"AA=="}}]`, true}, {`[{"executableCode":{"code":"1"}}]`, true},
+		{`[]`, false},
+		{`[{"text":""}]`, false},
+		{`[{"thoughtSignature":"c2ln"}]`, false},
+		{`[{"text":"","thought":true}]`, false},
+		{`[{"text":"a"}]`, true},
+		{`[{"text":"a","thought":true}]`, true},
+		{`[{"functionCall":{"name":"f"}}]`, true},
+		{`[{"inlineData":{"mimeType":"image/png","data":"AA=="}}]`, true},
+		{`[{"executableCode":{"code":"1"}}]`, true},
 	} {
 		text := sseOf(`{"candidates":[{"content":{"role":"model","parts":` + test.parts + `}}],"modelVersion":"m"}`)
 		for _, raw := range []bool{false, true} {

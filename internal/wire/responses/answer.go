@@ -150,12 +150,20 @@ func failure(e jsontext.Value) *llm.Error {
 		word   string
 		status int
 	}{
-		{"rate_limit", http.StatusTooManyRequests}, {"quota", http.StatusTooManyRequests},
-		{"api_key", http.StatusUnauthorized}, {"authentication", http.StatusUnauthorized}, {"permission", http.StatusForbidden},
-		{"context_length", http.StatusBadRequest}, {"content_filter", http.StatusBadRequest},
+		{"rate_limit", http.StatusTooManyRequests},
+		{"quota", http.StatusTooManyRequests},
+		{"api_key", http.StatusUnauthorized},
+		{"authentication", http.StatusUnauthorized},
+		{"permission", http.StatusForbidden},
+		{"context_length", http.StatusBadRequest},
+		{"content_filter", http.StatusBadRequest},
 		{"model_not_found", http.StatusNotFound},
-		{"overloaded", http.StatusServiceUnavailable}, {"unavailable", http.StatusServiceUnavailable}, {"timeout", http.StatusGatewayTimeout},
-		{"policy", http.StatusBadRequest}, {"invalid", http.StatusBadRequest}, {"image_", http.StatusBadRequest},
+		{"overloaded", http.StatusServiceUnavailable},
+		{"unavailable", http.StatusServiceUnavailable},
+		{"timeout", http.StatusGatewayTimeout},
+		{"policy", http.StatusBadRequest},
+		{"invalid", http.StatusBadRequest},
+		{"image_", http.StatusBadRequest},
 	} {
 		if strings.Contains(code, w.word) {
 			status = w.status

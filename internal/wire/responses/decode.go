@@ -24,8 +24,10 @@ func (Format) Decode(raw []byte) (llm.Payload, error) {
 	d.settings(&r)
 	d.tools(&r)
 	if r.Instructions != nil {
-		d.chat.Messages = append(d.chat.Messages, llm.Message{Role: llm.RoleSystem, At: atInstructions,
-			Parts: []llm.Part{{Text: *r.Instructions, At: atInstructions}}})
+		d.chat.Messages = append(d.chat.Messages, llm.Message{
+			Role: llm.RoleSystem, At: atInstructions,
+			Parts: []llm.Part{{Text: *r.Instructions, At: atInstructions}},
+		})
 	}
 	d.input(r.Input)
 	if err := d.err(); err != nil {
@@ -218,8 +220,10 @@ func (d *decoder) input(raw jsontext.Value) {
 			d.fault("/input", err)
 			return
 		}
-		d.chat.Messages = append(d.chat.Messages, llm.Message{Role: llm.RoleUser, At: atInput,
-			Parts: []llm.Part{{Text: *text, At: atInput}}})
+		d.chat.Messages = append(d.chat.Messages, llm.Message{
+			Role: llm.RoleUser, At: atInput,
+			Parts: []llm.Part{{Text: *text, At: atInput}},
+		})
 	case '[':
 		var items []jsontext.Value
 		if err := json.Unmarshal(raw, &items); err != nil {
@@ -447,6 +451,8 @@ func (d *decoder) result(at string, it *item) {
 		return
 	}
 	r := &llm.ToolResult{CallID: it.CallID, Name: it.Name, Custom: it.Type == typeCustomOutput, Parts: d.contents(at+"/output", it.Output)}
-	d.chat.Messages = append(d.chat.Messages, llm.Message{Role: llm.RoleTool, At: at, ID: it.ID,
-		Parts: []llm.Part{{Result: r, Extra: it.keep(), At: at}}})
+	d.chat.Messages = append(d.chat.Messages, llm.Message{
+		Role: llm.RoleTool, At: at, ID: it.ID,
+		Parts: []llm.Part{{Result: r, Extra: it.keep(), At: at}},
+	})
 }

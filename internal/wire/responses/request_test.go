@@ -157,10 +157,12 @@ func TestTranslate(t *testing.T) {
 			"text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"},"strict":true}},"include":["reasoning.encrypted_content"],
 			"store":false,"background":false,"truncation":"disabled","safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h","max_tool_calls":3,
 			"max_output_tokens":50,"stream_options":{"include_obfuscation":false},"service_tier":"auto","previous_response_id":null}`, nil},
-		"stateful": {`{"model":"m","input":[{"type":"item_reference","id":"msg_0"},{"type":"web_search_call","id":"ws_1","status":"completed"},{"role":"user","content":"x"}],
+		"stateful": {
+			`{"model":"m","input":[{"type":"item_reference","id":"msg_0"},{"type":"web_search_call","id":"ws_1","status":"completed"},{"role":"user","content":"x"}],
 			"store":true,"previous_response_id":"resp_0","conversation":{"id":"conv_1"},"background":true,"prompt":{"id":"pmpt_1"},"truncation":"auto","max_tool_calls":2,
 			"include":["web_search_call.action.sources"],"tools":[{"type":"web_search"}],"tool_choice":{"type":"web_search"},"brand_new":1}`,
-			[]string{"/background", "/brand_new", "/conversation", "/include", "/input/0", "/input/1", "/max_tool_calls", "/previous_response_id", "/prompt", "/store", "/tools/0", "/truncation", "tool_choice"}},
+			[]string{"/background", "/brand_new", "/conversation", "/include", "/input/0", "/input/1", "/max_tool_calls", "/previous_response_id", "/prompt", "/store", "/tools/0", "/truncation", "tool_choice"},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

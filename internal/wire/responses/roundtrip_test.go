@@ -17,8 +17,10 @@ import (
 
 // newCall is a call as a client of this format makes it.
 func newCall(body string) *llm.Call {
-	return &llm.Call{ID: "req_1", Format: llm.OpenAIResponses, Op: llm.OpChat, Model: "m", Stream: true, WantUsage: true, Choices: 1,
-		Body: llm.NewBody(responses.Responses, []byte(body), llm.Marks{})}
+	return &llm.Call{
+		ID: "req_1", Format: llm.OpenAIResponses, Op: llm.OpChat, Model: "m", Stream: true, WantUsage: true, Choices: 1,
+		Body: llm.NewBody(responses.Responses, []byte(body), llm.Marks{}),
+	}
 }
 
 // signers of a part; "" is none.
@@ -51,8 +53,10 @@ func drawPart(t *rapid.T, n int) llm.Part {
 		p := llm.Part{Reasoning: &llm.Reasoning{Text: rapid.StringN(1, 30, -1).Draw(t, "thought"), Summary: true}, Signature: drawSignature(t)}
 		return p
 	case 4:
-		return llm.Part{Reasoning: &llm.Reasoning{Redacted: []byte(rapid.StringMatching(`[A-Za-z0-9=]{1,9}`).Draw(t, "redacted"))},
-			Signature: &llm.Signature{By: "anthropic"}}
+		return llm.Part{
+			Reasoning: &llm.Reasoning{Redacted: []byte(rapid.StringMatching(`[A-Za-z0-9=]{1,9}`).Draw(t, "redacted"))},
+			Signature: &llm.Signature{By: "anthropic"},
+		}
 	case 5:
 		return llm.Part{Call: &llm.ToolCall{ID: fmt.Sprintf("call_%d", n), Name: "free", Custom: true, Args: []byte(rapid.String().Draw(t, "input"))}}
 	}

@@ -66,8 +66,10 @@ func params() sdk.ResponseNewParams {
 		Input: sdk.ResponseNewParamsInputUnion{OfInputItemList: sdk.ResponseInputParam{
 			sdk.ResponseInputItemParamOfMessage("Hi", sdk.EasyInputMessageRoleUser),
 			sdk.ResponseInputItemParamOfFunctionCall(`{}`, "c0", "f"),
-			{OfFunctionCallOutput: &sdk.ResponseInputItemFunctionCallOutputParam{CallID: openai.String("c0"),
-				Output: sdk.ResponseInputItemFunctionCallOutputOutputUnionParam{OfString: openai.String("ok")}}},
+			{OfFunctionCallOutput: &sdk.ResponseInputItemFunctionCallOutputParam{
+				CallID: openai.String("c0"),
+				Output: sdk.ResponseInputItemFunctionCallOutputOutputUnionParam{OfString: openai.String("ok")},
+			}},
 		}},
 		Tools: []sdk.ToolUnionParam{sdk.ToolParamOfFunction("f", map[string]any{"type": "object"}, false)},
 	}

@@ -242,8 +242,10 @@ func TestAnswerHoldsWhatSDKsRequire(t *testing.T) {
 	if err := json.Unmarshal(body, &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"id", "object", "created_at", "status", "model", "output", "error", "incomplete_details", "instructions", "metadata",
-		"parallel_tool_calls", "temperature", "tool_choice", "tools", "top_p", "text", "truncation", "usage", "reasoning", "max_output_tokens", "previous_response_id"} {
+	for _, name := range []string{
+		"id", "object", "created_at", "status", "model", "output", "error", "incomplete_details", "instructions", "metadata",
+		"parallel_tool_calls", "temperature", "tool_choice", "tools", "top_p", "text", "truncation", "usage", "reasoning", "max_output_tokens", "previous_response_id",
+	} {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}
