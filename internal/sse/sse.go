@@ -42,11 +42,17 @@ type Reader struct {
 	max    int
 	begun  bool   // the byte order mark is behind us
 	afterC bool   // the byte before line was a CR: an LF here belongs to it
+	fast   bool   // the last read filled the buffer: more was waiting
 	joined []byte // data of a frame with several data lines
 	err    error
 }
 
-const bufSize = 4 << 10
+// A stream begins with a buffer that a slow one never outgrows: open streams are many, and mostly wait. One
+// that fills it gets a larger one, so that fewer reads and flushes do.
+const (
+	bufSize  = 1 << 10
+	fastSize = 4 << 10
+)
 
 var bufs = sync.Pool{New: func() any { return new([bufSize]byte) }}
 
@@ -189,16 +195,16 @@ func (r *Reader) fill() {
 	if r.start > 0 {
 		n := copy(r.buf, r.buf[r.start:r.end])
 		r.line, r.scan, r.end, r.start = r.line-r.start, r.scan-r.start, n, 0
-		if n == 0 && len(r.buf) > 16*bufSize { // one large frame must not pin its memory for the whole stream
-			r.buf = bufs.Get().(*[bufSize]byte)[:]
+		if n == 0 && len(r.buf) > 16*fastSize { // one large frame must not pin its memory for the whole stream
+			r.buf = make([]byte, fastSize)
 		}
 	}
-	if r.end == len(r.buf) {
+	if r.end == len(r.buf) || r.fast && len(r.buf) < fastSize {
 		if len(r.buf) >= r.max {
 			r.err = ErrTooLong
 			return
 		}
-		grown := make([]byte, min(2*len(r.buf), r.max))
+		grown := make([]byte, min(max(2*len(r.buf), fastSize), r.max))
 		copy(grown, r.buf[:r.end])
 		if len(r.buf) == bufSize {
 			bufs.Put((*[bufSize]byte)(r.buf))
@@ -208,6 +214,7 @@ func (r *Reader) fill() {
 	for range 100 {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
+		r.fast = r.end == len(r.buf)
 		r.err = err
 		if n > 0 || err != nil {
 			return

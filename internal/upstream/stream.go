@@ -61,7 +61,10 @@ func (h *held) next() (*llm.Event, error) {
 func (h *held) Next() (*llm.Event, error) {
 	if len(h.events) > 0 {
 		ev := h.events[0]
-		h.events = h.events[1:]
+		h.events[0] = nil // a stream that stays open must not keep its beginning
+		if h.events = h.events[1:]; len(h.events) == 0 {
+			h.events = nil
+		}
 		ev.More = len(h.events) > 0 || h.event != nil
 		return ev, nil
 	}

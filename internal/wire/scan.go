@@ -331,6 +331,7 @@ func (s *scanner) array(sh *Shape) error {
 		case ']':
 			more = false
 		default:
+			f.items = 0 // wrong is the array, not its last item
 			return s.lex.want("a comma or ] behind an item")
 		}
 	}
@@ -381,6 +382,7 @@ func (s *scanner) object(sh *Shape) error {
 		case '}':
 			more = false
 		default:
+			f.name = -1 // wrong is the object, not its last member
 			return s.lex.want("a comma or } behind a member")
 		}
 	}
