@@ -53,7 +53,7 @@ func TestBrokenStreamsEndAsFailures(t *testing.T) {
 
 // What fails before the first output has a status of its own.
 func TestFaultsBeforeTheFirstOutput(t *testing.T) {
-	r := newRig(t, "timeouts: {first_token: 300ms, idle: 300ms, total: 2s}\n")
+	r := newRig(t, "timeouts: {first_token: 1s, idle: 1s, total: 4s}\n")
 	for _, c := range []struct {
 		script string
 		status int
@@ -117,7 +117,7 @@ func TestClientDeadline(t *testing.T) {
 		stream bool
 	}{{"o/echo?latency=30s", false}, {"a/echo?ttft=30s", true}, {"g/story?chunks=1000&pace=20ms", true}} {
 		req := r.request(t, vendors[0], c.model, "x", c.stream)
-		req.Header.Set("X-Request-Timeout-Ms", "300")
+		req.Header.Set("X-Request-Timeout-Ms", "2000")
 		resp, body := do(t, req)
 		if begun := strings.Contains(c.model, "pace"); begun && !vendors[0].fail(body) || !begun && (resp.StatusCode != 504 || !strings.Contains(body, `"code":"upstream_timeout"`)) {
 			t.Errorf("%s: %d …%s", c.model, resp.StatusCode, body[max(0, len(body)-300):])

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -210,4 +211,57 @@ func (w *whole) Close() error {
 		w.buf, w.ev = nil, nil
 	}
 	return nil
+}
+
+// maxList bounds a list of models, or a page of one, in bytes: OpenRouter's has half a megabyte.
+const maxList = 8 << 20
+
+// Get reads a small document of an upstream whole, such as its list of models.
+func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h http.Header) ([]byte, error) {
+	resp, err := t.Send(ctx, &llm.Request{Method: http.MethodGet, URL: to, Header: h})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.Status < 200 || resp.Status > 299 {
+		return nil, refusal(u, resp)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxList+1))
+	switch {
+	case err != nil:
+		return nil, Broken(err)
+	case len(body) > maxList:
+		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models is too large"}
+	}
+	return body, nil
+}
+
+// state are the members of a Responses request that lean on what the upstream remembers.
+var state = []string{"previous_response_id", "conversation", "background", "store"}
+
+// Stateless refuses a Responses request that only an upstream which speaks Responses can answer. A lenient
+// target does not change that: without its past the conversation would be another one.
+func Stateless(a *llm.Attempt) error {
+	if a.Format != llm.OpenAIResponses {
+		return nil
+	}
+	payload, err := a.Body.Payload()
+	if err != nil {
+		return err
+	}
+	chat, ok := payload.(*llm.Chat)
+	if !ok {
+		return nil
+	}
+	e := &llm.Error{Kind: llm.KindUnsupported, Msg: "the model's upstream does not keep responses"}
+	for _, name := range state {
+		if v := string(chat.Extra[name]); v != "" && v != "null" && v != "false" {
+			e.Problems = append(e.Problems, llm.Problem{At: "/" + name, Msg: "needs an upstream that speaks the Responses API itself; send the whole conversation in input instead"})
+		}
+	}
+	if e.Problems == nil {
+		return nil
+	}
+	e.Param = strings.TrimPrefix(e.Problems[0].At, "/")
+	return e
 }

@@ -368,6 +368,10 @@ func (s *scanner) object(sh *Shape) error {
 			seen |= 1 << i
 			field = rule.fields[i]
 		}
+		if s.lex.next() != ':' {
+			return s.lex.want("a colon behind a name")
+		}
+		s.lex.pos++
 		s.lex.next()
 		from := s.lex.pos
 		if err := s.value(field.shape, field.mark, field.note); err != nil {
@@ -396,7 +400,7 @@ func (s *scanner) object(sh *Shape) error {
 	return s.complete(rule, seen, tag.Of(s.out.Raw))
 }
 
-// member reads a name and its colon, and finds the field that it means, -1 when it is unknown.
+// member reads a name and finds the field that it means, -1 when it is unknown.
 func (s *scanner) member(rule *objRule, f *frame, top bool, seen uint64) (int, error) {
 	f.name = -1
 	if s.lex.next() != '"' {
@@ -412,10 +416,6 @@ func (s *scanner) member(rule *objRule, f *frame, top bool, seen uint64) (int, e
 	if !s.names.add(s.out.Raw, name, at, escaped, f.firstName, f.firstSlot) {
 		return -1, errRepeated
 	}
-	if s.lex.next() != ':' {
-		return -1, s.lex.want("a colon behind a name")
-	}
-	s.lex.pos++
 	if rule == nil {
 		return -1, nil
 	}

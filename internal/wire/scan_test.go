@@ -82,6 +82,8 @@ func TestScan(t *testing.T) {
 		{"long s", `{"model":"m","ſtream":true}`, []string{"/ſtream: differs only by case from stream; write it so"}},
 		{"alias", `{"model":"m","top_k":3}`, nil},
 		{"alias twice", `{"model":"m","topK":1,"top_k":3}`, []string{"/top_k: is the same member as topK or top_k, which is there already"}},
+		{"negative", `{"model":"m","n":-1,"topK":-0}`, []string{"/n: must be between 1 and 128, not -1"}},
+		{"long numbers", `{"model":"m","n":100000000000000000000,"topK":99.00000000000000000000}`, []string{"/n: must be between 1 and 128, not 100000000000000000000"}},
 		{"huge number", `{"model":"m","free":1e400}`, []string{"/free: is a number too large to be read: 1e400"}},
 		{"trailing document", `{"model":"m"} {"model":"n"}`, []string{": has data behind its end"}},
 		{"trailing garbage", `{"model":"m"}x`, []string{": has data behind its end"}},
@@ -140,6 +142,25 @@ func TestScanMarksAndNotes(t *testing.T) {
 		fmt.Sprintf("%d user 0 -1", NoteRole), fmt.Sprintf("%d tool 1 -1", NoteRole), fmt.Sprintf("%d c1 1 -1", NoteResult),
 	}
 	if diff := cmp.Diff(want, notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
+
+func TestScanNotesSayWhere(t *testing.T) {
+	part := Object(Opt("id", Str()).Note(NoteCall))
+	item := Object(Opt("role", Str()).Note(NoteRole), Opt("parts", Array(part)))
+	s, err := Scan(Object(Opt("items", Array(item)), Opt("role", Str()).Note(NoteRole)), []byte(`{"role":"r","items":[{},{"role":"a"},{"parts":[{"id":"x"},{},{"id":"y\n"}],"role":"b"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Note{
+		{NoteRole, []byte("r"), -1, -1},
+		{NoteRole, []byte("a"), 1, -1},
+		{NoteCall, []byte("x"), 2, 0},
+		{NoteCall, []byte(`y\n`), 2, 2},
+		{NoteRole, []byte("b"), 2, -1},
+	}
+	if diff := cmp.Diff(want, s.Notes); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
 	}
 }

@@ -387,7 +387,7 @@ const fewNames = 16
 // add puts a name to those of the innermost object, whose names and slots begin at the given places. It gives
 // false when the name is there already. text is what the name at at means.
 func (n *names) add(src, text []byte, at int, escaped bool, firstName, firstSlot int) bool {
-	s := seenName{at, uint32(maphash.Bytes(n.seed, text)), escaped} //nolint:gosec // half the hash will do
+	s := seenName{at, uint32(maphash.Bytes(n.seed, text)), escaped} // half the hash will do
 	mine := n.seen[firstName:]
 	if len(mine) < fewNames {
 		for i := range mine {

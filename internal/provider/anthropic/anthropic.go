@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -93,7 +92,7 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	default:
 		return nil, llm.Errorf(llm.KindUnsupported, "Anthropic's API has no embeddings")
 	}
-	if err := stateless(a); err != nil {
+	if err := provider.Stateless(a); err != nil {
 		return nil, err
 	}
 	enc := &llm.Encoding{Model: a.Target.Model, Stream: a.Stream && a.Op == llm.OpChat, Lenient: a.Target.Lenient}
@@ -112,32 +111,6 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	}
 	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Body: body}
 	return provider.Exchange(ctx, p.transport, a, codec, req, enc)
-}
-
-// stateless refuses what only an upstream that speaks Responses can remember. A lenient target does not
-// change that: without its past the conversation would be another one.
-func stateless(a *llm.Attempt) error {
-	if a.Format != llm.OpenAIResponses {
-		return nil
-	}
-	payload, err := a.Body.Payload()
-	if err != nil {
-		return err
-	}
-	chat, ok := payload.(*llm.Chat)
-	if !ok {
-		return nil
-	}
-	e := &llm.Error{Kind: llm.KindUnsupported, Msg: "the model's upstream does not keep responses"}
-	for _, name := range []string{"previous_response_id", "conversation", "background"} {
-		if v := string(chat.Extra[name]); v != "" && v != "null" && v != "false" {
-			e.Problems = append(e.Problems, llm.Problem{At: "/" + name, Msg: "needs an upstream that speaks the Responses API; send the whole conversation in input instead"})
-		}
-	}
-	if e.Problems == nil {
-		return nil
-	}
-	return e
 }
 
 // header is what a request carries: the configured headers, the client's version in their place, the betas
@@ -160,10 +133,7 @@ func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
 	return h
 }
 
-const (
-	maxPage  = 4 << 20 // bytes of one page of models
-	maxPages = 20      // of a thousand models each
-)
+const maxPages = 20 // of a thousand models each
 
 // A page is one page of the list of models.
 type page struct {
@@ -210,19 +180,9 @@ func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
 func (p *Provider) list(ctx context.Context, secret llm.Secret, query url.Values) (*page, error) {
 	to := *p.models
 	to.RawQuery = query.Encode()
-	resp, err := p.transport.Send(ctx, &llm.Request{Method: http.MethodGet, URL: &to, Header: p.header(secret, nil)})
+	body, err := provider.Get(ctx, p.transport, wireanthropic.Messages, &to, p.header(secret, nil))
 	if err != nil {
 		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
-	switch {
-	case err != nil:
-		return nil, provider.Broken(err)
-	case resp.Status >= 300 && resp.Status < 400:
-		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream answered with a redirect, which is never followed"}
-	case resp.Status < 200 || resp.Status > 299:
-		return nil, wireanthropic.Messages.ReadError(resp.Status, resp.Header, body)
 	}
 	var got page
 	if err := json.Unmarshal(body, &got); err != nil {

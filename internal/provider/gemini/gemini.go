@@ -5,7 +5,6 @@ package gemini
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -90,6 +89,9 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := provider.Stateless(a); err != nil {
+		return nil, err
+	}
 	enc := &llm.Encoding{Model: a.Target.Model, Stream: a.Stream && a.Op == llm.OpChat, Lenient: a.Target.Lenient}
 	to, err := p.address(a.Target.Model, action)
 	if err != nil {
@@ -164,10 +166,7 @@ func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
 	return h
 }
 
-const (
-	maxPage  = 4 << 20 // bytes of one page of models
-	maxPages = 20      // of a thousand models each
-)
+const maxPages = 20 // of a thousand models each
 
 // A page is one page of the list of models.
 type page struct {
@@ -209,19 +208,9 @@ func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
 func (p *Provider) list(ctx context.Context, secret llm.Secret, query url.Values) (*page, error) {
 	to := *p.models
 	to.RawQuery = query.Encode()
-	resp, err := p.transport.Send(ctx, &llm.Request{Method: http.MethodGet, URL: &to, Header: p.header(secret, nil)})
+	body, err := provider.Get(ctx, p.transport, wiregemini.Generate, &to, p.header(secret, nil))
 	if err != nil {
 		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
-	switch {
-	case err != nil:
-		return nil, provider.Broken(err)
-	case resp.Status < 200 || resp.Status > 299:
-		return nil, wiregemini.Generate.ReadError(resp.Status, resp.Header, body)
-	case len(body) > maxPage:
-		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models is too large"}
 	}
 	var got page
 	if err := json.Unmarshal(body, &got); err != nil {

@@ -260,7 +260,7 @@ func TestCheck(t *testing.T) {
 		{403, "", `{"error":{"status":"PERMISSION_DENIED"}}`}: llm.KindUpstreamCreds,
 		{500, "", ``}:                llm.KindUpstream,
 		{200, "text/html", `<html>`}: llm.KindUpstream,
-		{200, "", `{"models":[{"name":"` + strings.Repeat("x", maxPage) + `"}]}`}:            llm.KindUpstream,
+		{200, "", `{"models":[{"name":"` + strings.Repeat("x", (8<<20)) + `"}]}`}:            llm.KindUpstream,
 		{400, "", `{"error":{"message":"API key not valid. Please pass a valid API key."}}`}: llm.KindUpstreamCreds,
 	} {
 		p, _ := provide(t, "", body)

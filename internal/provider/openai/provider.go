@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -136,7 +135,7 @@ func (p *Provider) codec(a *llm.Attempt) (wire.Upstream, error) {
 	case f == llm.OpenAIResponses && v.speaks(f):
 		return responses.Responses, nil
 	case f == llm.OpenAIResponses:
-		if err := stateless(a); err != nil {
+		if err := provider.Stateless(a); err != nil {
 			return nil, err
 		}
 	case f == llm.OpenAIChat && v.speaks(f):
@@ -146,36 +145,6 @@ func (p *Provider) codec(a *llm.Attempt) (wire.Upstream, error) {
 		return responses.Responses, nil
 	}
 	return p.chat, nil
-}
-
-// state are the members of a Responses request that ask the provider to keep something for later.
-var state = []string{"previous_response_id", "conversation", "store", "background"}
-
-// stateless refuses what only an upstream that speaks Responses can remember. A lenient target does not
-// change that: without its past the conversation would be another one.
-func stateless(a *llm.Attempt) error {
-	payload, err := a.Body.Payload()
-	if err != nil {
-		return err
-	}
-	chat, ok := payload.(*llm.Chat)
-	if !ok {
-		return nil
-	}
-	e := &llm.Error{Kind: llm.KindUnsupported, Msg: "the model's upstream does not keep responses"}
-	for _, name := range state {
-		if v := chat.Extra[name]; len(v) > 0 && string(v) != "null" && string(v) != "false" {
-			e.Problems = append(e.Problems, llm.Problem{At: "/" + name, Msg: "needs an upstream that speaks the Responses API itself; send the whole conversation in input instead"})
-		}
-	}
-	if chat.Store != nil && *chat.Store && chat.Extra["store"] == nil {
-		e.Problems = append(e.Problems, llm.Problem{At: "/store", Msg: "needs an upstream that speaks the Responses API itself"})
-	}
-	if e.Problems == nil {
-		return nil
-	}
-	e.Param = strings.TrimPrefix(e.Problems[0].At, "/")
-	return e
 }
 
 // header is what every request carries. The credential comes last and stands in one header only, so that
@@ -200,9 +169,6 @@ func (p *Provider) header(secret llm.Secret, client http.Header) (http.Header, e
 	}
 	return h, nil
 }
-
-// maxList bounds a list of models, in bytes: OpenRouter's has half a megabyte.
-const maxList = 8 << 20
 
 // Models names the models that the upstream offers.
 func (p *Provider) Models(ctx context.Context, secret llm.Secret) ([]string, error) {
@@ -252,19 +218,5 @@ func (p *Provider) list(ctx context.Context, secret llm.Secret) ([]byte, error) 
 		return nil, err
 	}
 	h["Accept"] = provider.JSON
-	resp, err := p.transport.Send(ctx, &llm.Request{Method: http.MethodGet, URL: p.models, Header: h})
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxList))
-	switch {
-	case err != nil:
-		return nil, provider.Broken(err)
-	case resp.Status >= 300 && resp.Status < 400:
-		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream answered with a redirect, which is never followed"}
-	case resp.Status < 200 || resp.Status > 299:
-		return nil, p.chat.ReadError(resp.Status, resp.Header, body)
-	}
-	return body, nil
+	return provider.Get(ctx, p.transport, p.chat, p.models, h)
 }
