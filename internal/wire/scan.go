@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -286,7 +287,7 @@ func (s *scanner) num(sh *Shape, v []byte, plain bool) error {
 	if rule == nil {
 		return nil
 	}
-	if rule.integer && f != float64(int64(f)) {
+	if rule.integer && f != math.Trunc(f) {
 		return s.problem("", "must be a whole number, not "+clip(v))
 	}
 	if f < rule.min || f > rule.max {
