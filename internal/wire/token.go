@@ -179,10 +179,12 @@ func (l *lexer) str() (escaped bool, err error) {
 	far := i + 16 // most strings end before: they are names, roles, types
 	var pairs uint8
 	for {
-		if i >= far {
-			var p uint8
-			i, p = skipText(b, i)
-			pairs |= p
+		if i >= far { // a text, and not a plain one: those never leave the loop of words below
+			i, pairs, err = l.blocks(i, pairs)
+			if err != nil {
+				return false, err
+			}
+			far = len(b) // what is left is the quote or less than a block
 		}
 		for i+8 <= len(b) {
 			m := special(binary.LittleEndian.Uint64(b[i : i+8]))
@@ -196,41 +198,34 @@ func (l *lexer) str() (escaped bool, err error) {
 			return false, &endError{len(b)}
 		}
 		c := b[i]
-		if i+1 < len(b) {
-			first := pairFirst[c]
-			if first&pairSecond[b[i+1]] != 0 {
-				pairs |= first
-				i += 2
-				continue
-			}
-		}
-		switch {
-		case c == '"':
+		if c == '"' {
 			l.pos = i + 1
 			return pairs&escapePair != 0, nil
-		case c == '\\':
-			pairs |= escapePair
-			i, err = l.escape(i)
-		case c >= utf8.RuneSelf:
-			i, err = l.letters(i)
-		case c < ' ':
-			err = &syntaxError{fmt.Sprintf("a string holds the control character %U; write it as an escape", c), i}
-		default: // only in the last bytes of the text, which are read one by one
-			i++
 		}
-		if err != nil {
+		if c >= ' ' && c < utf8.RuneSelf && c != '\\' { // only in the last bytes of the text, which are read one by one
+			i++
+			continue
+		}
+		first := pairFirst[c]
+		pairs |= first
+		if i+1 < len(b) && first&pairSecond[b[i+1]] != 0 {
+			i += 2
+			continue
+		}
+		if i, err = l.rare(i); err != nil {
 			return false, err
 		}
 	}
 }
 
-// skipText skips what is plain text from i on, pairs included, and gives where it ends and what pairs there
-// were. It reads blocks of 64 bytes: where the next escape stands in a text cannot be predicted, and this way
-// that costs a wrong guess for each block, not for each escape.
-func skipText(b []byte, i int) (end int, pairs uint8) {
+// blocks reads on in a string from i, in blocks of 64 bytes, until the quote that ends it or until less than a
+// block is left; pairs collects what pairs there are. Where the next escape stands in a text cannot be
+// predicted: this way that costs a wrong guess for each block, not for each escape.
+func (l *lexer) blocks(i int, pairs uint8) (int, uint8, error) {
+	b := l.src
 	for i+64 < len(b) {
 		block := b[i : i+65] // a pair may end behind the 64
-		var marks uint64
+		var marks uint64     // a bit for each byte
 		for k := 0; k < 64; k += 8 {
 			m := special(binary.LittleEndian.Uint64(block[k : k+8]))
 			// The product has the eight marks in its highest byte, in order.
@@ -240,30 +235,55 @@ func skipText(b []byte, i int) (end int, pairs uint8) {
 		for marks != 0 {
 			k := bits.TrailingZeros64(marks) & 63
 			first := pairFirst[block[k]]
-			if first&pairSecond[block[k+1]] == 0 {
-				return i + k, pairs
-			}
 			pairs |= first
-			marks &^= 3 << k
-			next = max(64, k+2)
+			if first&pairSecond[block[k+1]] != 0 {
+				marks &^= 3 << k
+				next = max(64, k+2)
+				continue
+			}
+			if block[k] == '"' {
+				return i + k, pairs, nil
+			}
+			end, err := l.rare(i + k)
+			if err != nil {
+				return i, pairs, err
+			}
+			next = max(64, end-i)
+			marks &= ^uint64(0) << (end - i) // nothing is left when that is past the block
 		}
 		i += next
 	}
-	return i, pairs
+	return i, pairs, nil
 }
 
-// letters reads the rune of several bytes at i, and those of three or more that follow it: scripts that are
-// not ASCII come in runs.
+// rare reads what cannot be skipped at i and is neither the quote nor a pair, and gives where it ends.
+func (l *lexer) rare(i int) (int, error) {
+	switch c := l.src[i]; {
+	case c == '\\':
+		return l.escape(i)
+	case c >= utf8.RuneSelf:
+		return l.letters(i)
+	default:
+		return i, &syntaxError{fmt.Sprintf("a string holds the control character %U; write it as an escape", c), i}
+	}
+}
+
+// letters reads letters that are not ASCII up to one that is: most scripts come in runs. Letters of three bytes
+// and emoji are read here, but for the few lead bytes that narrow what may follow.
 func (l *lexer) letters(i int) (int, error) {
 	b := l.src
-	for i < len(b) && b[i] >= 0xe0 {
-		r, n := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && n == 1 {
-			return i, l.notUTF8(i)
+	for i < len(b) && b[i] >= utf8.RuneSelf {
+		if i+4 <= len(b) {
+			w := binary.LittleEndian.Uint32(b[i : i+4])
+			if c := b[i]; w&0xc0c0f0 == 0x8080e0 && c != 0xe0 && c != 0xed {
+				i += 3
+				continue
+			}
+			if w&0xc0c0c0ff == 0x808080f0 && b[i+1] >= 0x90 {
+				i += 4
+				continue
+			}
 		}
-		i += n
-	}
-	if i < len(b) && b[i] >= utf8.RuneSelf {
 		r, n := utf8.DecodeRune(b[i:])
 		if r == utf8.RuneError && n == 1 {
 			return i, l.notUTF8(i)
@@ -280,57 +300,79 @@ func (l *lexer) notUTF8(i int) error {
 	return &syntaxError{fmt.Sprintf("a string is not UTF-8 (byte 0x%02x)", l.src[i]), i}
 }
 
-// escape reads the escape at i that is none of two bytes, so \u or a mistake.
+// escape reads the escape at i that is none of two bytes, so \u or a mistake, and those of \u that follow:
+// clients that write ASCII only send them in runs.
 func (l *lexer) escape(i int) (int, error) {
 	b := l.src
+	for i+1 < len(b) && b[i] == '\\' && b[i+1] == 'u' {
+		u, err := l.hex(i + 2)
+		if err != nil {
+			return i, err
+		}
+		if u >= 0xd800 && u <= 0xdfff {
+			if err := l.low(i, u); err != nil {
+				return i, err
+			}
+			i += 6
+		}
+		i += 6
+		if i+1 >= len(b) || b[i] != '\\' || b[i+1] != 'u' {
+			return i, nil
+		}
+	}
 	if i+1 == len(b) {
 		return i, &endError{len(b)}
 	}
-	if b[i+1] != 'u' {
-		l.pos = i + 1
-		return i, l.want(`one of "\/bfnrtu behind a backslash`)
-	}
-	u, err := l.hex(i + 2)
-	if err != nil || u < 0xd800 || u > 0xdfff {
-		return i + 6, err
-	}
+	l.pos = i + 1
+	return i, l.want(`one of "\/bfnrtu behind a backslash`)
+}
+
+// low checks that u, the surrogate at i, has its other half behind it.
+func (l *lexer) low(i int, u rune) error {
+	rest := l.src[i+6:]
 	if u < 0xdc00 {
-		// The other half must follow.
-		rest := b[i+6:]
 		if len(rest) == 0 || len(rest) == 1 && rest[0] == '\\' {
-			return i, &endError{len(b)}
+			return &endError{len(l.src)}
 		}
 		if len(rest) >= 2 && rest[0] == '\\' && rest[1] == 'u' {
 			low, err := l.hex(i + 8)
 			if err != nil {
-				return i, err
+				return err
 			}
 			if low >= 0xdc00 && low <= 0xdfff {
-				return i + 12, nil
+				return nil
 			}
 		}
 	}
-	return i, &syntaxError{fmt.Sprintf("%s is half a surrogate pair", b[i:i+6]), i}
+	return &syntaxError{fmt.Sprintf("%s is half a surrogate pair", l.src[i:i+6]), i}
 }
+
+// hexOf is what a hexadecimal digit stands for, and more than a digit can where there is none.
+var hexOf = func() (t [256]rune) {
+	for c := range t {
+		t[c] = 1 << 16
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		t[c] = rune(i)
+	}
+	for i, c := range []byte("ABCDEF") {
+		t[c] = rune(i + 10)
+	}
+	return t
+}()
 
 // hex reads the four hexadecimal digits at i.
 func (l *lexer) hex(i int) (rune, error) {
-	var u rune
-	for k := i; k < i+4; k++ {
-		if k >= len(l.src) {
-			return 0, &endError{len(l.src)}
-		}
-		switch c := l.src[k]; {
-		case c-'0' <= 9:
-			u = u<<4 | rune(c-'0')
-		case c|0x20 >= 'a' && c|0x20 <= 'f':
-			u = u<<4 | rune(c|0x20-'a'+10)
-		default:
-			l.pos = k
-			return 0, l.want("a hexadecimal digit")
+	if i+4 <= len(l.src) {
+		d := l.src[i : i+4]
+		if u := hexOf[d[0]]<<12 | hexOf[d[1]]<<8 | hexOf[d[2]]<<4 | hexOf[d[3]]; u < 1<<16 {
+			return u, nil
 		}
 	}
-	return u, nil
+	for l.pos = i; !l.done() && hexOf[l.src[l.pos]] < 1<<16; {
+		l.pos++
+	}
+	return 0, l.want("a hexadecimal digit")
 }
 
 // unescape appends what a string means. raw is the string without its quotes, and already read without error.

@@ -118,13 +118,18 @@ func TestLexerStringsAtEveryOffset(t *testing.T) {
 	for _, special := range []string{
 		`"`, `\`, `\"`, `\n`, `\\`, `\x`, `\u00e9`, `\u00e`, `\ud800`, `\udc00`, `\ud83d\ude39`, `\ud83d\n`, "é", "\u07ff", "日", "\U0001f639", "\xc3", "\xc3é", "é\xa9", "\xe6\x97", "\xed\xa0\x80", "\xf0\x9f\x98",
 		"\x80", "\xff", "\x00", "\x1f", "\n", "\x7f", " ", `\"é\n`, `é\\"`, `\\\"`, `éé日é`, `\né"`, "\\é", "\\\xff",
+		"日本", "\U0001f639\U0001f44d", "日\xe6\x97", "日\xe6\x97z", "\U0001f639\xf0\x9f\x98", "\xf0\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xe0\xa0\x80", "\xe0\x9f\xbf", "\xed\x9f\xbf",
+		`\u00e9\u65e5`, `\u00e9\n`, `\u00e9\ud83d\ude39\u0041`, `\u00e9\ud83d`, `\u00e9\u65eg`, `\u00e9\`, `\u00e9\u`, `\u00e9\q`,
 	} {
 		for before := range 150 {
 			for _, after := range []int{0, 1, 5, 7, 8, 9, 62, 63, 64, 65, 66, 140} {
-				doc := `"` + strings.Repeat("a", before) + special + strings.Repeat("b", after) + `"`
-				_, err := Scan(nil, []byte(doc))
-				if want := jsontext.Value(doc).IsValid(); (err == nil) != want {
-					t.Fatalf("%q with %d before and %d behind: accepted %t, want %t", special, before, after, err == nil, want)
+				// Blocks begin where a long string turns out not to be plain ASCII.
+				for _, first := range []string{"", "a text that is not ASCII: é"} {
+					doc := `"` + first + strings.Repeat("a", before) + special + strings.Repeat("b", after) + `"`
+					_, err := Scan(nil, []byte(doc))
+					if want := jsontext.Value(doc).IsValid(); (err == nil) != want {
+						t.Fatalf("%q with %q and %d before and %d behind: accepted %t, want %t", special, first, before, after, err == nil, want)
+					}
 				}
 			}
 		}
@@ -199,10 +204,10 @@ func TestNamesOfManyMembers(t *testing.T) {
 				t.Errorf("%d names and then %s: %v", n, twice[len(twice)-10:], problemsOf(err))
 			}
 		}
-		long := strings.Repeat("x", 200) + "/" + strings.Repeat("y", 100)
-		for _, twice := range []string{`"%[1]s":0,"%[2]s":0`, `"%[2]s":0,"%[1]s":0`, `"%[2]s":0,"%[2]s":0`} {
+		long := strings.Repeat("x", 20) + "é" + strings.Repeat("x", 200) + "/" + strings.Repeat("y", 100)
+		for _, twice := range []string{`"%[1]s":0,"%[2]s":0`, `"%[2]s":0,"%[1]s":0`, `"%[2]s":0,"%[2]s":0,"%[1]s":0`} {
 			doc := object(n, fmt.Sprintf(twice, long, strings.Replace(long, "/", `\/`, 1)))
-			if _, err := Scan(nil, []byte(doc)); err == nil {
+			if _, err := Scan(nil, []byte(doc)); len(problemsOf(err)) != 1 || !strings.Contains(problemsOf(err)[0], ": stands twice") {
 				t.Errorf("a long name with an escape stands twice behind %d and was let through", n)
 			}
 		}
