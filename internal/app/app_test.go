@@ -36,7 +36,7 @@ type rig struct {
 	mock *mock.Server
 	up   *httptest.Server
 	log  *lines
-	got  chan struct{} // one for each request that has reached the upstream, while somebody listens
+	got  chan struct{} // filled when a request reaches the upstream
 }
 
 // lines is where the log goes.
@@ -105,7 +105,7 @@ func newRig(t testing.TB, extra string, opts ...func(*httptest.Server)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{mock: m, log: &lines{}, got: make(chan struct{})}
+	r := &rig{mock: m, log: &lines{}, got: make(chan struct{}, 1)}
 	r.up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		select {
 		case r.got <- struct{}{}:
