@@ -56,12 +56,46 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	// Addresses first: a start that fails on one must not have made a key that nobody gets to see.
+	l, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	defer l.close()
 	a, err := start(o, cfg)
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	return a.run(ctx)
+	return a.run(ctx, l)
+}
+
+// listeners are the addresses that the program serves.
+type listeners struct {
+	data  net.Listener
+	admin net.Listener // nil: off
+}
+
+func (l *listeners) close() {
+	_ = l.data.Close()
+	if l.admin != nil {
+		_ = l.admin.Close()
+	}
+}
+
+func listen(cfg *config.Config) (*listeners, error) {
+	l := &listeners{}
+	var err error
+	if l.data, err = listenOn(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if cfg.Admin.Listen != "off" {
+		if l.admin, err = listenOn(cfg.Admin.Listen); err != nil {
+			l.close()
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
 func load(o Options) (*config.Config, error) {
@@ -139,23 +173,13 @@ func (a *App) reload(why string) {
 	a.log.Error("configuration not replaced; the old one stays", "why", why, "error", err.Error())
 }
 
-// run opens the listeners and serves until it is told to stop.
-func (a *App) run(ctx context.Context) error {
+// run serves until it is told to stop.
+func (a *App) run(ctx context.Context, l *listeners) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	data, err := a.listen(a.cfg.Listen)
-	if err != nil {
-		return err
-	}
-	var admin net.Listener
-	if a.cfg.Admin.Listen != "off" {
-		if admin, err = a.listen(a.cfg.Admin.Listen); err != nil {
-			_ = data.Close()
-			return err
-		}
-	}
+	data, admin := l.data, l.admin
 	kill, killAll := context.WithCancelCause(context.WithoutCancel(ctx)) // calls outlive ctx while they drain
 	defer killAll(nil)
 	dataServer, err := a.dataServer(kill)
@@ -284,7 +308,7 @@ func (a *App) dataServer(kill context.Context) (*http.Server, error) {
 	return s, nil
 }
 
-func (a *App) listen(addr string) (net.Listener, error) {
+func listenOn(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {

@@ -139,6 +139,29 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
+// A start that fails on a taken address has made no key: the next one makes it, and shows it.
+func TestNoKeyIsMadeUnseen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sluice.yaml")
+	text := fmt.Sprintf("listen: %s\nadmin: {listen: \"off\"}\ndata: %s\nmock: {enabled: true}\n", taken.Addr(), filepath.Join(dir, "data"))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	err = Serve(t.Context(), Options{ConfigPath: path, Getenv: func(string) string { return "" }, Stdout: &out, Stderr: io.Discard})
+	if err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("%v, want the taken address", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data", "keys.json")); err == nil {
+		t.Errorf("a key was made that nobody saw: %s", out.String())
+	}
+}
+
 func TestReloadBySignal(t *testing.T) {
 	p := runProgram(t, "")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
