@@ -58,13 +58,13 @@ type Common struct {
 
 // A Notice is news that cannot wait for the next report.
 type Notice struct {
-	From       string    `json:"from"`                 // the replica that sent it
-	Deployment string    `json:"deployment,omitempty"` // its key
-	Mode       string    `json:"mode,omitempty"`       // draining, disabled or active: kept until the next word
-	Until      time.Time `json:"until,omitzero"`       // the breaker opened until then
-	Opens      int       `json:"opens,omitempty"`      // how often in a row, for Until
-	Closed     bool      `json:"closed,omitempty"`     // the breaker closed
-	Reset      bool      `json:"reset,omitempty"`      // all that was learned of it is forgotten
+	From       string    `json:"from"`                  // the replica that sent it
+	Deployment string    `json:"deployment,omitempty"`  // its key
+	Mode       string    `json:"mode,omitempty"`        // draining, disabled or active: kept until the next word
+	Until      time.Time `json:"until,omitzero"`        // the breaker opened until then
+	Opens      int       `json:"opens,omitempty"`       // how often in a row, for Until
+	Closed     bool      `json:"closed,omitempty"`      // the breaker closed
+	Reset      bool      `json:"reset,omitempty"`       // all that was learned of it is forgotten
 	RevokedKey string    `json:"revoked_key,omitempty"` // the public part of a client's key that no replica may take any more
 }
 
