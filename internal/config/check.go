@@ -27,6 +27,7 @@ func check(d *decoder, c *Config) {
 	d.keys(c.Keys)
 	d.providers(c)
 	d.models(c)
+	d.redis(&c.Redis)
 }
 
 // tags checks what fields' struct tags ask: required, enum, pattern, min, max, and off.
@@ -177,6 +178,7 @@ func (d *decoder) keys(keys []Key) {
 		k, path := &keys[i], index("keys", i)
 		d.unique(names, path+".name", k.Name, i, "keys")
 		d.globs(path+".models", k.Models)
+		d.tagNames(path+".tags", k.Tags)
 		if !d.keySum(k, path) {
 			continue
 		}
@@ -247,6 +249,7 @@ func (d *decoder) providers(c *Config) {
 		d.proxy(path+".proxy", string(p.Proxy))
 		d.headers(path+".headers", p.Headers)
 		d.wait(path+".timeouts", c.Dial(p))
+		d.credentials(path, p)
 		if p.CA != "" {
 			if pem, ok := d.readFile(path+".ca", p.CA); ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
 				d.fail(path+".ca", "holds no PEM certificate")
@@ -342,63 +345,6 @@ func (d *decoder) globs(path string, globs []string) {
 			d.fail(index(path, i), "is %s: a model's name has no spaces", d.said(index(path, i)))
 		}
 	}
-}
-
-func (d *decoder) models(c *Config) {
-	names := make(map[string]int)
-	for i := range c.Models {
-		m, path := &c.Models[i], index("models", i)
-		d.unique(names, path+".name", m.Name, i, "models")
-		if strings.ContainsAny(m.Name, " \t*") {
-			d.fail(path+".name", "is %s: a name has neither spaces nor *", d.said(path+".name"))
-		}
-		w := c.Wait(c.provider(m.Provider), m)
-		d.within(path+".timeouts.first_token", w.FirstToken, w.Total)
-	}
-	for i := range c.Models {
-		d.target(c, names, i)
-	}
-}
-
-// target checks that a model's way ends at a provider.
-func (d *decoder) target(c *Config, names map[string]int, i int) {
-	m, path := c.Models[i], index("models", i)
-	if m.Provider != "" {
-		known := make([]string, 0, len(c.Providers)+len(Mocks()))
-		for _, p := range c.Providers {
-			known = append(known, p.Name)
-		}
-		if c.Mock.Enabled {
-			known = append(known, Mocks()...)
-		}
-		if !slices.Contains(known, m.Provider) {
-			d.fail(path+".provider", "is %s, which providers does not have%s", d.said(path+".provider"), meant(m.Provider, known))
-		}
-		return
-	}
-	for way := []string{m.Name}; m.Provider == ""; way = append(way, m.Name) {
-		next, ok := names[m.Model]
-		if !ok {
-			if len(way) == 1 && m.Model != "" { // else it is said where the way breaks
-				d.fail(path+".provider", "is missing, and %s is no other entry of models%s", d.said(path+".model"), meant(m.Model, modelNames(c, i)))
-			}
-			return
-		}
-		m = c.Models[next]
-		if slices.Contains(way, m.Name) {
-			d.fail(path+".model", "leads back to itself: %s", clip(strings.Join(append(way, m.Name), " -> ")))
-			return
-		}
-	}
-}
-
-func modelNames(c *Config, but int) (names []string) {
-	for i, m := range c.Models {
-		if i != but {
-			names = append(names, m.Name)
-		}
-	}
-	return names
 }
 
 func (c *Config) provider(name string) *Provider {

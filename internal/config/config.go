@@ -35,6 +35,14 @@ type Config struct {
 	Providers []Provider `yaml:"providers"`
 	// Names that clients may use beside the providers' own.
 	Models []Model `yaml:"models"`
+	// What happens after an upstream failed.
+	Retries Retries `yaml:"retries"`
+	// When a deployment or a credential that fails is left alone, and for how long.
+	Breaker Breaker `yaml:"breaker"`
+	// Where calls wait when every deployment of their model has as many as it may (max_in_flight).
+	Queue Queue `yaml:"queue"`
+	// What replicas share. Without it each replica knows what it has seen itself.
+	Redis Redis `yaml:"redis"`
 	// Where log lines go.
 	Log Log `yaml:"log"`
 	// The built-in upstream that needs no network and no account.
@@ -127,6 +135,10 @@ type Key struct {
 	Disabled bool `yaml:"disabled"`
 	// When it ends: a date (its first moment, UTC) or an RFC 3339 time.
 	Expires time.Time `yaml:"expires" example:"2030-01-01"`
+	// Tags that a deployment must have, all of them, to serve this key's calls.
+	Tags []string `yaml:"tags" example:"eu"`
+	// What its calls may ask for by header: strategy (X-Sluice-Strategy), fallback (X-Sluice-Fallback: off), deadline (X-Request-Timeout-Ms), tags (X-Sluice-Tags). Left out: all; [] means none.
+	Overrides []string `yaml:"overrides" enum:"strategy,fallback,deadline,tags" example:"deadline"`
 
 	// Sum is the SHA-256 of the whole key, whichever way it was given.
 	Sum [32]byte `yaml:"-"`
@@ -144,6 +156,8 @@ type Provider struct {
 	BaseURL string `yaml:"base_url" example:"https://eu.api.openai.com/v1"`
 	// The credential. It goes to this provider's own host and nowhere else.
 	APIKey llm.Secret `yaml:"api_key" example:"${OPENAI_API_KEY}"`
+	// Instead of api_key: several credentials, each with its own health. A call that one of them is refused goes on with the next.
+	Credentials []Credential `yaml:"credentials"`
 	// Proxy on the way to it: http, https or socks5. The environment's proxy settings are not read.
 	Proxy llm.Secret `yaml:"proxy" example:"http://proxy.internal:8080"`
 	// Private, loopback or otherwise special address ranges it may be in. All others of that sort are refused when dialled.
@@ -156,22 +170,16 @@ type Provider struct {
 	Timeouts ProviderTimeouts `yaml:"timeouts"`
 	// PEM file with the certificate authorities to trust instead of the system's.
 	CA string `yaml:"ca" example:"/etc/sluice/upstream-ca.pem"`
+	// How often to ask it whether it is alive, by its list of models, which costs nothing. Left out: never; calls themselves tell.
+	HealthCheck time.Duration `yaml:"health_check" example:"30s"`
 }
 
-// Model is a name that clients may use, and what it stands for.
-type Model struct {
-	// The name. Unique.
-	Name string `yaml:"name" required:"true" example:"fast"`
-	// The provider it goes to. Left out, model is another entry's name.
-	Provider string `yaml:"provider" example:"openai"`
-	// The upstream's name for it.
-	Model string `yaml:"model" required:"true" example:"gpt-4o-mini"`
-	// Leave out what the upstream cannot carry, and list it in a header, instead of refusing the call.
-	Lenient bool `yaml:"lenient"`
-	// It thinks before it answers: first_token_reasoning holds instead of first_token.
-	Reasoning bool `yaml:"reasoning"`
-	// Waits that differ from the provider's.
-	Timeouts Wait `yaml:"timeouts"`
+// Credential is one of several that a provider may be called with.
+type Credential struct {
+	// What it is called in logs and in models[].deployments[].credential. Unique within the provider.
+	Name string `yaml:"name" required:"true" pattern:"^[a-z0-9][a-z0-9_-]*$" example:"team-a"`
+	// The credential. It goes to this provider's own host and nowhere else.
+	APIKey llm.Secret `yaml:"api_key" example:"${OPENAI_API_KEY_A}"`
 }
 
 // Log says where log lines go and how many may wait.
@@ -194,31 +202,6 @@ type Mock struct {
 
 // Mocks are the names of the providers that Mock.Enabled adds.
 func Mocks() []string { return []string{"mock", "mock-anthropic", "mock-gemini"} }
-
-// Model resolves a name of models[] through other names to a provider. Of the entries on the way, the
-// first that says something wins.
-func (c *Config) Model(name string) (Model, bool) {
-	m, ok := c.entry(name)
-	for ok && m.Provider == "" {
-		var next Model
-		if next, ok = c.entry(m.Model); ok {
-			m.Provider, m.Model = next.Provider, next.Model
-			m.Lenient = m.Lenient || next.Lenient
-			m.Reasoning = m.Reasoning || next.Reasoning
-			m.Timeouts = m.Timeouts.or(next.Timeouts)
-		}
-	}
-	return m, ok
-}
-
-func (c *Config) entry(name string) (Model, bool) {
-	for _, m := range c.Models {
-		if m.Name == name {
-			return m, true
-		}
-	}
-	return Model{}, false
-}
 
 // Wait gives the waits of a call of m at p: the model's own, then the provider's, then the general ones.
 // Either may be nil.

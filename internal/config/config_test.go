@@ -50,7 +50,7 @@ limits:
   drain: 1m30s
 timeouts: {connect: 1s, tls: 2s, first_token: 20s, first_token_reasoning: 3m, idle: 30s, total: 5m, keep_alive_comment: 10s}
 keys:
-  - {name: ci, key: "${CI_KEY}", models: [gpt-4o*], endpoints: [chat], expires: 2030-01-31}
+  - {name: ci, key: "${CI_KEY}", models: [gpt-4o*], endpoints: [chat], expires: 2030-01-31, tags: [eu], overrides: [deadline, tags]}
   - {name: old, hash: "sha256:` + strings.Repeat("ab", 32) + `", disabled: true}
 providers:
   - name: openai
@@ -59,10 +59,25 @@ providers:
     headers: {OpenAI-Organization: org-example, X-Literal: "a$${b}"}
     timeouts: {first_token: 10s}
   - {name: local, kind: ollama, base_url: "http://127.0.0.1:11434/v1", allow_private: [127.0.0.0/8], proxy: "socks5://u:p@proxy:1080"}
+  - {name: pool, kind: openai, health_check: 30s, credentials: [{name: a, api_key: k-a}, {name: b, api_key: "${OPENAI_API_KEY}"}]}
 models:
   - {name: fast, provider: openai, model: gpt-4o-mini, lenient: true}
   - {name: think, provider: openai, model: o3, reasoning: true, timeouts: {idle: 90s}}
   - {name: default, model: fast, timeouts: {total: 60s}}
+  - name: eu/*
+    strategy: least-busy
+    context_window: 128000
+    hedge: true
+    fallback: [fast, openai/gpt-4o]
+    fallback_context: [think]
+    fallback_content: [fast]
+    deployments:
+      - {provider: pool, model: "*", credential: a, weight: 3, tier: 1, max_in_flight: 50, tags: [eu, cheap], price: {input: 0.15, output: "0.6"}}
+      - {name: rest, provider: pool, model: gpt-oss}
+retries: {attempts: 2, within: 10s, budget_percent: 10, budget_floor: 5}
+breaker: {failures_percent: 30, requests: 20, window: 30s, connect_errors: 3, open: 1s, open_max: 1m, probe: 2s, successes: 1}
+queue: {length: 7, wait: 1s}
+redis: {url: "rediss://u:${CI_KEY}@redis:6379/0", addresses: ["redis-2:6379"], sentinel: mymaster, prefix: staging}
 log: {level: warn, format: text, file: /tmp/x.log, buffer: 1MiB}
 `,
 }
@@ -107,7 +122,7 @@ func TestParseFull(t *testing.T) {
 		Keys: []Key{
 			{
 				Name: "ci", Key: masked, Sum: sha256.Sum256([]byte(goodKey)), Models: []string{"gpt-4o*"}, Endpoints: []string{"chat"},
-				Expires: time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC),
+				Expires: time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC), Tags: []string{"eu"}, Overrides: []string{"deadline", "tags"},
 			},
 			{Name: "old", Hash: "sha256:" + strings.Repeat("ab", 32), Sum: [32]byte([]byte(strings.Repeat("\xab", 32))), Models: []string{"*"}, Disabled: true},
 		},
@@ -121,12 +136,31 @@ func TestParseFull(t *testing.T) {
 				Name: "local", Kind: "ollama", BaseURL: "http://127.0.0.1:11434/v1", Proxy: "socks5://u:p@proxy:1080",
 				AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 			},
+			{Name: "pool", Kind: "openai", HealthCheck: 30 * time.Second, Credentials: []Credential{{Name: "a", APIKey: "k-a"}, {Name: "b", APIKey: "sk-upstream"}}},
 		},
 		Models: []Model{
 			{Name: "fast", Provider: "openai", Model: "gpt-4o-mini", Lenient: true},
 			{Name: "think", Provider: "openai", Model: "o3", Reasoning: true, Timeouts: Wait{Idle: 90 * time.Second}},
 			{Name: "default", Model: "fast", Timeouts: Wait{Total: time.Minute}},
+			{
+				Name: "eu/*", Strategy: "least-busy", ContextWindow: 128000, Hedge: true,
+				Fallback: []string{"fast", "openai/gpt-4o"}, FallbackContext: []string{"think"}, FallbackContent: []string{"fast"},
+				Deployments: []Deployment{
+					{
+						Name: "pool/*#a", Provider: "pool", Model: "*", Credential: "a", Weight: 3, Tier: 1, MaxInFlight: 50,
+						Tags: []string{"eu", "cheap"}, Price: Price{Input: 150_000_000, Output: 600_000_000},
+					},
+					{Name: "rest", Provider: "pool", Model: "gpt-oss"},
+				},
+			},
 		},
+		Retries: Retries{Attempts: 2, Within: 10 * time.Second, BudgetPercent: 10, BudgetFloor: 5},
+		Breaker: Breaker{
+			FailuresPercent: 30, Requests: 20, Window: 30 * time.Second, ConnectErrors: 3, Open: time.Second, OpenMax: time.Minute,
+			Probe: 2 * time.Second, Successes: 1,
+		},
+		Queue: Queue{Length: 7, Wait: time.Second},
+		Redis: Redis{URL: "rediss://u:" + goodKey + "@redis:6379/0", Addresses: []string{"redis-2:6379"}, Sentinel: "mymaster", Prefix: "staging"},
 		Log: Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
@@ -174,7 +208,7 @@ func TestProblems(t *testing.T) {
 		{"unknown field", "lisen: ':1'\n", []string{`1:1 lisen: did you mean "listen"?`}},
 		{"unknown nested", "limits:\n  boddy: 1MiB\n", []string{`2:3 limits.boddy: did you mean "body"?`}},
 		{"other case and dash", "limits: {Max-Streams: 3}\n", []string{`1:10 limits.Max-Streams: did you mean "max_streams"?`}},
-		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, data, h2c"}},
+		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, breaker, data, h2c"}},
 		{"in a list", "keys:\n  - name: a\n    hash: " + hash + "\n    modells: [a]\n", []string{`4:5 keys[0].modells: did you mean "models"?`}},
 		{"duplicate", "h2c: true\ndata: x\nh2c: false\n", []string{"3:1 h2c: said twice, first on line 1"}},
 		{"merge", "a: &a {x: 1}\nlimits: {<<: *a}\n", []string{"1:1 a: unknown field", "2:10 limits: merge keys"}},
@@ -233,12 +267,33 @@ func TestProblems(t *testing.T) {
 			"  - {name: d, model: b}\n" +
 			"  - {name: e, model: bb}\n" +
 			"  - {name: e, provider: mock, model: x}\n" +
-			"  - {name: 'g*', provider: mock}\n" +
+			"  - {name: 'g * *', provider: mock}\n" +
 			"  - {name: h, provider: mock, model: x, timeouts: {first_token: 1h}}\n", []string{
 			`3:25 models[0].provider: did you mean "mock"?`, "4:22 models[1].model: b -> c -> d -> b", "5:22 models[2].model: leads back", "6:22 models[3].model: leads back",
-			`7:5 models[4].provider: is missing`, "8:12 models[5].name: already the name of models[4]", "9:12 models[6].name: neither spaces nor *",
+			`7:5 models[4].provider: is missing`, "8:12 models[5].name: already the name of models[4]", "9:12 models[6].name: no spaces and at most one *",
 			"9:5 models[6].model: is missing", "10:65 models[7].timeouts.first_token: is 1h, longer than the 10m",
 		}},
+		{"groups", "providers:\n" +
+			"  - {name: openai, credentials: [{name: a, api_key: x}, {name: a, api_key: y}, {name: c}]}\n" +
+			"  - {name: gemini, api_key: x, credentials: []}\n" +
+			"models:\n" +
+			"  - {name: a, deployments: []}\n" +
+			"  - {name: b, provider: openai, deployments: [{provider: opnai, model: x}]}\n" +
+			"  - {name: c, strategy: fastest, deployments: [{provider: openai, model: 'x*', credential: z, price: {input: 1.5}, tags: ['a,b']}, {name: 'openai/x*#z', provider: openai, model: x}]}\n" +
+			"  - {name: d, provider: gemini, model: x, fallback: [d, nobody, openai/any]}\n" +
+			"  - {name: e, deployments: [{provider: openai, model: x, weight: -1, price: {input: 1.0000000001, output: -2}}]}\n", []string{
+			`2:64 providers[0].credentials[1].name: "a" is already the name of credentials[0]`, "2:80 providers[0].credentials[2].api_key: is missing",
+			"3:45 providers[1].credentials: is empty", "5:28 models[0].deployments: is empty",
+			"6:46 models[1].deployments: stands beside provider or model", `6:58 models[1].deployments[0].provider: did you mean "openai"?`,
+			`7:25 models[2].strategy: must be one of weighted`, "7:74 models[2].deployments[0].model: no * in the name",
+			`7:92 models[2].deployments[0].credential: credentials do not have`, "7:102 models[2].deployments[0].price: needs both input and output",
+			`7:123 models[2].deployments[0].tags[0]: one word without commas`, `7:139 models[2].deployments[1].name: already the name of deployments[0]`,
+			"8:54 models[3].fallback[0]: is the model itself", `8:57 models[3].fallback[1]: is "nobody"`,
+			"9:66 models[4].deployments[0].weight: must be from 0", "9:85 models[4].deployments[0].price.input: US dollars", "9:107 models[4].deployments[0].price.output: US dollars",
+		}},
+		{"redis", "mock: {enabled: true}\nredis: {url: 'http://pw@h:1', cluster: true}\n", []string{"2:14 redis.url: must be an address such as redis://"}},
+		{"redis without an address", "mock: {enabled: true}\nredis: {sentinel: m, addresses: [a]}\n", []string{"2:8 redis.url: is missing", "2:34 redis.addresses[0]: must be host:port"}},
+		{"redis cluster", "mock: {enabled: true}\nredis: {url: 'redis://h/1', cluster: true, ca: /none}\n", []string{"2:14 redis.url: only database 0", "2:48 redis.ca: not exist"}},
 		{"listeners", "listen: localhost\nadmin: {listen: ':99999', hosts: ['a:1']}\n", []string{
 			"1:9 listen: must be host:port", "2:17 admin.listen: 0 to 65535", "2:35 admin.hosts[0]: without scheme",
 		}},
@@ -439,7 +494,8 @@ func TestMasked(t *testing.T) {
 		}
 	}
 	// Without secrets it can be read again and means the same.
-	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy = nil, "", nil, ""
+	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis = nil, "", nil, "", Redis{Prefix: "sluice"}
+	c.Providers[2].Credentials[0].APIKey, c.Providers[2].Credentials[1].APIKey = "***", "***" // a secret is kept as its mask
 	again, err := Parse("masked", c.Masked(), opts)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, c.Masked())
@@ -556,7 +612,7 @@ func FuzzParse(f *testing.F) {
 		for i := range c.Providers {
 			c.Providers[i].Proxy = ""
 		}
-		c.Keys = nil
+		c.Keys, c.Redis = nil, Redis{}
 		if _, err := Parse("again", c.Masked(), opts); err != nil {
 			t.Fatalf("%v\n%s", err, c.Masked())
 		}

@@ -36,6 +36,7 @@ const (
 
 var (
 	typeSize     = reflect.TypeFor[Size]()
+	typeDollars  = reflect.TypeFor[Dollars]()
 	typeDuration = reflect.TypeFor[time.Duration]()
 	typeTime     = reflect.TypeFor[time.Time]()
 	typePrefix   = reflect.TypeFor[netip.Prefix]()
@@ -102,7 +103,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch t := v.Type(); {
-	case t == typeSize, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
+	case t == typeSize, t == typeDollars, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
 		d.scalar(n, v, path)
 	case t.Kind() == reflect.Struct:
 		d.object(n, v, path)
@@ -207,7 +208,7 @@ func fits(tag string, t reflect.Type) bool {
 	switch {
 	case t == typeTime:
 		return tag == "!!str" || tag == "!!timestamp"
-	case t == typeSize, t == typeDuration:
+	case t == typeSize, t == typeDollars, t == typeDuration:
 		return tag == "!!str" || tag == "!!int" || tag == "!!float"
 	case t == typePrefix, t.Kind() == reflect.String:
 		return tag == "!!str"
@@ -222,6 +223,10 @@ func set(v reflect.Value, text string) error {
 	switch t := v.Type(); {
 	case t == typeSize:
 		n, err := ParseSize(text)
+		v.SetInt(int64(n))
+		return err
+	case t == typeDollars:
+		n, err := parseDollars(text)
 		v.SetInt(int64(n))
 		return err
 	case t == typeDuration:
@@ -279,6 +284,8 @@ func want(t reflect.Type) string {
 	switch {
 	case t == typeSize:
 		return "a size such as 32MiB"
+	case t == typeDollars:
+		return "an amount of US dollars such as 0.15"
 	case t == typeDuration:
 		return "a duration such as 30s or 1m30s"
 	case t == typeTime:

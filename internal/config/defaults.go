@@ -42,6 +42,13 @@ func defaults() *Config {
 			},
 			KeepAliveComment: 15 * time.Second,
 		},
+		Retries: Retries{Attempts: 4, Within: 30 * time.Second, BudgetPercent: 20, BudgetFloor: 10},
+		Breaker: Breaker{
+			FailuresPercent: 50, Requests: 10, Window: 10 * time.Second, ConnectErrors: 5,
+			Open: 5 * time.Second, OpenMax: 2 * time.Minute, Probe: 5 * time.Second, Successes: 2,
+		},
+		Queue: Queue{Length: 100, Wait: 5 * time.Second},
+		Redis: Redis{Prefix: "sluice"},
 		Log: Log{Level: "info", Format: "json", Buffer: 4 << 20},
 	}
 }

@@ -78,6 +78,8 @@ func scalarText(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case Size:
 		return x.String()
+	case Dollars:
+		return x.String()
 	case time.Duration:
 		return durationText(x)
 	case time.Time:

@@ -91,6 +91,24 @@ func durationText(d time.Duration) string {
 	return s
 }
 
+// parseDollars reads a decimal number exactly: money is never a float.
+func parseDollars(s string) (Dollars, error) {
+	whole, part, _ := strings.Cut(s, ".")
+	n, err := strconv.ParseUint(whole, 10, 32)
+	if err != nil || n > 1e6 || len(part) > 9 || strings.Contains(s, ".") && part == "" {
+		return 0, errors.New("must be US dollars for a million tokens, such as 0.15, at most 1000000 and with at most nine decimals")
+	}
+	d := Dollars(n) * 1e9
+	if part == "" {
+		return d, nil
+	}
+	nanos, err := strconv.ParseUint(part+strings.Repeat("0", 9-len(part)), 10, 32)
+	if err != nil {
+		return 0, errors.New("must be US dollars for a million tokens, such as 0.15")
+	}
+	return d + Dollars(nanos), nil
+}
+
 func isNumber(s string) bool {
 	_, err := strconv.ParseFloat(s, 64)
 	return err == nil

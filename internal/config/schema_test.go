@@ -39,6 +39,8 @@ func mapper(t reflect.Type) *jsonschema.Schema {
 			{Type: "string", Pattern: sizeText},
 			{Type: "integer", Minimum: "0"},
 		}}
+	case t == typeDollars:
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "number", Minimum: "0"}, {Type: "string"}}}
 	case t == typeDuration:
 		return &jsonschema.Schema{Type: "string", Pattern: spanText}
 	case t == typeSecret, t == typePrefix, t == typeTime:
