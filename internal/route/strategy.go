@@ -1,6 +1,8 @@
 package route
 
 import (
+	"math/bits"
+
 	"sluice/internal/llm"
 )
 
@@ -25,6 +27,48 @@ type Pick struct {
 // same arguments give the same answer. Those to try after it are found by asking again without it.
 type Strategy func(p *Pick, c []Candidate) int
 
+// Strategies are those there are, by the name that a configuration or a header gives.
+var Strategies = map[string]Strategy{
+	"weighted":    weighted,
+	"round-robin": roundRobin,
+	"least-busy":  leastBusy,
+	"latency":     latency,
+	"cost":        cost,
+	"priority":    priority,
+	"p2c":         powerOfTwo,
+	"sticky":      sticky,
+}
+
 // explores says that a turn is to learn something about a candidate that the strategy would not choose: one
 // in fifty, so that a slow target can show that it has recovered.
 func explores(turn uint64) bool { return turn%50 == 49 }
+
+// oldest is the candidate tried longest ago, from which an exploring turn learns most.
+func oldest(c []Candidate) int {
+	best, tried := 0, c[0].Tried
+	for i := range c {
+		if c[i].Tried < tried {
+			best, tried = i, c[i].Tried
+		}
+	}
+	return best
+}
+
+// random is a uniform number for a choice among n candidates. It is another one for each n: were it the same
+// when the strategy is asked again without its first choice, all calls that fail at one candidate would go to
+// its neighbour, and not to all others.
+func random(p *Pick, n int) uint64 { return mix(p.Random + uint64(n)*golden) }
+
+// portion scales x, uniform over 64 bits, to 0 <= y < total.
+func portion(x uint64, total int) int {
+	y, _ := bits.Mul64(x, uint64(total))
+	return int(y)
+}
+
+// mix is the finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
+// 2014): one to one, and every bit of x changes half of the bits.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}
