@@ -2,7 +2,6 @@ package route
 
 import (
 	"math"
-	"time"
 
 	"sluice/internal/llm"
 )
@@ -17,38 +16,34 @@ func latency(p *Pick, c []Candidate) int {
 	if explores(p.Turn) {
 		return oldest(c)
 	}
-	best := time.Duration(math.MaxInt64 / 2)
+	best := uint64(math.MaxUint64)
 	for i := range c {
-		if c[i].Latency == 0 && c[i].Tried == 0 {
+		x := &c[i]
+		if int64(x.Latency)|x.Tried == 0 {
 			return i
 		}
-		if x := estimate(&c[i].Load); x > 0 && x < best {
-			best = x
-		}
+		best = min(best, estimate(&x.Load))
 	}
-	most, total := best+best/10, 0
+	most, total := best+min(best/10, math.MaxUint64-best), 0
 	for i := range c {
-		if estimate(&c[i].Load) <= most {
-			total += c[i].Weight
+		if x := &c[i]; x.Latency == 0 || estimate(&x.Load) <= most {
+			total += x.Weight
 		}
 	}
 	at := portion(random(p, len(c)), total)
 	for i := range c {
-		if estimate(&c[i].Load) > most {
+		x := &c[i]
+		if x.Latency != 0 && estimate(&x.Load) > most {
 			continue
 		}
-		if at -= c[i].Weight; at < 0 {
+		if at -= x.Weight; at < 0 {
 			return i
 		}
 	}
 	return 0
 }
 
-// estimate is what a candidate is expected to take: its average, or its last measurement if that is lower, so
-// that one good sample is enough for a target that has healed. It is 0 for one never measured.
-func estimate(l *llm.Load) time.Duration {
-	if l.Recent == 0 {
-		return l.Latency
-	}
-	return min(l.Latency, l.Recent)
-}
+// estimate is what a candidate is expected to take, less a nanosecond: its average, or its last measurement if
+// that is lower, so that one good sample is enough for a target that has healed. By the nanosecond what was
+// never measured, a 0, is above all.
+func estimate(l *llm.Load) uint64 { return min(uint64(l.Latency)-1, uint64(l.Recent)-1) }

@@ -17,18 +17,19 @@ func sticky(p *Pick, c []Candidate) int {
 	}
 	var weight, calls int64
 	for i := range c {
-		if c[i].Index == p.Stuck {
+		x := &c[i]
+		if x.Index == p.Stuck {
 			return i
 		}
-		weight += int64(c[i].Weight)
-		calls += int64(c[i].InFlight) + int64(c[i].Others)
+		weight += int64(x.Weight)
+		calls += int64(x.InFlight) + int64(x.Others)
 	}
 	// Each candidate draws an exponential time with its weight as rate; the first wins, as often as its weight
 	// says. The draw is -log(uniform)/weight; the least so far is far/heavy, and 1/0 is above all.
 	best, far, heavy := 0, uint64(1), uint64(0)
 	for i := range c {
 		x := &c[i]
-		w, u := uint64(x.Weight), mix(p.Affinity+uint64(x.Index)*golden)
+		w, u := uint64(x.Weight), mix(p.Affinity+uint64(x.Index))
 		if ^u>>32*heavy >= far*w { // 1 - u is below -log2(u): most have lost without a logarithm
 			continue
 		}
