@@ -30,9 +30,9 @@ func TestSticky(t *testing.T) {
 		"where it was, however busy":          {Pick{Affinity: 42, Stuck: home}, load(900, 0), home},
 		"where it was is away":                {Pick{Affinity: 42, Stuck: 7}, idle, home},
 		"home is away":                        {Pick{Affinity: 42, Stuck: -1}, next, second},
-		"home is as busy as it may be":        {Pick{Affinity: 42, Stuck: -1}, load(7, 0), home},   // 1.25 x 19/4 + 1 = 6.9; see below
-		"home is busier":                      {Pick{Affinity: 42, Stuck: -1}, load(8, 0), second}, // 1.25 x 20/4 + 1 = 7.25
-		"home is busy with others":            {Pick{Affinity: 42, Stuck: -1}, load(4, 4), second},
+		"home is as busy as it may be":        {Pick{Affinity: 42, Stuck: -1}, load(6, 0), home},   // 1.25 x 18/4 + 1 = 6.6
+		"home is busier":                      {Pick{Affinity: 42, Stuck: -1}, load(7, 0), second}, // 1.25 x 19/4 + 1 = 6.9
+		"home is busy with others":            {Pick{Affinity: 42, Stuck: -1}, load(4, 3), second},
 		"no affinity: as weighted":            {Pick{Turn: 3, Stuck: home}, idle, weighted(&Pick{Turn: 3}, idle)},
 		"no affinity: as weighted, next turn": {Pick{Turn: 4, Stuck: home}, idle, weighted(&Pick{Turn: 4}, idle)},
 	} {
