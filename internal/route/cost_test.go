@@ -43,6 +43,9 @@ func TestCostShares(t *testing.T) {
 			var all []Candidate
 			for i := range equal {
 				equal[i].Price = price
+				if price < 0 {
+					equal[i].Price -= int64(i) // which negative number it is says nothing
+				}
 				all = append(all, equal[i])
 				if price >= 0 {
 					all = append(all, Candidate{Weight: 50, Price: 8}, Candidate{Weight: 50, Price: -1})
