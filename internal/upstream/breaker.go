@@ -227,7 +227,6 @@ func (b *breaker) probing(p permit) bool { return p > b.void }
 // reopen opens for twice as long as the last time.
 func (b *breaker) reopen(now time.Time) {
 	b.opens = min(b.opens+1, mostOpens)
-	b.until = time.Time{}
 	b.open(now.Add(min(firstOpen<<(b.opens-1), mostOpen)))
 }
 

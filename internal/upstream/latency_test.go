@@ -236,13 +236,13 @@ func TestSketchAges(t *testing.T) {
 	var s sketch
 	for i := range 20_000 {
 		d := time.Duration(100+i%100) * time.Millisecond
-		if i%100 >= 93 {
-			d = time.Duration(1000*(i%100-92)) * time.Millisecond // 7 % spread over many buckets
+		if tail := i*7%1000 - 930; tail >= 0 { // 7 % in many buckets, about one in each
+			d = time.Duration(math.Pow(1.1, float64(tail)) * float64(time.Second))
 		}
 		s.observe(d)
 	}
-	if got, _ := s.p95(); got < 2600*time.Millisecond || got > 3400*time.Millisecond {
-		t.Errorf("after many halvings: %v, want about 3 s", got)
+	if got, _ := s.p95(); got < 5*time.Second || got > 9*time.Second {
+		t.Errorf("after many halvings: %v, want about 6.7 s", got)
 	}
 	for range 4000 {
 		s.observe(10 * time.Millisecond)
