@@ -241,8 +241,15 @@ func TestSketchAges(t *testing.T) {
 		}
 		s.observe(d)
 	}
-	if got, _ := s.p95(); got < 5*time.Second || got > 9*time.Second {
-		t.Errorf("after many halvings: %v, want about 6.7 s", got)
+	if got, _ := s.p95(); got < 4*time.Second || got > 14*time.Second {
+		t.Errorf("after many halvings of a thin tail: %v, want about 6.7 s", got)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 20_000 {
+		s.observe(time.Duration(r.ExpFloat64() * float64(time.Second)))
+		if got, _ := s.p95(); i > 5000 && i%1000 == 0 && (got < 2400*time.Millisecond || got > 3600*time.Millisecond) {
+			t.Errorf("after %d of an exponential kind: %v, want about 3 s", i, got)
+		}
 	}
 	for range 4000 {
 		s.observe(10 * time.Millisecond)
