@@ -10,6 +10,7 @@ package llm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"iter"
 	"net/http"
@@ -224,9 +225,15 @@ type Response struct {
 }
 
 // A Transport carries one request to an upstream. This is the whole seam to the network: request bytes in,
-// head and body reader out. It never follows redirects and never retries.
+// head and body reader out. It never follows redirects and never retries, but for a request that met a kept
+// connection which the upstream had closed meanwhile.
 type Transport interface {
-	// Send returns when the head of the answer has come. Errors are classified *Error values. Cancelling
-	// ctx ends the exchange at once, also while the body is read.
+	// Send returns when the head of the answer has come. Errors are classified *Error values, which wrap
+	// ErrNotSent where it holds. Cancelling ctx ends the exchange at once, also while the body is read.
 	Send(ctx context.Context, r *Request) (*Response, error)
 }
+
+// ErrNotSent is in errors of Send that came before a byte of the request was sent: no connection came about
+// (a name that does not resolve, a refused connection, TLS that fails). An error without it may mean that
+// the upstream has the request.
+var ErrNotSent = errors.New("not connected")

@@ -255,6 +255,8 @@ func (f *failure) kind(status int) llm.Kind {
 		return llm.KindContentFiltered
 	case status == 401 || status == 402 || status == 403:
 		return llm.KindUpstreamCreds
+	case status < 500 && has(words, "insufficient_quota", "exceeded_current_quota", "insufficient_balance", "billing"):
+		return llm.KindUpstreamCreds // mostly a 429, but waiting does not fill an account
 	case status == 429:
 		return llm.KindRateLimited
 	case status == 413:

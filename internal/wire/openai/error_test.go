@@ -33,8 +33,13 @@ func TestReadError(t *testing.T) {
 		},
 		"openai quota": {
 			429, nil, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`,
-			llm.Error{Kind: llm.KindRateLimited, Msg: "You exceeded your current quota", Code: "insufficient_quota"},
+			llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"},
 		},
+		"openai quota, by its type":       {429, nil, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":null}}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
+		"openai billing":                  {429, nil, `{"error":{"message":"Your account is not active","type":"billing_not_active","code":"billing_not_active"}}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
+		"openai billing as a bad request": {400, nil, `{"error":{"message":"Billing hard limit has been reached","type":"invalid_request_error","code":"billing_hard_limit_reached"}}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
+		"moonshot quota":                  {429, nil, `{"error":{"message":"Your account is suspended","type":"exceeded_current_quota_error"}}`, llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}},
+		"google quota":                    {429, nil, `[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED"}}]`, llm.Error{Kind: llm.KindRateLimited, Msg: "You exceeded your current quota, please check your plan and billing details."}},
 		"openai rate": {
 			429,
 			http.Header{"Retry-After-Ms": {"1500"}, "Retry-After": {"2"}},
@@ -102,7 +107,7 @@ func TestAnswersThatFail(t *testing.T) {
 	}{
 		"error":         {`{"error":{"code":"429","message":"slow down"}}`, llm.KindRateLimited},
 		"error text":    {`{"error":"something broke"}`, llm.KindUpstream},
-		"quota":         {`{"error":{"type":"insufficient_quota","message":"no money"}}`, llm.KindRateLimited},
+		"quota":         {`{"error":{"type":"insufficient_quota","message":"no money"}}`, llm.KindUpstreamCreds},
 		"words only":    {`{"error":{"type":"overloaded_error","message":"busy"}}`, llm.KindOverloaded},
 		"in the choice": {`{"id":"1","choices":[{"index":0,"error":{"code":502,"message":"x"},"message":{"content":""},"finish_reason":"error"}]}`, llm.KindUpstream},
 		"finish error":  {`{"id":"1","choices":[{"index":0,"message":{"content":"half"},"finish_reason":"error"}]}`, llm.KindUpstream},
