@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -18,10 +19,12 @@ import (
 	"syscall"
 	"time"
 
+	"sluice/internal/auth"
 	"sluice/internal/config"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
 	"sluice/internal/telemetry"
+	"sluice/internal/upstream"
 )
 
 // Options say how the program is started.
@@ -40,6 +43,8 @@ type App struct {
 	metrics *telemetry.Metrics
 	gateway *gateway.Gateway
 	mock    *mockServer
+	fleet   *upstream.Fleet
+	revoked *auth.Revoked
 
 	firstKey string // made by this start and not yet shown
 
@@ -115,6 +120,12 @@ func start(o Options, cfg *config.Config) (*App, error) {
 	a.log = a.logs.logger
 	a.metrics = telemetry.NewMetrics(a.logs.out.Dropped)
 	a.gateway = gateway.New(gateway.Options{Endpoints: endpoints, Lists: lists, Errors: errorFormat, Log: a.log})
+	if a.revoked, err = auth.OpenRevoked(cfg.Data); err != nil {
+		return nil, err
+	}
+	if err := a.openFleet(cfg); err != nil {
+		return nil, err
+	}
 	if cfg.Mock.Enabled {
 		if a.mock, err = startMock(); err != nil {
 			return nil, err
@@ -124,6 +135,15 @@ func start(o Options, cfg *config.Config) (*App, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// openFleet makes the memory of what the upstreams have shown, shared with other replicas where there is a
+// Redis. One that cannot be reached is no reason not to start.
+func (a *App) openFleet(cfg *config.Config) error {
+	o := upstream.FleetOptions{Replica: rand.Text(), Notify: a.changed, Revoked: a.heardRevoked}
+	a.fleet = upstream.NewFleet(o)
+	a.metrics.WatchUpstreams(a.upstreamStates)
+	return nil
 }
 
 func (a *App) close() {
@@ -150,6 +170,7 @@ func (a *App) apply(cfg *config.Config) error {
 	a.cfg, a.current = cfg, b
 	a.mu.Unlock()
 	a.gateway.Swap(b.state)
+	b.watch(context.Background()) // until it is closed, which the next apply or the end does
 	if old != nil {
 		old.close() // idle connections only: running calls finish on theirs
 	}
@@ -206,9 +227,16 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 	adminAddr := "off"
 	if admin != nil {
 		adminAddr = admin.Addr().String()
-		adminServer.Handler = telemetry.AdminHandler(telemetry.AdminOptions{Metrics: a.metrics, Pprof: a.cfg.Admin.Pprof, Hosts: a.cfg.Admin.Hosts, Listen: adminAddr})
+		adminServer.Handler = telemetry.AdminHandler(telemetry.AdminOptions{
+			Metrics: a.metrics, Pprof: a.cfg.Admin.Pprof, Hosts: a.cfg.Admin.Hosts, Listen: adminAddr, Operations: a.operations(), Token: a.cfg.Admin.Token,
+		})
 		serve(adminServer, admin)
 	}
+	share, stopSharing := context.WithCancel(ctx)
+	var sharing sync.WaitGroup
+	sharing.Go(func() { a.fleet.Share(share) })
+	defer sharing.Wait()
+	defer stopSharing()
 	changed := make(chan struct{}, 1)
 	if a.opts.ConfigPath != "" {
 		servers.Go(func() {

@@ -99,6 +99,16 @@ providers:
 %s`, data, testKey, up, extra)
 }
 
+// forget makes the gateway forget all that speaks against its upstreams.
+func (r *rig) forget(t testing.TB) {
+	t.Helper()
+	for _, v := range r.app.fleet.Views() {
+		if err := r.app.fleet.Reset(v.Deployment); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func newRig(t testing.TB, extra string, opts ...func(*httptest.Server)) *rig {
 	t.Helper()
 	m, err := mock.New(mock.Options{Capture: 1 << 20})

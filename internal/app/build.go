@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -8,8 +9,9 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync"
 
-	"sluice/internal/catalog"
+	"sluice/internal/auth"
 	"sluice/internal/config"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
@@ -23,10 +25,24 @@ import (
 // built is one state with what must be closed when it is replaced.
 type built struct {
 	state      *gateway.State
+	pool       *upstream.Pool
+	callers    []*auth.Who
 	transports []*upstream.Transport
+	stop       context.CancelFunc // ends the health checks; nil: not started
+	checks     sync.WaitGroup
+}
+
+// watch starts the health checks of the state's upstreams, which end with it.
+func (b *built) watch(ctx context.Context) {
+	ctx, b.stop = context.WithCancel(ctx)
+	b.checks.Go(func() { b.pool.Check(ctx) })
 }
 
 func (b *built) close() {
+	if b.stop != nil {
+		b.stop()
+		b.checks.Wait()
+	}
 	for _, t := range b.transports {
 		t.CloseIdle()
 	}
@@ -46,8 +62,8 @@ func Kinds() []string {
 func (a *App) build(cfg *config.Config) (*built, error) {
 	b := &built{}
 	ups := make(map[string]upstream.Upstream)
-	var serving []catalog.Provider
-	for _, p := range a.providers(cfg) {
+	providers := a.providers(cfg)
+	for _, p := range providers {
 		t, err := transport(cfg, &p)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
@@ -57,17 +73,24 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
-		ups[p.Name] = upstream.Upstream{Provider: provider, Secret: p.APIKey, List: !slices.Contains(mocks, p.Name)}
-		serving = append(serving, catalog.Provider{Name: p.Name, Owns: owned(&p), Target: llm.Target{Timeouts: cfg.Wait(&p, nil)}})
+		up := upstream.Upstream{Provider: provider, Secrets: make(map[string]llm.Secret), List: !slices.Contains(mocks, p.Name), Check: p.HealthCheck}
+		for _, c := range p.Secrets() {
+			up.Secrets[c.Name] = c.APIKey
+		}
+		ups[p.Name] = up
 	}
-	keys, err := a.keys(cfg)
+	keys, callers, err := a.keys(cfg)
 	if err != nil {
 		return nil, err
 	}
+	places := newPlaces(cfg, providers)
+	known := places.catalog()
+	pool := upstream.NewPool(poolOptions(cfg, ups, places.list, a.fleet))
+	b.pool, b.callers = pool, callers
 	b.state = &gateway.State{
 		Auth:   keys,
-		Router: route.New(catalog.New(models(cfg), serving)),
-		Pool:   upstream.NewPool(ups, cfg.Wait(nil, nil), int64(cfg.Limits.Answer)),
+		Router: route.New(route.Options{Catalog: known, Load: pool.Load, Replicas: pool.Replicas}),
+		Pool:   pool,
 		Ledger: usage.New(a.recorder(ups)),
 		Limits: gateway.Limits{
 			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
@@ -77,16 +100,37 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 	return b, nil
 }
 
+func poolOptions(cfg *config.Config, ups map[string]upstream.Upstream, list []upstream.Deployment, fleet *upstream.Fleet) upstream.Options {
+	r, b := cfg.Retries, cfg.Breaker
+	return upstream.Options{
+		Upstreams: ups, Deployments: list, Fleet: fleet,
+		Timeouts: cfg.Wait(nil, nil), MaxAnswer: int64(cfg.Limits.Answer),
+		Attempts: r.Attempts, Within: r.Within, QueueLength: cfg.Queue.Length, QueueWait: cfg.Queue.Wait,
+		Budget: upstream.BudgetRules{Percent: r.BudgetPercent, Floor: r.BudgetFloor},
+		Breaker: upstream.BreakerRules{
+			FailuresPercent: b.FailuresPercent, Requests: b.Requests, Window: b.Window, ConnectErrors: b.ConnectErrors,
+			Open: b.Open, OpenMax: b.OpenMax, Probe: b.Probe, Successes: b.Successes,
+		},
+	}
+}
+
 // providers are the configured ones and, when it is on, the built-in fake upstream in its three dialects.
 func (a *App) providers(cfg *config.Config) []config.Provider {
 	if a.mock == nil {
 		return cfg.Providers
 	}
+	return withMocks(cfg, a.mock.url)
+}
+
+func withMocks(cfg *config.Config, at string) []config.Provider {
+	if !cfg.Mock.Enabled {
+		return cfg.Providers
+	}
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	return append(slices.Clone(cfg.Providers),
-		config.Provider{Name: "mock", Kind: "openai", BaseURL: a.mock.url + "/v1", APIKey: "mock", AllowPrivate: loopback},
-		config.Provider{Name: "mock-anthropic", Kind: "anthropic", BaseURL: a.mock.url, APIKey: "mock", AllowPrivate: loopback},
-		config.Provider{Name: "mock-gemini", Kind: "gemini", BaseURL: a.mock.url, APIKey: "mock", AllowPrivate: loopback},
+		config.Provider{Name: "mock", Kind: "openai", BaseURL: at + "/v1", APIKey: "mock", AllowPrivate: loopback},
+		config.Provider{Name: "mock-anthropic", Kind: "anthropic", BaseURL: at, APIKey: "mock", AllowPrivate: loopback},
+		config.Provider{Name: "mock-gemini", Kind: "gemini", BaseURL: at, APIKey: "mock", AllowPrivate: loopback},
 	)
 }
 
@@ -146,29 +190,4 @@ func owned(p *config.Provider) []string {
 	default:
 		return openaiapi.Owned(kind)
 	}
-}
-
-func models(cfg *config.Config) []catalog.Model {
-	var out []catalog.Model
-	for _, entry := range cfg.Models {
-		m, ok := cfg.Model(entry.Name)
-		if !ok {
-			continue // config has refused it
-		}
-		var p *config.Provider
-		if i := slices.IndexFunc(cfg.Providers, func(p config.Provider) bool { return p.Name == m.Provider }); i >= 0 {
-			p = &cfg.Providers[i]
-		}
-		out = append(out, catalog.Model{Name: entry.Name, Target: llm.Target{
-			Provider: m.Provider, Model: m.Model, Lenient: m.Lenient, Timeouts: cfg.Wait(p, &m),
-		}})
-	}
-	if cfg.Mock.Enabled {
-		for _, provider := range mocks {
-			for _, name := range mockModels {
-				out = append(out, catalog.Model{Name: provider + "/" + name, Target: llm.Target{Provider: provider, Model: name}})
-			}
-		}
-	}
-	return out
 }

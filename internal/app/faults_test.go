@@ -53,7 +53,7 @@ func TestBrokenStreamsEndAsFailures(t *testing.T) {
 
 // What fails before the first output has a status of its own.
 func TestFaultsBeforeTheFirstOutput(t *testing.T) {
-	r := newRig(t, "timeouts: {first_token: 1s, idle: 1s, total: 4s}\n")
+	r := newRig(t, "timeouts: {first_token: 1s, idle: 1s, total: 4s}\nretries: {attempts: 1}\n")
 	for _, c := range []struct {
 		script string
 		status int
@@ -84,6 +84,7 @@ func TestFaultsBeforeTheFirstOutput(t *testing.T) {
 		for _, up := range upstreams {
 			for _, stream := range []bool{false, true} {
 				model := up + "/echo?" + c.script
+				r.forget(t) // a refused credential, an open breaker
 				resp, body := do(t, r.request(t, vendors[0], model, "x", stream))
 				var p struct {
 					Code  string

@@ -3,7 +3,9 @@ package app
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,15 +16,15 @@ import (
 
 // keys gathers who may call: the configured keys and those of the data directory. Where nobody could call,
 // a first key is made; it is shown once and kept as a hash.
-func (a *App) keys(cfg *config.Config) (*auth.Authenticator, error) {
+func (a *App) keys(cfg *config.Config) (*auth.Authenticator, []*auth.Who, error) {
 	store, err := auth.OpenStore(cfg.Data, rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(cfg.Keys) == 0 {
 		key, created, err := store.EnsureFirst(rand.Reader, time.Now())
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if created {
 			a.firstKey = key
@@ -30,18 +32,24 @@ func (a *App) keys(cfg *config.Config) (*auth.Authenticator, error) {
 	}
 	keys := auth.Memory{}
 	if err := store.Load(keys); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, k := range cfg.Keys {
-		ops := make([]llm.Op, len(k.Endpoints))
-		for i, e := range k.Endpoints {
-			ops[i] = llm.Op(e)
-		}
-		keys[store.Hasher().Sum(k.Sum)] = &auth.Who{
-			Name: k.Name, ID: k.Public, Models: k.Models, Endpoints: ops, Disabled: k.Disabled, Expires: k.Expires,
-		}
+	for i := range cfg.Keys {
+		keys[store.Hasher().Sum(cfg.Keys[i].Sum)] = caller(&cfg.Keys[i])
 	}
-	return auth.New(store.Hasher(), keys, nil), nil
+	return auth.New(store.Hasher(), keys, a.revoked, nil), slices.Collect(maps.Values(keys)), nil
+}
+
+// caller is a configured key as the gateway knows it.
+func caller(k *config.Key) *auth.Who {
+	ops := make([]llm.Op, len(k.Endpoints))
+	for i, e := range k.Endpoints {
+		ops[i] = llm.Op(e)
+	}
+	return &auth.Who{
+		Name: k.Name, ID: k.Public, Models: k.Models, Endpoints: ops, Disabled: k.Disabled, Expires: k.Expires,
+		Tags: k.Tags, Asks: k.Overrides,
+	}
 }
 
 // welcome tells a person at a terminal what to do next. It is short where a configuration says that they know.

@@ -36,7 +36,7 @@ var rooms = map[string]room{
 
 	"auth":     {may: "llm"},
 	"catalog":  {may: "llm"},
-	"route":    {may: "llm auth catalog"},
+	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
 	"upstream": {may: "llm"},
 	"usage":    {may: "llm auth catalog"},
 	"gateway":  {may: "llm sse wire auth catalog route upstream usage", tests: "wire/* mock"},

@@ -25,6 +25,24 @@ type Who struct {
 	Endpoints []llm.Op  // kinds of call; none: all
 	Disabled  bool      //
 	Expires   time.Time // zero: never
+	Tags      []string  // that a deployment must have to serve it
+	Asks      []string  // what its requests may ask for by header; nil: everything
+}
+
+// What a request may ask for by header.
+const (
+	AskStrategy = "strategy"
+	AskFallback = "fallback"
+	AskDeadline = "deadline"
+	AskTags     = "tags"
+)
+
+// MayAsk tells whether the key's requests may ask for something.
+func (w *Who) MayAsk(what string) error {
+	if w.Asks == nil || slices.Contains(w.Asks, what) {
+		return nil
+	}
+	return llm.Errorf(llm.KindModelNotAllowed, "this key's requests may not choose their %s; leave the header out", what)
 }
 
 // Public names the key in logs: its public part, else its name. It holds no secret.
@@ -121,17 +139,18 @@ func (m Memory) Key(_ context.Context, h Hash) (*Who, error) { return m[h], nil 
 
 // An Authenticator tells who makes a request.
 type Authenticator struct {
-	hasher *Hasher
-	keys   Keys
-	now    func() time.Time
+	hasher  *Hasher
+	keys    Keys
+	revoked *Revoked
+	now     func() time.Time
 }
 
-// New makes an authenticator. now is time.Now when nil.
-func New(hasher *Hasher, keys Keys, now func() time.Time) *Authenticator {
+// New makes an authenticator. No key is revoked when revoked is nil; now is time.Now when nil.
+func New(hasher *Hasher, keys Keys, revoked *Revoked, now func() time.Time) *Authenticator {
 	if now == nil {
 		now = time.Now
 	}
-	return &Authenticator{hasher: hasher, keys: keys, now: now}
+	return &Authenticator{hasher: hasher, keys: keys, revoked: revoked, now: now}
 }
 
 const maxKey = 512 // bytes
@@ -159,7 +178,7 @@ func (a *Authenticator) Identify(r *http.Request) (*Who, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("look up key: %w", err)
-	case who == nil || who.Disabled:
+	case who == nil || who.Disabled || a.revoked.Has(who):
 		return nil, errInvalid
 	case !who.Expires.IsZero() && !a.now().Before(who.Expires):
 		return nil, errExpired

@@ -37,7 +37,7 @@ func newTestAuth(t testing.TB) (a *Authenticator, key string) {
 		h.Key("expired-key-0123456789-0123456789-abc"): {Name: "old", Expires: clock},
 		h.Key("valid-until-later-0123456789-01234567"): {Name: "young", Expires: clock.Add(time.Second)},
 	}
-	return New(h, m, func() time.Time { return clock }), key
+	return New(h, m, nil, func() time.Time { return clock }), key
 }
 
 func TestKeyFormat(t *testing.T) {

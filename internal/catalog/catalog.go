@@ -1,73 +1,153 @@
 // Package catalog knows which models there are, by which names, and where each is served. It does not know
-// who may use them or which of several targets is better.
+// who may use them or which of several deployments is better.
 package catalog
 
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"sluice/internal/llm"
 )
 
-// A Model is a name that clients may use.
-type Model struct {
-	Name   string
-	Target llm.Target
+// A Group is what a name means: the deployments that can serve it, and what happens when none of them does.
+// It is immutable, but for Turn.
+type Group struct {
+	// Name is the entry's, or what the client said. A * in it stands for anything, and a * in a target's model
+	// for the same.
+	Name        string
+	Deployments []Deployment
+	Strategy    string // "": weighted
+	Hedge       bool
+	Window      int64 // tokens that fit into the context; 0: not known
+	Lists       [llm.FallCount][]string
+	Turn        *atomic.Uint64 // counts the plans
+
+	// Sums are the running sums of the weights of the lowest tier, so that one of many can be found by halving.
+	Sums []int
+}
+
+// A Deployment is one place that can serve a model.
+type Deployment struct {
+	llm.Target
+	Name   string // for people
+	Weight int    // at least 1
+	Tier   int    // lower ones first
+	Tags   []string
+	Input  int64 // nano-dollars for a million tokens; Input and Output 0: not known
+	Output int64
 }
 
 // A Provider serves models by its own names, beside those that have an entry.
 type Provider struct {
-	Name   string
-	Owns   []string   // globs of bare model names that mean this provider
-	Target llm.Target // what its targets have in common; Model is left empty
+	Name    string
+	Owns    []string     // globs of bare model names that mean this provider
+	Targets []llm.Target // one for each credential; Model is left empty
 }
 
 // A Catalog resolves names. It is immutable.
 type Catalog struct {
-	models    map[string]llm.Target
-	names     []string // of models, sorted
+	groups    map[string]*Group
+	stars     []*Group // those with a *, the most particular first
+	names     []string // of entries without a *, sorted
 	providers []Provider
+	turns     []atomic.Uint64 // of the providers
 }
 
 // New makes a catalog. Earlier providers win where two own a name.
-func New(models []Model, providers []Provider) *Catalog {
-	c := &Catalog{models: make(map[string]llm.Target, len(models)), providers: providers}
-	for _, m := range models {
-		c.models[m.Name] = m.Target
-		c.names = append(c.names, m.Name)
+func New(groups []Group, providers []Provider) *Catalog {
+	c := &Catalog{groups: make(map[string]*Group, len(groups)), providers: providers, turns: make([]atomic.Uint64, len(providers))}
+	for i := range groups {
+		g := &groups[i]
+		g.Turn = new(atomic.Uint64)
+		g.Deployments = slices.Clone(g.Deployments)
+		slices.SortStableFunc(g.Deployments, func(a, b Deployment) int { return a.Tier - b.Tier })
+		g.sum()
+		if strings.Contains(g.Name, "*") {
+			c.stars = append(c.stars, g)
+			continue
+		}
+		c.groups[g.Name] = g
+		c.names = append(c.names, g.Name)
 	}
 	slices.Sort(c.names)
+	slices.SortStableFunc(c.stars, func(a, b *Group) int { return len(b.Name) - len(a.Name) })
 	return c
 }
 
-// Names lists the models that have an entry, sorted.
+func (g *Group) sum() {
+	total := 0
+	for i := range g.Deployments {
+		if d := &g.Deployments[i]; d.Tier == g.Deployments[0].Tier {
+			total += d.Weight
+			g.Sums = append(g.Sums, total)
+		}
+	}
+}
+
+// Names lists the models that have an entry of their own, sorted.
 func (c *Catalog) Names() []string { return c.names }
 
-// Resolve finds where a model is served: by its entry, as provider/model, or by a provider that owns the
-// bare name. Only a provider's configured name is looked at, so nothing in a request can name a host.
-func (c *Catalog) Resolve(name string) (llm.Target, bool) {
-	if t, ok := c.models[name]; ok {
-		return t, true
+// Groups are all entries, those with a * last.
+func (c *Catalog) Groups() []*Group {
+	all := make([]*Group, 0, len(c.names)+len(c.stars))
+	for _, name := range c.names {
+		all = append(all, c.groups[name])
+	}
+	return append(all, c.stars...)
+}
+
+// Resolve finds where a model is served: by its entry, by an entry with a * that fits (the longest first), as
+// provider/model, or by a provider that owns the bare name. Only configured names are looked at, so nothing
+// in a request can name a host.
+func (c *Catalog) Resolve(name string) (*Group, bool) {
+	if g, ok := c.groups[name]; ok {
+		return g, true
+	}
+	for _, g := range c.stars {
+		if llm.Match(g.Name, name) {
+			return g.fill(name), true
+		}
 	}
 	prefix, rest, slash := strings.Cut(name, "/")
 	for i := range c.providers {
-		if p := &c.providers[i]; slash && p.Name == prefix {
-			return p.at(rest), true
+		if slash && c.providers[i].Name == prefix && rest != "" {
+			return c.at(i, name, rest), true
 		}
 	}
 	for i := range c.providers {
-		p := &c.providers[i]
-		for _, glob := range p.Owns {
+		for _, glob := range c.providers[i].Owns {
 			if llm.Match(glob, name) {
-				return p.at(name), true
+				return c.at(i, name, name), true
 			}
 		}
 	}
-	return llm.Target{}, false
+	return nil, false
 }
 
-func (p *Provider) at(model string) llm.Target {
-	t := p.Target
-	t.Provider, t.Model = p.Name, model
-	return t
+// fill is the group of an entry with a * for one name that fits it.
+func (g *Group) fill(name string) *Group {
+	head, tail, _ := strings.Cut(g.Name, "*")
+	stood := name[len(head) : len(name)-len(tail)]
+	out := *g
+	out.Deployments = slices.Clone(g.Deployments)
+	for i := range out.Deployments {
+		t := &out.Deployments[i].Target
+		t.Model = strings.Replace(t.Model, "*", stood, 1)
+	}
+	return &out
+}
+
+// at is the group of a name without an entry: the provider with each of its credentials.
+func (c *Catalog) at(i int, name, model string) *Group {
+	p := &c.providers[i]
+	g := &Group{Name: name, Turn: &c.turns[i], Deployments: make([]Deployment, len(p.Targets))}
+	for j, t := range p.Targets {
+		t.Model = model
+		g.Deployments[j] = Deployment{Target: t, Name: name, Weight: 1}
+	}
+	if len(p.Targets) > 1 {
+		g.sum()
+	}
+	return g
 }

@@ -100,6 +100,11 @@ func (d *decoder) listeners(c *Config) {
 			d.fail(index("admin.hosts", i), "must be a host name without scheme, port or *")
 		}
 	}
+	if c.Admin.Token != "" {
+		if why := weak(string(c.Admin.Token)); why != "" {
+			d.fail("admin.token", "%s: make one with at least 256 random bits, for example by: openssl rand -hex 32", why)
+		}
+	}
 	switch {
 	case c.TLS.Cert == "" && c.TLS.Key == "":
 	case c.TLS.Cert == "":
@@ -155,6 +160,9 @@ func (d *decoder) limits(c *Config) {
 	}
 	if c.Log.Buffer < 64<<10 || c.Log.Buffer > 1<<30 {
 		d.fail("log.buffer", "must be from 64KiB to 1GiB")
+	}
+	if w := c.Breaker.Window; w < time.Second || w > 15*time.Second || w%time.Second != 0 {
+		d.fail("breaker.window", "must be whole seconds, from 1s to 15s")
 	}
 	d.wait("timeouts", c.Timeouts.ProviderTimeouts)
 }

@@ -55,6 +55,8 @@ type Admin struct {
 	Listen string `yaml:"listen" example:"0.0.0.0:3002" restart:"true"`
 	// Names, beside localhost and the address itself, that a request's Host header may carry. All others are refused, so that a web page cannot reach the listener through a name of its own (DNS rebinding).
 	Hosts []string `yaml:"hosts" example:"sluice-admin.internal" restart:"true"`
+	// What operations under /admin/ need, as Authorization: Bearer TOKEN; at least 32 characters. Left out: they are taken from this machine only.
+	Token llm.Secret `yaml:"token" example:"${SLUICE_ADMIN_TOKEN}" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
 }

@@ -34,7 +34,7 @@ var valid = map[string]string{
 	"mock": "mock: {enabled: true}\n",
 	"full": `
 listen: 0.0.0.0:8443
-admin: {listen: "off", hosts: [sluice-admin.internal], pprof: "${PPROF:-true}"}
+admin: {listen: "off", hosts: [sluice-admin.internal], token: "${CI_KEY}", pprof: "${PPROF:-true}"}
 h2c: true
 data: /var/lib/sluice
 limits:
@@ -75,7 +75,7 @@ models:
       - {provider: pool, model: "*", credential: a, weight: 3, tier: 1, max_in_flight: 50, tags: [eu, cheap], price: {input: 0.15, output: "0.6"}}
       - {name: rest, provider: pool, model: gpt-oss}
 retries: {attempts: 2, within: 10s, budget_percent: 10, budget_floor: 5}
-breaker: {failures_percent: 30, requests: 20, window: 30s, connect_errors: 3, open: 1s, open_max: 1m, probe: 2s, successes: 1}
+breaker: {failures_percent: 30, requests: 20, window: 15s, connect_errors: 3, open: 1s, open_max: 1m, probe: 2s, successes: 1}
 queue: {length: 7, wait: 1s}
 redis: {url: "rediss://u:${CI_KEY}@redis:6379/0", addresses: ["redis-2:6379"], sentinel: mymaster, prefix: staging}
 log: {level: warn, format: text, file: /tmp/x.log, buffer: 1MiB}
@@ -105,7 +105,7 @@ func TestParseFull(t *testing.T) {
 	}
 	want := &Config{
 		Listen: "0.0.0.0:8443",
-		Admin:  Admin{Listen: "off", Hosts: []string{"sluice-admin.internal"}, Pprof: true},
+		Admin:  Admin{Listen: "off", Hosts: []string{"sluice-admin.internal"}, Token: goodKey, Pprof: true},
 		H2C:    true,
 		Data:   "/var/lib/sluice",
 		Limits: Limits{
@@ -156,12 +156,12 @@ func TestParseFull(t *testing.T) {
 		},
 		Retries: Retries{Attempts: 2, Within: 10 * time.Second, BudgetPercent: 10, BudgetFloor: 5},
 		Breaker: Breaker{
-			FailuresPercent: 30, Requests: 20, Window: 30 * time.Second, ConnectErrors: 3, Open: time.Second, OpenMax: time.Minute,
+			FailuresPercent: 30, Requests: 20, Window: 15 * time.Second, ConnectErrors: 3, Open: time.Second, OpenMax: time.Minute,
 			Probe: 2 * time.Second, Successes: 1,
 		},
 		Queue: Queue{Length: 7, Wait: time.Second},
 		Redis: Redis{URL: "rediss://u:" + goodKey + "@redis:6379/0", Addresses: []string{"redis-2:6379"}, Sentinel: "mymaster", Prefix: "staging"},
-		Log: Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
+		Log:   Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -291,6 +291,7 @@ func TestProblems(t *testing.T) {
 			"8:54 models[3].fallback[0]: is the model itself", `8:57 models[3].fallback[1]: is "nobody"`,
 			"9:66 models[4].deployments[0].weight: must be from 0", "9:85 models[4].deployments[0].price.input: US dollars", "9:107 models[4].deployments[0].price.output: US dollars",
 		}},
+		{"admin token", "mock: {enabled: true}\nadmin: {token: changeme}\n", []string{"2:16 admin.token: 256 random bits"}},
 		{"redis", "mock: {enabled: true}\nredis: {url: 'http://pw@h:1', cluster: true}\n", []string{"2:14 redis.url: must be an address such as redis://"}},
 		{"redis without an address", "mock: {enabled: true}\nredis: {sentinel: m, addresses: [a]}\n", []string{"2:8 redis.url: is missing", "2:34 redis.addresses[0]: must be host:port"}},
 		{"redis cluster", "mock: {enabled: true}\nredis: {url: 'redis://h/1', cluster: true, ca: /none}\n", []string{"2:14 redis.url: only database 0", "2:48 redis.ca: not exist"}},
@@ -494,7 +495,7 @@ func TestMasked(t *testing.T) {
 		}
 	}
 	// Without secrets it can be read again and means the same.
-	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis = nil, "", nil, "", Redis{Prefix: "sluice"}
+	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis, c.Admin.Token = nil, "", nil, "", Redis{Prefix: "sluice"}, ""
 	c.Providers[2].Credentials[0].APIKey, c.Providers[2].Credentials[1].APIKey = "***", "***" // a secret is kept as its mask
 	again, err := Parse("masked", c.Masked(), opts)
 	if err != nil {
@@ -612,7 +613,7 @@ func FuzzParse(f *testing.F) {
 		for i := range c.Providers {
 			c.Providers[i].Proxy = ""
 		}
-		c.Keys, c.Redis = nil, Redis{}
+		c.Keys, c.Redis, c.Admin.Token = nil, Redis{}, ""
 		if _, err := Parse("again", c.Masked(), opts); err != nil {
 			t.Fatalf("%v\n%s", err, c.Masked())
 		}

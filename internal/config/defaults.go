@@ -49,7 +49,7 @@ func defaults() *Config {
 		},
 		Queue: Queue{Length: 100, Wait: 5 * time.Second},
 		Redis: Redis{Prefix: "sluice"},
-		Log: Log{Level: "info", Format: "json", Buffer: 4 << 20},
+		Log:   Log{Level: "info", Format: "json", Buffer: 4 << 20},
 	}
 }
 

@@ -86,8 +86,8 @@ type Breaker struct {
 	FailuresPercent int `yaml:"failures_percent" min:"1" max:"100" example:"30"`
 	// The least number of calls in the window that says anything.
 	Requests int `yaml:"requests" min:"1" max:"10000" example:"20"`
-	// The window.
-	Window time.Duration `yaml:"window" example:"30s"`
+	// The window, in whole seconds, at most 15.
+	Window time.Duration `yaml:"window" example:"15s"`
 	// It opens after so many failures to connect in a row.
 	ConnectErrors int `yaml:"connect_errors" min:"1" max:"1000" example:"3"`
 	// How long it stays open at first; each time in a row that it opens doubles this.
@@ -203,15 +203,15 @@ func (d Dollars) MarshalText() ([]byte, error) { return []byte(d.String()), nil 
 // Redis says where the replicas' common memory is.
 type Redis struct {
 	// redis://[user:password@]host:port[/database], or rediss:// for TLS. Sentinel and Cluster: any of the servers.
-	URL llm.Secret `yaml:"url" example:"rediss://sluice:${REDIS_PASSWORD}@redis.internal:6379/0"`
+	URL llm.Secret `yaml:"url" restart:"true" example:"rediss://sluice:${REDIS_PASSWORD}@redis.internal:6379/0"`
 	// More servers, host:port, of a cluster or of the sentinels.
-	Addresses []string `yaml:"addresses" example:"redis-2.internal:6379"`
+	Addresses []string `yaml:"addresses" restart:"true" example:"redis-2.internal:6379"`
 	// The name of the master that sentinels watch. With it, url and addresses are the sentinels'.
-	Sentinel string `yaml:"sentinel" example:"mymaster"`
+	Sentinel string `yaml:"sentinel" restart:"true" example:"mymaster"`
 	// The servers are a cluster.
-	Cluster bool `yaml:"cluster"`
+	Cluster bool `yaml:"cluster" restart:"true"`
 	// What keys and channels begin with; gateways that share a server and must not share state need different ones.
-	Prefix string `yaml:"prefix" pattern:"^[a-z0-9][a-z0-9_-]*$" example:"sluice-staging"`
+	Prefix string `yaml:"prefix" restart:"true" pattern:"^[a-z0-9][a-z0-9_-]*$" example:"sluice-staging"`
 	// PEM file with the certificate authorities to trust instead of the system's.
-	CA string `yaml:"ca" example:"/etc/sluice/redis-ca.pem"`
+	CA string `yaml:"ca" restart:"true" example:"/etc/sluice/redis-ca.pem"`
 }

@@ -200,12 +200,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	if err != nil {
 		return err
 	}
-	ctx, cancel, err := deadline(r)
+	entry.Caller(who)
+	ctx, cancel, err := deadline(r, who)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	entry.Caller(who)
 	body, err := readBody(w, r, s.Limits)
 	if err != nil {
 		return err
@@ -219,19 +219,24 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	if err := who.Permits(call.Op); err != nil {
 		return err
 	}
-	plan, err := s.Router.Plan(who, call) // ordered targets, no I/O
+	ask, err := route.ReadAsk(r.Header, who)
 	if err != nil {
 		return err
 	}
-	const raw = true // until a filter needs the meaning of an answer
-	reply, trace, err := s.Pool.Do(ctx, call, plan, raw)
-	entry.Attempts, entry.Target, entry.Upstream = trace.Attempts, trace.Target, trace.Waited
+	plan, err := s.Router.Plan(who, call, ask) // the deployments that may serve it; no I/O
+	if err != nil {
+		return err
+	}
+	defer plan.Release()
+	const raw = true                                                   // until a filter needs the meaning of an answer
+	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw) // call, retry, fall back
+	entry.Met(&trace)
 	if err != nil {
 		return err
 	}
 	defer reply.Close()
 	reply.Stream = entry.Meter(reply.Stream) // counts what the upstream sent
-	g.answerHeaders(w, reply, entry)
+	g.answerHeaders(w, reply, &trace, entry)
 	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)
 	return err
@@ -240,10 +245,13 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 var errDeadline = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the time that X-Request-Timeout-Ms allows has passed"}
 
 // deadline bounds a call by the client's own wish. It only ever shortens what the configuration allows.
-func deadline(r *http.Request) (context.Context, context.CancelFunc, error) {
+func deadline(r *http.Request, who *auth.Who) (context.Context, context.CancelFunc, error) {
 	v := r.Header.Get("X-Request-Timeout-Ms")
 	if v == "" {
 		return r.Context(), func() {}, nil
+	}
+	if err := who.MayAsk(auth.AskDeadline); err != nil {
+		return nil, nil, err
 	}
 	ms, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || ms <= 0 || ms > int64(24*time.Hour/time.Millisecond) {
@@ -254,13 +262,16 @@ func deadline(r *http.Request) (context.Context, context.CancelFunc, error) {
 }
 
 // answerHeaders says what happened to the call.
-func (g *Gateway) answerHeaders(w http.ResponseWriter, reply *llm.Reply, entry *usage.Entry) {
+func (g *Gateway) answerHeaders(w http.ResponseWriter, reply *llm.Reply, trace *llm.Trace, entry *usage.Entry) {
 	h := w.Header()
 	for name, v := range reply.Header {
 		h[name] = v
 	}
 	h["X-Sluice-Upstream"] = []string{reply.Target.Provider}
 	h["X-Sluice-Attempts"] = []string{strconv.Itoa(entry.Attempts)}
+	if trace.Fallback != "" {
+		h["X-Sluice-Fallback"] = []string{trace.Why.String() + "; model=" + trace.Fallback}
+	}
 	own := time.Since(entry.Start) - entry.Upstream
 	h["X-Sluice-Overhead-Us"] = []string{strconv.FormatInt(own.Microseconds(), 10)}
 	if len(reply.Dropped) > 0 {

@@ -78,12 +78,14 @@ func (Secret) GoString() string { return `llm.Secret("***")` }
 // MarshalText keeps encoders from writing the secret.
 func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
 
-// A Target is one place a call can go: an upstream and the model's name there.
+// A Target is one place a call can go: an upstream, the model's name there, and the credential.
 type Target struct {
-	Provider string   // the configured provider's name
-	Model    string   // the upstream's own name of the model
-	Lenient  bool     // members the target cannot carry are dropped and listed instead of refused
-	Timeouts Timeouts //
+	Provider   string   // the configured provider's name
+	Model      string   // the upstream's own name of the model
+	Credential string   // which of the provider's credentials; "" where it has one
+	Slot       int      // the deployment's place in the pool: what is known of it is kept there
+	Lenient    bool     // members the target cannot carry are dropped and listed instead of refused
+	Timeouts   Timeouts //
 }
 
 // Timeouts bound one attempt. Zero means the default of docs/configuration.md.
@@ -123,6 +125,7 @@ type Lister interface {
 type Reply struct {
 	Target  Target
 	Header  http.Header // the upstream's headers that may travel to the client
+	Quota   Quota       // what the upstream says is left of its rate limits
 	Dropped []string    // members the target could not carry, left out because the target is lenient
 	Stream
 }

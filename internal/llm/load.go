@@ -32,3 +32,18 @@ type Load struct {
 	Failing  float32       // moving average of the share of calls that failed, 0 to 1
 	Bar      Bar           //
 }
+
+// A Fall is why a call leaves the deployments of its model for those of another.
+type Fall int
+
+// The reasons; each has a list of models of its own.
+const (
+	FallGeneral Fall = iota // none of them could answer
+	FallContext             // the request is longer than the model's context
+	FallContent             // the provider's content filter refused it
+	FallCount               // how many reasons there are
+)
+
+var falls = [...]string{"general", "context-window", "content-policy"}
+
+func (f Fall) String() string { return falls[f] }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"sluice/internal/llm"
 	"sluice/internal/wire"
@@ -40,7 +41,7 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 		defer resp.Body.Close()
 		return nil, refusal(u, resp)
 	}
-	reply := &llm.Reply{Target: a.Target, Header: allowed(resp.Header), Dropped: dropped(enc)}
+	reply := &llm.Reply{Target: a.Target, Header: allowed(resp.Header), Quota: wire.ReadQuota(resp.Header, time.Now()), Dropped: dropped(enc)}
 	if a.Stream && !plain(resp) {
 		if reply.Stream = u.ReadStream(resp.Body, raw); reply.Stream != nil {
 			return reply, nil
@@ -118,6 +119,9 @@ func refusal(u wire.Upstream, resp *llm.Response) error {
 
 // refused keeps the upstream's status for the log.
 type refused struct{ status int }
+
+// Status is the upstream's status.
+func (r refused) Status() int { return r.status }
 
 func (r refused) Error() string { return "upstream answered " + http.StatusText(r.status) }
 

@@ -1,35 +1,85 @@
-// Package route decides where a call goes: an ordered list of targets, without any I/O. It knows who may
-// use which model; it does not call anybody.
+// Package route decides where a call goes: which deployments, in which order, without any I/O. It knows who
+// may use which model and how one of several deployments is chosen; it does not call anybody.
 package route
 
 import (
 	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"sluice/internal/auth"
 	"sluice/internal/catalog"
 	"sluice/internal/llm"
 )
 
-// A Router plans calls by a catalog. It is immutable.
-type Router struct{ catalog *catalog.Catalog }
+// Options are what a router is made of.
+type Options struct {
+	Catalog *catalog.Catalog
+	// Load says what is known of a target's deployment now; its argument is zero before. Nil: nothing is.
+	Load func(t *llm.Target, now time.Time, l *llm.Load)
+	// Replicas is how many processes share the deployments. Nil: this one alone.
+	Replicas func() int
+}
+
+// A Router plans calls by a catalog.
+type Router struct {
+	catalog  *catalog.Catalog
+	load     func(t *llm.Target, now time.Time, l *llm.Load)
+	replicas func() int
+	sticky   *stickyTable
+	plans    sync.Pool
+}
 
 // New makes a router.
-func New(c *catalog.Catalog) *Router { return &Router{c} }
+func New(o Options) *Router {
+	r := &Router{catalog: o.Catalog, load: o.Load, replicas: o.Replicas, sticky: newStickyTable()}
+	if r.load == nil {
+		r.load = func(*llm.Target, time.Time, *llm.Load) {}
+	}
+	if r.replicas == nil {
+		r.replicas = func() int { return 1 }
+	}
+	return r
+}
 
-// Plan lists the targets of a call in the order in which they are to be tried. The key's right to the
-// model is judged by the name that the client said, before anything is resolved.
-func (r *Router) Plan(who *auth.Who, call *llm.Call) ([]llm.Target, error) {
+// Plan finds the deployments that may serve a call. The key's right to the model is judged by the name that
+// the client said, before anything is resolved; the models that it falls back to are part of what the
+// operator made of that name. Release the plan when the call is over.
+func (r *Router) Plan(who *auth.Who, call *llm.Call, ask Ask) (*Plan, error) {
 	if !who.Allows(call.Model) {
 		return nil, &llm.Error{Kind: llm.KindModelNotAllowed, Param: "model", Msg: "this key may not use the model " + call.Model}
 	}
-	t, ok := r.catalog.Resolve(call.Model)
+	g, ok := r.catalog.Resolve(call.Model)
 	if !ok {
 		return nil, &llm.Error{
 			Kind: llm.KindModelNotFound, Param: "model",
 			Msg: "there is no model " + call.Model + "; GET /v1/models lists those there are, and provider/model reaches any model of a configured provider",
 		}
 	}
-	return []llm.Target{t}, nil
+	if _, ok := Strategies[ask.Strategy]; !ok && ask.Strategy != "" {
+		return nil, llm.Errorf(llm.KindInvalid, "%s: there is no strategy %q; there are %s", StrategyHeader, ask.Strategy, strings.Join(Names(), ", "))
+	}
+	p, _ := r.plans.Get().(*Plan)
+	if p == nil {
+		p = new(Plan)
+	}
+	*p = Plan{router: r, who: who, call: call, ask: ask, main: g, cands: p.cands[:0], given: p.given[:0], now: time.Now()}
+	p.begin(g)
+	if p.tooLong() {
+		p.Fall(llm.FallContext)
+	}
+	return p, nil
+}
+
+// Names lists the strategies, sorted.
+func Names() []string {
+	names := make([]string, 0, len(Strategies))
+	for name := range Strategies {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Models lists the names that the key may use, sorted: those with an entry, and those that providers offer
@@ -38,7 +88,7 @@ func (r *Router) Models(who *auth.Who, offered map[string][]string) []string {
 	names := slices.Clone(r.catalog.Names())
 	for provider, models := range offered {
 		for _, m := range models {
-			if t, ok := r.catalog.Resolve(m); !ok || t.Provider != provider || t.Model != m {
+			if g, ok := r.catalog.Resolve(m); !ok || !leadsTo(g, provider, m) {
 				m = provider + "/" + m
 			}
 			names = append(names, m)
@@ -46,6 +96,10 @@ func (r *Router) Models(who *auth.Who, offered map[string][]string) []string {
 	}
 	slices.Sort(names)
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return !who.Allows(name) })
+}
+
+func leadsTo(g *catalog.Group, provider, model string) bool {
+	return slices.ContainsFunc(g.Deployments, func(d catalog.Deployment) bool { return d.Provider == provider && d.Model == model })
 }
 
 // Known tells whether a name means a model that the key may use.

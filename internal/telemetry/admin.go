@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sluice/internal/llm"
 )
 
 // AdminOptions say what the operators' listener offers.
@@ -17,9 +19,12 @@ type AdminOptions struct {
 	Pprof   bool
 	Listen  string   // the listener's own address
 	Hosts   []string // more names that a Host header may carry
+
+	Operations []Operation
+	Token      llm.Secret // that operations need; "": they are taken from this machine only
 }
 
-// AdminHandler serves /metrics, /build, /health and, where it is switched on, /debug/pprof/.
+// AdminHandler serves /metrics, /build, /health, the operations and, where it is switched on, /debug/pprof/.
 func AdminHandler(o AdminOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{Timeout: scrapeTimeout, MaxRequestsInFlight: 4}))
@@ -27,6 +32,7 @@ func AdminHandler(o AdminOptions) http.Handler {
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "healthy"})
 	})
+	o.operations(mux)
 	if o.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -35,20 +41,22 @@ func AdminHandler(o AdminOptions) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(asGet(r)); pattern != "/" {
-			w.Header().Set("Allow", "GET, HEAD")
-			problem(w, http.StatusMethodNotAllowed, "method_not_allowed", "This path takes GET.")
-			return
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if _, pattern := mux.Handler(as(r, method)); pattern != "/" {
+				w.Header().Set("Allow", method)
+				problem(w, http.StatusMethodNotAllowed, "method_not_allowed", "This path takes "+method+".")
+				return
+			}
 		}
-		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path; this listener has /metrics, /build and /health.")
+		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path; this listener has /metrics, /build, /health, /admin/upstreams and /admin/explain.")
 	})
 	return ownHost(o, mux)
 }
 
-func asGet(r *http.Request) *http.Request {
-	get := *r
-	get.Method = http.MethodGet
-	return &get
+func as(r *http.Request, method string) *http.Request {
+	other := *r
+	other.Method = method
+	return &other
 }
 
 // ownHost refuses requests that name another host: a web page whose name was made to point here (DNS

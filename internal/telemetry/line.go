@@ -55,6 +55,8 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	text("model", e.Model)
 	text("provider", e.Target.Provider)
 	text("upstream_model", e.Target.Model)
+	text("credential", e.Target.Credential)
+	text("fallback", e.Fallback)
 	if e.Stream {
 		number("stream", 1)
 	}
@@ -68,6 +70,9 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 		}
 	}
 	number("attempts", int64(e.Attempts))
+	if len(e.Tries) > 0 {
+		text("tries", tries(e.Tries))
+	}
 	count := func(name string, c llm.Count) {
 		if c.Known {
 			number(name, c.N)
@@ -88,6 +93,23 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	}
 	number("own_us", e.Own.Microseconds())
 	number("total_us", e.Total.Microseconds())
+}
+
+// tries lists upstream calls in order: "openai/gpt-4o transient 120ms, azure/gpt-4o ok 480ms".
+func tries(list []llm.Try) string {
+	var b []byte
+	for i := range list {
+		t := &list[i]
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(append(append(append(append(b, t.Provider...), '/'), t.Model...), ' '), t.Outcome...)
+		b = append(strconv.AppendInt(append(b, ' '), t.Took.Milliseconds(), 10), "ms"...)
+		if t.Hedge {
+			b = append(b, " hedge"...)
+		}
+	}
+	return string(b)
 }
 
 const hexDigits = "0123456789abcdef"

@@ -21,6 +21,8 @@ type Metrics struct {
 	registry *prometheus.Registry
 	inFlight prometheus.Gauge
 	reloads  *prometheus.CounterVec
+	changes  *prometheus.CounterVec
+	retries  *prometheus.CounterVec
 	calls    *prometheus.CounterVec
 	tokens   *prometheus.CounterVec
 	usage    *prometheus.HistogramVec
@@ -85,6 +87,8 @@ func NewMetrics(dropped func() int64) *Metrics {
 	m.perToken = histogram("gen_ai_server_time_per_output_token_seconds", "Streams: time after the first byte, by output token after the first.", tokenTimes, provider, operation)
 	m.own = histogram("sluice_overhead_seconds", "Time before the answer's first byte that was not spent waiting for the upstream.", ownTimes, "provider", "operation")
 	m.reloads = counter("sluice_config_reloads_total", "Configurations that were to replace the running one.", "result")
+	m.changes = counter("sluice_upstream_changes_total", "Breakers that opened or closed, credentials that were refused or accepted again, words of operators.", "event")
+	m.retries = counter("sluice_retries_total", "Upstream calls of requests that took more than one, by how each ended.", "provider", "outcome")
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_requests_in_flight", Help: "Requests under way."})
 	m.registry.MustRegister(m.inFlight,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sluice_log_dropped_total", Help: "Log lines lost because the output was too slow."},
@@ -144,6 +148,9 @@ func (m *Metrics) Record(e *usage.Entry) {
 	add(c.reasoning, e.Usage.Reasoning)
 	observe(c.inputUsage, e.Usage.Input)
 	observe(c.outputUsage, e.Usage.Output)
+	for i := range e.Tries {
+		m.retries.WithLabelValues(e.Tries[i].Provider, e.Tries[i].Outcome).Inc()
+	}
 	c.duration.Observe(e.Total.Seconds())
 	c.own.Observe(e.Own.Seconds())
 	if e.FirstToken > 0 {
@@ -207,6 +214,56 @@ func (m *Metrics) Reloaded(ok bool) {
 		return
 	}
 	m.reloads.WithLabelValues("refused").Inc()
+}
+
+// UpstreamChanged counts a change of a deployment or credential.
+func (m *Metrics) UpstreamChanged(event string) { m.changes.WithLabelValues(event).Inc() }
+
+// An UpstreamState is what is told of a deployment at each scrape. Which there are is the configuration's.
+type UpstreamState struct {
+	Deployment string
+	Callable   bool
+	InFlight   int
+	Waiting    int
+	Latency    float64 // seconds to the first output, a moving average
+}
+
+// WatchUpstreams tells the state of all deployments at each scrape.
+func (m *Metrics) WatchUpstreams(states func() []UpstreamState) {
+	m.registry.MustRegister(watcher(states))
+}
+
+type watcher func() []UpstreamState
+
+var (
+	upstreamCallable = prometheus.NewDesc("sluice_upstream_callable", "1 while new calls may go to the deployment.", []string{"deployment"}, nil)
+	upstreamInFlight = prometheus.NewDesc("sluice_upstream_in_flight", "Calls under way from this process.", []string{"deployment"}, nil)
+	upstreamWaiting  = prometheus.NewDesc("sluice_upstream_waiting", "Calls that wait because the deployment is full.", []string{"deployment"}, nil)
+	upstreamLatency  = prometheus.NewDesc("sluice_upstream_latency_seconds", "Moving average of the time to the first output.", []string{"deployment"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (watcher) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{upstreamCallable, upstreamInFlight, upstreamWaiting, upstreamLatency} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (w watcher) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range w() {
+		gauge := func(d *prometheus.Desc, v float64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, s.Deployment)
+		}
+		callable := 0.0
+		if s.Callable {
+			callable = 1
+		}
+		gauge(upstreamCallable, callable)
+		gauge(upstreamInFlight, float64(s.InFlight))
+		gauge(upstreamWaiting, float64(s.Waiting))
+		gauge(upstreamLatency, s.Latency)
+	}
 }
 
 // InFlight counts the requests that h works on.

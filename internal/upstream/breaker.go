@@ -1,23 +1,40 @@
 package upstream
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// When a breaker opens, for how long, and how it closes again (docs/routing.md).
-const (
-	breakRequests = 10 // requests in 10 s below which a share of failures says nothing
-	breakConnects = 5  // connect errors in a row
+// BreakerRules say when a breaker opens, for how long, and how it closes again (docs/routing.md). Zero members
+// mean the defaults.
+type BreakerRules struct {
+	FailuresPercent int           // of the calls in the window, from which on it opens; 50
+	Requests        int           // calls in the window below which that says nothing; 10
+	Window          time.Duration // whole seconds; 10 s, and at most a minute
+	ConnectErrors   int           // in a row; 5
+	Open            time.Duration // at first, doubled each time in a row; 5 s
+	OpenMax         time.Duration // 120 s
+	Probe           time.Duration // between two probes while half-open; 5 s
+	Successes       int           // probes that close it; 2
+}
 
-	firstOpen  = 5 * time.Second
-	mostOpen   = 120 * time.Second
-	mostOpens  = 10 // openings that are counted: more make no difference
-	leastTrip  = time.Second
-	probeEvery = 5 * time.Second // one probe in this time while half-open
-	closeAfter = 2               // successful probes
+const (
+	mostOpens = 10 // openings that are counted: more make no difference
+	leastTrip = time.Second
 )
+
+func (r BreakerRules) orDefault() BreakerRules {
+	r.FailuresPercent, r.Requests = cmp.Or(r.FailuresPercent, 50), cmp.Or(r.Requests, 10)
+	r.Window, r.ConnectErrors = cmp.Or(min(r.Window, mostWindow), 10*time.Second), cmp.Or(r.ConnectErrors, 5)
+	r.Open, r.OpenMax = cmp.Or(r.Open, 5*time.Second), cmp.Or(r.OpenMax, 120*time.Second)
+	r.Probe, r.Successes = cmp.Or(r.Probe, 5*time.Second), cmp.Or(r.Successes, 2)
+	r.OpenMax = max(r.OpenMax, r.Open)
+	return r
+}
+
+var defaultRules = BreakerRules{}.orDefault()
 
 // A phase is what a breaker does with calls.
 type phase uint8
@@ -41,7 +58,8 @@ type permit uint32
 // Each call that allow lets through ends with exactly one of succeed, fail, trip or cancel. Outcomes of
 // calls that began before the breaker opened say nothing about what is to come, and are passed over.
 type breaker struct {
-	shared bool // set before use: permits come from outside, by grant
+	shared bool                         // set before use: permits come from outside, by grant
+	rules  atomic.Pointer[BreakerRules] // nil: the defaults
 
 	shut     atomic.Bool  // open or half-open; changed under mu
 	connects atomic.Int32 // connect errors in a row
@@ -55,6 +73,13 @@ type breaker struct {
 	probed    time.Time  // when a probe was last let through
 	granted   time.Time  // shared: a permit from outside is good until then
 	successes int        // of this opening's probes
+}
+
+func (b *breaker) rule() *BreakerRules {
+	if r := b.rules.Load(); r != nil {
+		return r
+	}
+	return &defaultRules
 }
 
 // allow asks for a call to be let through. A permit other than 0 makes it a probe.
@@ -75,7 +100,28 @@ func (b *breaker) allow(now time.Time) (bool, permit) {
 	return true, b.given
 }
 
-// ready says what allow would, without taking a permit, and if that is no, when to ask again at the earliest.
+// resort asks for the one call that may be made though the breaker is open, because there is nowhere else to
+// go: one in the time of a probe, so that an upstream that is well again is found soon, however long the
+// breaker has been told to stay open.
+func (b *breaker) resort(now time.Time) (bool, permit) {
+	if !b.shut.Load() {
+		return true, 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.shut.Load() {
+		return true, 0
+	}
+	if now.Before(b.probed.Add(b.rule().Probe)) {
+		return false, 0
+	}
+	b.given++
+	b.probed = now
+	return true, b.given
+}
+
+// ready says what allow would, without taking a permit, and if that is no, when to ask again at the
+// earliest: now, when only a permit from outside is missing.
 func (b *breaker) ready(now time.Time) (ok bool, at time.Time) {
 	if !b.shut.Load() {
 		return true, time.Time{}
@@ -88,7 +134,7 @@ func (b *breaker) ready(now time.Time) (ok bool, at time.Time) {
 // probe says whether a breaker that is shut has a permit to give, or when it may have one.
 func (b *breaker) probe(now time.Time) (bool, time.Time) {
 	at := b.until
-	if next := b.probed.Add(probeEvery); next.After(at) {
+	if next := b.probed.Add(b.rule().Probe); next.After(at) {
 		at = next
 	}
 	if now.Before(at) {
@@ -116,7 +162,7 @@ func (b *breaker) wants(now time.Time) bool {
 func (b *breaker) grant(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.granted = now.Add(probeEvery)
+	b.granted = now.Add(b.rule().Probe)
 }
 
 // succeed says that a call went well.
@@ -131,7 +177,7 @@ func (b *breaker) succeed(now time.Time, p permit) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.probing(p) {
-		if b.successes++; b.successes == closeAfter {
+		if b.successes++; b.successes >= b.rule().Successes {
 			b.close()
 		}
 	}
@@ -153,8 +199,24 @@ func (b *breaker) fail(now time.Time, c class, p permit) {
 	} else {
 		b.connects.Store(0)
 	}
-	all, failed := b.window.sum(now, windowSeconds)
-	if b.connects.Load() >= breakConnects || all >= breakRequests && 2*failed >= all {
+	b.judge(now)
+}
+
+// broke says that a call failed that had been said to go well: its answer broke off.
+func (b *breaker) broke(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.shut.Load() {
+		b.window.add(now, 0, 1)
+		b.judge(now)
+	}
+}
+
+// judge opens the breaker if the failures are too many.
+func (b *breaker) judge(now time.Time) {
+	r := b.rule()
+	all, failed := b.window.sum(now, uint64(r.Window/time.Second))
+	if int(b.connects.Load()) >= r.ConnectErrors || all >= uint64(r.Requests) && 100*failed >= uint64(r.FailuresPercent)*all {
 		b.reopen(now)
 	}
 }
@@ -166,7 +228,7 @@ func (b *breaker) trip(now time.Time, d time.Duration, p permit) {
 	defer b.mu.Unlock()
 	switch {
 	case d > 0:
-		b.open(now.Add(min(max(d, leastTrip), mostOpen)))
+		b.open(now.Add(min(max(d, leastTrip), b.rule().OpenMax)))
 	case !b.shut.Load() || b.probing(p):
 		b.reopen(now)
 	}
@@ -186,7 +248,7 @@ func (b *breaker) cancel(p permit) {
 
 // force opens the breaker because another replica has opened its own. It may be told again and again.
 func (b *breaker) force(now, until time.Time, opens int) {
-	left := min(until.Sub(now), mostOpen)
+	left := min(until.Sub(now), b.rule().OpenMax)
 	if left <= 0 {
 		return
 	}
@@ -201,7 +263,7 @@ func (b *breaker) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.close()
-	b.probed, b.granted = time.Time{}, time.Time{}
+	b.granted = time.Time{}
 }
 
 // state is what to tell of the breaker. until is zero when it is closed; opens does not count openings by
@@ -227,7 +289,7 @@ func (b *breaker) probing(p permit) bool { return p > b.void }
 // reopen opens for twice as long as the last time.
 func (b *breaker) reopen(now time.Time) {
 	b.opens = min(b.opens+1, mostOpens)
-	b.open(now.Add(min(firstOpen<<(b.opens-1), mostOpen)))
+	b.open(now.Add(min(b.rule().Open<<(b.opens-1), b.rule().OpenMax)))
 }
 
 // open opens until then, or longer if it is open for longer.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -361,7 +362,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		"reset": func(t *rapid.T) {
 			if rapid.IntRange(0, 9).Draw(t, "seldom") == 0 {
 				x.b.reset()
-				x.m = breakerModel{probes: append(x.m.probes, time.Time{}), from: len(x.m.probes) + 1}
+				x.m = breakerModel{probes: x.m.probes, from: len(x.m.probes)}
 			}
 		},
 		"begin":  x.begin,
@@ -392,7 +393,7 @@ func TestBreakerModel(t *testing.T) {
 					t.Fatalf("two probes within %v", p.Sub(last))
 				}
 				last = p
-			} // else given back, or a reset
+			} // else given back
 		}
 		end := x.now.Add(120*time.Second + 3*5*time.Second)
 		for ; !x.now.After(end); x.now = x.now.Add(time.Second) {
@@ -407,6 +408,38 @@ func TestBreakerModel(t *testing.T) {
 			t.Fatalf("still %v after everything succeeded", p)
 		}
 	})
+}
+
+func TestBreakerIsSafe(t *testing.T) {
+	var b breaker
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for n := range 2000 {
+				now := noon.Add(time.Duration(n) * time.Second)
+				if ok, p := b.allow(now); !ok {
+					continue
+				} else if n%50 < 20 {
+					b.fail(now, classConnect, p)
+				} else if n%7 == i {
+					b.cancel(p)
+				} else {
+					b.succeed(now, p)
+				}
+				b.ready(now)
+				b.state(now)
+			}
+		})
+	}
+	all.Wait()
+	for now := noon.Add(time.Hour); now.Before(noon.Add(time.Hour + 20*time.Second)); now = now.Add(time.Second) {
+		if ok, p := b.allow(now); ok {
+			b.succeed(now, p)
+		}
+	}
+	if p, _, _ := b.state(noon.Add(2 * time.Hour)); p != phaseClosed {
+		t.Errorf("%v at the end", p)
+	}
 }
 
 func BenchmarkBreakerClosed(b *testing.B) {

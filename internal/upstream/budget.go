@@ -1,14 +1,20 @@
 package upstream
 
 import (
+	"cmp"
 	"sync"
 	"time"
 )
 
-const (
-	retryPercent = 20                 // of the requests
-	retryLeast   = 10 * windowSeconds // retries in a window that are allowed however few the requests are: 10/s
-)
+// BudgetRules bound the second tries at a provider. Zero members mean the defaults.
+type BudgetRules struct {
+	Percent int // of its requests; 20
+	Floor   int // a second, however few the requests are; 10
+}
+
+func (r BudgetRules) orDefault() BudgetRules {
+	return BudgetRules{cmp.Or(r.Percent, 20), cmp.Or(r.Floor, 10)}
+}
 
 // A budget bounds the calls that an upstream gets on top of those that clients make, so that an outage does
 // not multiply the load that may have caused it: in every 10 s the retries are at most 20 % of the requests,
@@ -22,7 +28,9 @@ type budget struct {
 func (b *budget) request(now time.Time) { b.window.add(now, 1, 0) }
 
 // retry takes one retry, if there is one to be had.
-func (b *budget) retry(now time.Time) bool { return b.take(now, retryPercent, retryLeast) }
+func (b *budget) retry(now time.Time, r BudgetRules) bool {
+	return b.take(now, uint64(r.Percent), uint64(r.Floor)*windowSeconds)
+}
 
 // hedge takes one hedge, if there is one to be had.
 func (b *budget) hedge(now time.Time) bool { return b.take(now, hedgePercent, 0) }

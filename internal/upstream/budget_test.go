@@ -26,7 +26,7 @@ func TestBudget(t *testing.T) {
 			}
 			got := 0
 			for range c.asked {
-				if b.retry(noon.Add(9 * time.Second)) {
+				if b.retry(noon.Add(9*time.Second), BudgetRules{}.orDefault()) {
 					got++
 				}
 			}
@@ -40,13 +40,13 @@ func TestBudget(t *testing.T) {
 func TestBudgetRefills(t *testing.T) {
 	var b budget
 	for range 100 {
-		b.retry(noon)
+		b.retry(noon, BudgetRules{}.orDefault())
 	}
 	for _, c := range []struct {
 		after time.Duration
 		want  bool
 	}{{0, false}, {9 * time.Second, false}, {10 * time.Second, false}, {11 * time.Second, true}} {
-		if got := b.retry(noon.Add(c.after)); got != c.want {
+		if got := b.retry(noon.Add(c.after), BudgetRules{}.orDefault()); got != c.want {
 			t.Errorf("after %v: %v", c.after, got)
 		}
 	}
@@ -73,7 +73,7 @@ func TestBudgetBound(t *testing.T) {
 				requests = append(requests, now)
 			}
 			for range rapid.IntRange(0, 150).Draw(t, "retries") {
-				if !b.retry(now) {
+				if !b.retry(now, BudgetRules{}.orDefault()) {
 					break
 				}
 				retries = append(retries, now)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 
 	"sluice/internal/llm"
 )
@@ -11,10 +12,11 @@ import (
 // A class is what a failure means for the target, for its credential and for the next attempt.
 type class uint8
 
-// The classes. Only credential, limited, transient and connect speak against anybody upstream.
+// The classes. Only the first five after none speak against anybody upstream.
 const (
 	classNone        class = iota // no failure
 	classCredential               // the credential is dead: the next one at once
+	classForbidden                // the credential may not use this model (403): the next one at once
 	classLimited                  // a rate limit: the next credential, and back off
 	classTransient                // the target failed: once more, then the next target
 	classConnect                  // the target was not reached and nothing was sent: as transient
@@ -28,9 +30,14 @@ const (
 
 func (c class) String() string {
 	return [...]string{
-		"none", "credential", "limited", "transient", "connect", "unsupported",
+		"none", "credential", "forbidden", "limited", "transient", "connect", "unsupported",
 		"context_length", "content_filtered", "final", "client_gone", "deadline",
 	}[c]
+}
+
+// speaksAgainst says that a failure tells something about the target or its credential.
+func (c class) speaksAgainst() bool {
+	return c == classCredential || c == classForbidden || c == classLimited || c == classTransient || c == classConnect
 }
 
 // errDeadline is the cause that ends a call whose client has said how long it may take.
@@ -45,6 +52,10 @@ func classify(err error) class {
 	e := llm.AsError(err)
 	switch e.Kind {
 	case llm.KindUpstreamCreds:
+		var refused interface{ Status() int }
+		if errors.As(err, &refused) && refused.Status() == http.StatusForbidden {
+			return classForbidden // of another model it says nothing: one key's calls must not cost others the account
+		}
 		return classCredential
 	case llm.KindRateLimited:
 		return classLimited

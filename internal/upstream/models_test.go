@@ -34,7 +34,7 @@ func (l *lister) Models(ctx context.Context, _ llm.Secret) ([]string, error) {
 func TestModelsAreAskedForAndRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, silent := &lister{models: []string{"x"}}, &lister{models: []string{"y"}, slow: time.Hour}, &lister{models: []string{"z"}}
-		p := NewPool(map[string]Upstream{"b": {Provider: b, List: true}, "a": {Provider: a, List: true}, "c": {Provider: silent}, "d": {}}, llm.Timeouts{}, 0)
+		p := NewPool(Options{Upstreams: map[string]Upstream{"b": {Provider: b, List: true}, "a": {Provider: a, List: true}, "c": {Provider: silent}, "d": {}}})
 		start := time.Now()
 		want := []Listed{{"a", []string{"x"}}, {"b", nil}}
 		if diff := cmp.Diff(want, p.Models(t.Context())); diff != "" || time.Since(start) != listTimeout {

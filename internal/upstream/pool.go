@@ -1,99 +1,110 @@
 // Package upstream is the only caller of providers. It bounds every attempt in time, reads ahead to the
-// first real output before anything is promised to the client, and (with the pools to come) retries, falls
-// back and breaks circuits. It does not know formats, keys or configuration files.
+// first real output before anything is promised to the client, retries, falls back, hedges and breaks
+// circuits, and shares with other replicas what it has learned. It does not know formats, keys or
+// configuration files.
 package upstream
 
 import (
-	"context"
-	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"sluice/internal/llm"
 )
 
-// An Upstream is a provider with the credential it is called with.
+// An Upstream is a provider with the credentials it is called with.
 type Upstream struct {
 	Provider llm.Provider
-	Secret   llm.Secret
-	List     bool // ask it for its models, if it can name them
+	Secrets  map[string]llm.Secret // by the credential's name; "" where there is one
+	List     bool                  // ask it for its models, if it can name them
+	Check    time.Duration         // how often to ask whether it is alive, if it can be asked; 0: never
 }
 
-// A Pool holds the upstreams by name. It is immutable, but for what it has learned
-// of the models that providers offer.
+// Options are what a pool is made of. Zero members mean the defaults of docs/configuration.md.
+type Options struct {
+	Upstreams   map[string]Upstream
+	Deployments []Deployment // a target's Slot is an index
+	Timeouts    llm.Timeouts
+	MaxAnswer   int64         // bytes of an answer that is not streamed
+	Attempts    int           // upstream calls for one request
+	Within      time.Duration // after the first failure, in which another try may begin
+	QueueLength int           // calls that wait for one deployment
+	QueueWait   time.Duration // the longest wait
+	Breaker     BreakerRules
+	Budget      BudgetRules
+	Fleet       *Fleet // what is known of the deployments; nil: a new one
+}
+
+// A Pool calls the upstreams of one configuration. It is immutable, but for what it has learned of the models
+// that providers offer; what it learns of the deployments is the fleet's.
 type Pool struct {
-	upstreams map[string]Upstream
-	defaults  llm.Timeouts
-	maxAnswer int64
-	lists     []*list // sorted by provider
+	Options
+	fleet *Fleet
+	slots []*deployment
+	lists []*list // sorted by provider
 }
 
-// NewPool makes a pool. Zero members of defaults mean 30 s to the first output, 60 s between frames and
-// 600 s in all; maxAnswer bounds an answer that is not streamed, in bytes, 0 means 32 MiB.
-func NewPool(upstreams map[string]Upstream, defaults llm.Timeouts, maxAnswer int64) *Pool {
-	defaults.FirstToken = orDefault(defaults.FirstToken, 30*time.Second)
-	defaults.Idle = orDefault(defaults.Idle, 60*time.Second)
-	defaults.Total = orDefault(defaults.Total, 600*time.Second)
-	p := &Pool{upstreams: upstreams, defaults: defaults, maxAnswer: maxAnswer}
-	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
-		up := upstreams[name]
+// NewPool makes a pool.
+func NewPool(o Options) *Pool {
+	o.Timeouts.FirstToken = orDefault(o.Timeouts.FirstToken, 30*time.Second)
+	o.Timeouts.Idle = orDefault(o.Timeouts.Idle, 60*time.Second)
+	o.Timeouts.Total = orDefault(o.Timeouts.Total, 600*time.Second)
+	o.Within = orDefault(o.Within, 30*time.Second)
+	o.QueueWait = orDefault(o.QueueWait, 5*time.Second)
+	if o.Attempts <= 0 {
+		o.Attempts = 4
+	}
+	if o.QueueLength <= 0 {
+		o.QueueLength = 100
+	}
+	if o.Fleet == nil {
+		o.Fleet = NewFleet(FleetOptions{})
+	}
+	o.Breaker, o.Budget = o.Breaker.orDefault(), o.Budget.orDefault()
+	p := &Pool{Options: o, fleet: o.Fleet}
+	p.slots = o.Fleet.take(&o)
+	for _, name := range slices.Sorted(maps.Keys(o.Upstreams)) {
+		up := o.Upstreams[name]
 		if lister, ok := up.Provider.(llm.Lister); ok && up.List {
-			p.lists = append(p.lists, &list{provider: name, lister: lister, secret: up.Secret})
+			p.lists = append(p.lists, &list{provider: name, lister: lister, secret: up.first()})
 		}
 	}
 	return p
 }
 
-// A Trace is what a call met upstream, told whether it succeeded or not.
-type Trace struct {
-	Attempts int
-	Target   llm.Target    // of the last attempt
-	Waited   time.Duration // for the upstream, until its first output or its refusal
+// first is the credential that questions about the provider itself are asked with.
+func (u *Upstream) first() llm.Secret {
+	for _, name := range slices.Sorted(maps.Keys(u.Secrets)) {
+		return u.Secrets[name]
+	}
+	return ""
 }
 
-// Do calls the first target of the plan. It returns when the first real output is there, so that every
-// failure before it can still be told by a status line. raw: nobody downstream needs the meaning.
-func (p *Pool) Do(ctx context.Context, call *llm.Call, plan []llm.Target, raw bool) (*llm.Reply, Trace, error) {
-	if len(plan) == 0 {
-		return nil, Trace{}, &llm.Error{Kind: llm.KindNoUpstream}
-	}
-	tr := Trace{Attempts: 1, Target: plan[0]}
-	up, ok := p.upstreams[plan[0].Provider]
-	if !ok {
-		return nil, tr, fmt.Errorf("no provider %q in the pool", plan[0].Provider)
-	}
-	start := time.Now()
-	reply, err := p.attempt(ctx, up, &llm.Attempt{Call: call, Target: plan[0], Secret: up.Secret, Raw: raw, MaxAnswer: p.maxAnswer})
-	tr.Waited = time.Since(start)
-	return reply, tr, err
+// Load fills in what is known of a target's deployment now.
+func (p *Pool) Load(t *llm.Target, now time.Time, l *llm.Load) { p.at(t).load(now, l) }
+
+// Replicas is how many processes share the deployments, this one included.
+func (p *Pool) Replicas() int { return p.fleet.Replicas() }
+
+// A Plan names the targets of a call, best first; package route makes it.
+type Plan interface {
+	// Next names the best target not named yet, and what stands between it and a call: Free, or Full when
+	// only a place in its waiting line is to be had.
+	Next() (llm.Target, llm.Bar, bool)
+	// Fall turns to the next model of a list, and tells whether there is one.
+	Fall(why llm.Fall) bool
+	// Fallback names the model that the plan fell back to last, "" when it did not, and why.
+	Fallback() (string, llm.Fall)
+	// Resort names the target to try when no other is left, though its breaker is open, and when one of them
+	// may be called by itself; zero when nobody knows.
+	Resort() (t llm.Target, until time.Time, ok bool)
+	// Took notes that a target has answered.
+	Took(t *llm.Target)
+	// Loads are what is known of all deployments of the model.
+	Loads() []llm.Load
+	// Hedges tells whether a second request may be sent when the first is slow to begin.
+	Hedges() bool
 }
 
-// attempt makes one try and reads ahead.
-func (p *Pool) attempt(ctx context.Context, up Upstream, a *llm.Attempt) (*llm.Reply, error) {
-	t := p.timeouts(a.Target.Timeouts)
-	if !a.Stream {
-		t.FirstToken, t.Idle = t.Total, t.Total // nothing is seen of an answer that comes whole, until it does
-	}
-	ctx, w := newWatch(ctx, t)
-	reply, err := up.Provider.Do(ctx, a)
-	if err != nil {
-		w.stop()
-		return nil, err
-	}
-	s := &held{inner: reply.Stream, watch: w}
-	if err := s.prime(); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
-	reply.Stream = s
-	return reply, nil
-}
-
-func (p *Pool) timeouts(t llm.Timeouts) llm.Timeouts {
-	return llm.Timeouts{
-		FirstToken: orDefault(t.FirstToken, p.defaults.FirstToken),
-		Idle:       orDefault(t.Idle, p.defaults.Idle),
-		Total:      orDefault(t.Total, p.defaults.Total),
-	}
-}
+func jitter() float64 { return rand.Float64() } //nolint:gosec // G404: spreads retries, keeps no secret

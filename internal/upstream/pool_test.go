@@ -67,11 +67,11 @@ func (s *script) Next() (*llm.Event, error) {
 
 func (s *script) Close() error { s.closed++; return nil }
 
-// run calls the script and lists what a client would see.
-func run(t *testing.T, s *script, stream bool) (got []string, err error) {
+// clientSees calls the script and lists what a client would see.
+func clientSees(t *testing.T, s *script, stream bool) (got []string, err error) {
 	t.Helper()
-	pool := NewPool(map[string]Upstream{"p": {Provider: s}}, llm.Timeouts{}, 0)
-	reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: stream}, []llm.Target{{Provider: "p"}}, true)
+	pool := NewPool(Options{Upstreams: map[string]Upstream{"p": {Provider: s}}, Deployments: []Deployment{{Provider: "p"}}, Attempts: 1})
+	reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: stream}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
 	if tr.Attempts != 1 || tr.Target.Provider != "p" {
 		t.Errorf("trace %+v", tr)
 	}
@@ -130,7 +130,7 @@ func TestPool(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				got, err := run(t, &c.s, !c.whole)
+				got, err := clientSees(t, &c.s, !c.whole)
 				if !errors.Is(err, c.err) {
 					t.Errorf("error %v, want %v", err, c.err)
 				}
@@ -155,8 +155,8 @@ func TestPool(t *testing.T) {
 func TestSlowClientIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{steps: []any{"+a", "+b"}}
-		pool := NewPool(map[string]Upstream{"p": {Provider: s}}, llm.Timeouts{}, 0)
-		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, []llm.Target{{Provider: "p"}}, true)
+		pool := NewPool(Options{Upstreams: map[string]Upstream{"p": {Provider: s}}, Deployments: []Deployment{{Provider: "p"}}})
+		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,11 +174,11 @@ func TestSlowClientIsNotSilence(t *testing.T) {
 }
 
 func TestPoolWithoutTargets(t *testing.T) {
-	pool := NewPool(nil, llm.Timeouts{}, 0)
-	if _, _, err := pool.Do(t.Context(), &llm.Call{}, nil, true); kindOf(err) != llm.KindNoUpstream {
+	pool := NewPool(Options{Deployments: []Deployment{{Provider: "x"}}})
+	if _, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool}, "k", true); kindOf(err) != llm.KindNoUpstream || llm.AsError(err).RetryAfter < time.Second {
 		t.Errorf("empty plan: %v", err)
 	}
-	if _, _, err := pool.Do(t.Context(), &llm.Call{}, []llm.Target{{Provider: "x"}}, true); err == nil {
+	if _, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true); err == nil {
 		t.Error("an unknown provider was called")
 	}
 }

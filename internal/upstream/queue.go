@@ -23,11 +23,12 @@ var (
 //
 // The zero queue has no limit; it counts only.
 type queue struct {
-	running atomic.Int64 // calls under way; changed under mu
+	running atomic.Int64 // calls under way; changed under mu while there is a limit
+	others  atomic.Int64 // calls that other replicas have under way; changed under mu
+	open    atomic.Bool  // there is no limit and nobody waits: the lock is not needed
 
 	mu      sync.Mutex // guards the rest
 	limit   int        // calls under way at most, over all replicas; 0: no limit
-	others  int        // of them, taken by other replicas
 	most    int        // waiters at most
 	waiting int
 	turns   linked.List      // of *line: who is next; none is empty
@@ -81,6 +82,34 @@ func (q *queue) acquire(ctx context.Context, key string) (slot, error) {
 	}
 }
 
+// try gives a slot if one is free.
+func (q *queue) try() (slot, bool) {
+	if q.open.Load() {
+		q.running.Add(1)
+		return slot{q}, true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.room() {
+		return slot{}, false
+	}
+	q.running.Add(1)
+	return slot{q}, true
+}
+
+// load counts the calls under way here and elsewhere, and tells whether a call would have to wait now.
+func (q *queue) load() (own, others int32, full bool) {
+	own, others = int32(q.running.Load()), int32(q.others.Load())
+	return own, others, !q.open.Load() && q.full()
+}
+
+// length counts the calls that wait.
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting
+}
+
 // inFlight counts the calls under way.
 func (q *queue) inFlight() int { return int(q.running.Load()) }
 
@@ -98,6 +127,7 @@ func (q *queue) setLimit(limit, most int) {
 	defer q.mu.Unlock()
 	q.limit, q.most = limit, most
 	q.serve()
+	q.open.Store(limit <= 0)
 }
 
 // setOthers says how many calls the other replicas have under way. One slot is always ours: replicas that
@@ -105,12 +135,12 @@ func (q *queue) setLimit(limit, most int) {
 func (q *queue) setOthers(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.others = n
+	q.others.Store(int64(n))
 	q.serve()
 }
 
 func (q *queue) room() bool {
-	return q.limit <= 0 || int(q.running.Load()) < max(q.limit-q.others, 1)
+	return q.limit <= 0 || int(q.running.Load()) < max(q.limit-int(q.others.Load()), 1)
 }
 
 // join takes a slot (no waiter, no error), or a place in the line of key.
@@ -175,6 +205,10 @@ func (q *queue) leave(w *waiter) {
 }
 
 func (q *queue) release() {
+	if q.open.Load() {
+		q.running.Add(-1)
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running.Add(-1)

@@ -16,10 +16,42 @@ const (
 	maxHeldBytes  = 256 << 10
 )
 
+// attempt makes one call under a lease and reads ahead.
+func (p *Pool) attempt(ctx context.Context, up Upstream, a *llm.Attempt, l *lease) (*llm.Reply, error) {
+	t := p.timeouts(a.Target.Timeouts)
+	if !a.Stream {
+		t.FirstToken, t.Idle = t.Total, t.Total // nothing is seen of an answer that comes whole, until it does
+	}
+	ctx, w := newWatch(ctx, t)
+	reply, err := up.Provider.Do(ctx, a)
+	if err != nil {
+		w.stop()
+		return nil, err
+	}
+	s := &held{inner: reply.Stream, watch: w, lease: l}
+	if err := s.prime(); err != nil {
+		w.stop()
+		_ = s.inner.Close()
+		return nil, err
+	}
+	l.measure(a.Stream, s.size(), reply.Quota)
+	reply.Stream = s
+	return reply, nil
+}
+
+func (p *Pool) timeouts(t llm.Timeouts) llm.Timeouts {
+	return llm.Timeouts{
+		FirstToken: orDefault(t.FirstToken, p.Timeouts.FirstToken),
+		Idle:       orDefault(t.Idle, p.Timeouts.Idle),
+		Total:      orDefault(t.Total, p.Timeouts.Total),
+	}
+}
+
 // held is an upstream's stream, watched by the clock, whose first events have been read already.
 type held struct {
 	inner  llm.Stream
 	watch  *watch
+	lease  *lease
 	events []*llm.Event // copies, given out first
 	event  *llm.Event   // then this one: the inner stream's current event
 	err    error        // then this: what came after a stream without output
@@ -57,6 +89,14 @@ func (h *held) next() (*llm.Event, error) {
 	return ev, err
 }
 
+// size is how many tokens the answer read so far has, where it says so.
+func (h *held) size() int64 {
+	if h.event != nil && h.event.Usage != nil {
+		return h.event.Usage.Output.N
+	}
+	return 0
+}
+
 // Next implements llm.Stream.
 func (h *held) Next() (*llm.Event, error) {
 	if len(h.events) > 0 {
@@ -75,12 +115,17 @@ func (h *held) Next() (*llm.Event, error) {
 	if h.err != nil {
 		return nil, h.err
 	}
-	return h.next()
+	ev, err := h.next()
+	if err != nil && err != io.EOF {
+		h.lease.broke(err)
+	}
+	return ev, err
 }
 
 // Close implements llm.Stream. An answer that is not read to its end is cancelled first, so that the
 // upstream hears of it at once; one that is leaves a connection that can be used again.
 func (h *held) Close() error {
+	defer h.lease.end()
 	if !h.whole {
 		h.watch.stop()
 		return h.inner.Close()

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// windowSeconds is how far back a window looks.
-const windowSeconds = 10
+const (
+	windowSeconds = 10               // how far back budgets look
+	mostWindow    = 15 * time.Second // how far back a window can
+)
 
-// A window counts what happened in the last 10 s, in buckets of whole seconds: all of it, and some of it
+// A window counts what happened in the last seconds, in buckets of whole seconds: all of it, and some of it
 // (failures of requests, retries of requests). Adding is lock-free, for it is on the path of every call. It
 // goes by the wall clock: a clock that is set forgets or repeats a few seconds, no more.
 //

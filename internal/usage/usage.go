@@ -34,8 +34,10 @@ type Entry struct {
 
 	Target     llm.Target // of the last attempt
 	Attempts   int
-	Status     int   // told to the client
-	Err        error // nil: the call succeeded
+	Tries      []llm.Try // where there was more than one
+	Fallback   string    // the model that served it instead of the one asked for
+	Status     int       // told to the client
+	Err        error     // nil: the call succeeded
 	Usage      llm.Usage
 	BytesIn    int64
 	BytesOut   int64
@@ -65,6 +67,14 @@ func (e *Entry) Caller(who *auth.Who) { e.Key = who.Public() }
 // Call notes what is asked.
 func (e *Entry) Call(c *llm.Call) {
 	e.Op, e.Model, e.Stream, e.BytesIn = c.Op, c.Model, c.Stream, int64(c.Body.Len())
+}
+
+// Met notes what the call met upstream.
+func (e *Entry) Met(t *llm.Trace) {
+	e.Attempts, e.Target, e.Upstream, e.Fallback = t.Attempts, t.Target, t.Waited, t.Fallback
+	if len(t.Tries) > 1 {
+		e.Tries = t.Tries
+	}
 }
 
 // Wrote notes what was sent to the client, and when the first byte of it was; zero: nothing was.

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"log/slog"
+
+	"sluice/internal/llm"
+	"sluice/internal/telemetry"
+	"sluice/internal/upstream"
+)
+
+// changed tells operators what became of a deployment or credential.
+func (a *App) changed(c upstream.Change) {
+	level := slog.LevelInfo
+	switch c.Event {
+	case "breaker_open", "credential_refused":
+		level = slog.LevelWarn
+	}
+	attrs := []any{"event", c.Event, "deployment", c.Deployment}
+	if c.Mode != "" {
+		attrs = append(attrs, "mode", string(c.Mode))
+	}
+	if !c.Until.IsZero() {
+		attrs = append(attrs, "until", c.Until.UTC())
+	}
+	if c.Class != "" {
+		attrs = append(attrs, "class", c.Class)
+	}
+	if c.Remote {
+		attrs = append(attrs, "told_by", "another replica")
+	}
+	a.log.Log(nil, level, "upstream changed", attrs...) //nolint:staticcheck // handlers of the standard library ignore the context
+	a.metrics.UpstreamChanged(c.Event)
+}
+
+// heardRevoked takes over a key that another replica was told to refuse.
+func (a *App) heardRevoked(public string) {
+	if err := a.revoked.Add(public); err != nil {
+		a.log.Error("a revoked key is refused, but not kept for the next start", "key", public, "error", err.Error())
+	}
+}
+
+func (a *App) upstreamStates() []telemetry.UpstreamState {
+	views := a.fleet.Views()
+	states := make([]telemetry.UpstreamState, len(views))
+	for i := range views {
+		v := &views[i]
+		states[i] = telemetry.UpstreamState{
+			Deployment: v.Deployment, Callable: v.State == llm.Free.String(), InFlight: int(v.InFlight), Waiting: v.Waiting, Latency: v.LatencyMs / 1000,
+		}
+	}
+	return states
+}

@@ -1,0 +1,22 @@
+package llm
+
+import "time"
+
+// A Try is one upstream call of a request.
+type Try struct {
+	Provider string
+	Model    string
+	Outcome  string        // ok, or the class of its failure
+	Took     time.Duration // until its first output or its failure
+	Hedge    bool          // sent because another took long
+}
+
+// A Trace is what a call met upstream, told whether it succeeded or not.
+type Trace struct {
+	Tries    []Try
+	Attempts int           // upstream calls, those of hedges included
+	Target   Target        // of the last try
+	Fallback string        // the model that answered instead of the one asked for; "" when it was that
+	Why      Fall          // with Fallback
+	Waited   time.Duration // for upstreams, until the first output or the last refusal
+}

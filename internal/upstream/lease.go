@@ -1,0 +1,167 @@
+package upstream
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// A lease is the right to call a deployment once: a place among its calls in flight, and what its breaker and
+// its credential's let through. It ends once, with what came of the call.
+type lease struct {
+	fleet *Fleet
+	d     *deployment
+	own   permit // of the deployment's breaker
+	cred  permit // of the credential's
+	slot  slot
+	begun time.Time
+	ended atomic.Bool // the place is given back
+	known atomic.Bool // the breakers have been told
+}
+
+// enter asks a deployment for a lease. last: its breaker may be open, and this is the one try that it gets all
+// the same. nil without an error: the deployment cannot be called now.
+func (f *Fleet) enter(ctx context.Context, d *deployment, how llm.Bar, who string, wait time.Duration) (*lease, error) {
+	now := time.Now()
+	if d.word() != Active {
+		return nil, nil
+	}
+	l := &lease{fleet: f, d: d}
+	ask := (*breaker).allow
+	if how == llm.Open {
+		ask = (*breaker).resort
+	}
+	var ok bool
+	if ok, l.cred = ask(&d.cred.breaker, now); !ok {
+		return nil, nil
+	}
+	if ok, l.own = ask(&d.breaker, now); !ok {
+		d.cred.breaker.cancel(l.cred)
+		return nil, nil
+	}
+	if how != llm.Full {
+		if l.slot, ok = d.queue.try(); ok {
+			return l.start(), nil
+		}
+		l.cancel()
+		return nil, nil
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, wait, errQueueWait)
+	defer stop()
+	var err error
+	if l.slot, err = d.queue.acquire(ctx, who); err != nil {
+		l.cancel()
+		return nil, err
+	}
+	return l.start(), nil
+}
+
+func (l *lease) start() *lease {
+	l.begun = time.Now()
+	l.d.tracker.try(l.begun)
+	return l
+}
+
+// cancel says that the call's outcome tells nothing about the deployment.
+func (l *lease) cancel() {
+	if l.known.CompareAndSwap(false, true) {
+		l.d.breaker.cancel(l.own)
+		l.d.cred.breaker.cancel(l.cred)
+	}
+}
+
+// accept says that the call began to answer, first after it was sent.
+func (l *lease) accept(first time.Duration) {
+	if !l.known.CompareAndSwap(false, true) {
+		return
+	}
+	now := l.begun.Add(first)
+	d := l.d
+	d.breaker.succeed(now, l.own)
+	d.cred.breaker.succeed(now, l.cred)
+	d.tracker.succeed()
+	if l.own != 0 {
+		if p, _, _ := d.breaker.state(now); p == phaseClosed {
+			l.fleet.closed(d)
+		}
+	}
+	if l.cred != 0 && d.cred.told.Load() {
+		if p, _, _ := d.cred.breaker.state(now); p == phaseClosed && d.cred.told.CompareAndSwap(true, false) {
+			l.fleet.notify(Change{Deployment: d.cred.key, Event: "credential_accepted"})
+		}
+	}
+}
+
+// broke says that an answer that had begun did not come to its end.
+func (l *lease) broke(err error) {
+	now := time.Now()
+	if c := classify(err); c.speaksAgainst() {
+		l.d.breaker.broke(now)
+		l.d.tracker.fail()
+		l.note(now, c, err)
+		l.fleet.opened(l.d, now, c)
+	}
+}
+
+// refuse says how the call failed, before any of its answer was given out.
+func (l *lease) refuse(c class, err *llm.Error) {
+	if !c.speaksAgainst() {
+		l.cancel()
+		return
+	}
+	if !l.known.CompareAndSwap(false, true) {
+		return
+	}
+	now := time.Now()
+	d := l.d
+	l.note(now, c, err)
+	d.tracker.fail()
+	if c == classCredential {
+		d.breaker.cancel(l.own) // it says nothing about the deployment
+		d.cred.breaker.trip(now, 0, l.cred)
+		if d.cred.told.CompareAndSwap(false, true) {
+			_, until, _ := d.cred.breaker.state(now)
+			l.fleet.notify(Change{Deployment: d.cred.key, Event: "credential_refused", Until: until})
+		}
+		return
+	}
+	d.cred.breaker.cancel(l.cred)
+	switch {
+	case c == classForbidden:
+		d.breaker.trip(now, 0, l.own)
+	case c == classLimited && err.RetryAfter > 0:
+		d.breaker.trip(now, err.RetryAfter, l.own)
+	default:
+		d.breaker.fail(now, c, l.own)
+	}
+	l.fleet.opened(d, now, c)
+}
+
+func (l *lease) note(now time.Time, c class, err error) {
+	l.d.mishap.Store(&Mishap{At: now.UTC(), Class: c.String(), Kind: llm.AsError(err).Kind})
+}
+
+// end gives the place back. It may be called more than once.
+func (l *lease) end() {
+	if l.ended.CompareAndSwap(false, true) {
+		l.cancel()
+		l.slot.release()
+	}
+}
+
+// measure notes how long the answer took to begin, and what the vendor said of its rate limits.
+func (l *lease) measure(stream bool, tokens int64, q llm.Quota) {
+	now := time.Now()
+	took := now.Sub(l.begun)
+	if stream {
+		l.d.firsts.observe(took)
+	} else {
+		took = normalise(took, tokens)
+	}
+	l.d.tracker.observe(took)
+	if until, closed := throttle(q, l.d.queue.inFlight(), now); closed {
+		l.d.throttled.Store(until.UnixNano())
+	}
+}

@@ -1,0 +1,238 @@
+package upstream
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	syncEvery   = 250 * time.Millisecond // between two reports
+	syncTimeout = time.Second            // for one of them; none is on the path of a call
+	tellTimeout = time.Second
+)
+
+// Share keeps the fleet and the other replicas in step until ctx ends. Without a shared store it returns at
+// once. While the store cannot be reached, this replica goes on with what it knows.
+func (f *Fleet) Share(ctx context.Context) {
+	if f.shared == nil {
+		return
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { f.listen(ctx) })
+	all.Go(func() { f.sendNotices(ctx) })
+	tick := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	said := map[string]int64{} // by deployment, the opening reported last
+	for {
+		f.exchange(ctx, said)
+		f.permits(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// IsShared tells whether there are other replicas to exchange with.
+func (f *Fleet) IsShared() bool { return f.shared != nil }
+
+// Linked tells whether the last exchange with the other replicas went well; true without any to exchange with.
+func (f *Fleet) Linked() bool { return f.shared == nil || f.linked.Load() }
+
+// exchange reports what is new and takes in what all know.
+func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
+	ctx, stop := context.WithTimeout(ctx, syncTimeout)
+	defer stop()
+	list := f.all()
+	report := Report{Replica: f.replica, Shares: make(map[string]Share, len(list))}
+	for _, d := range list {
+		s := Share{InFlight: d.queue.inFlight()}
+		s.Samples, s.Latency = d.tracker.take()
+		opening := d.told.Load()
+		if opening != said[d.key] {
+			if opening != 0 {
+				_, _, s.Opens = d.breaker.state(time.Now())
+				s.Until = time.Unix(0, opening)
+			} else {
+				s.Closed = true
+			}
+		}
+		if s != (Share{}) {
+			report.Shares[d.key] = s
+		}
+	}
+	picture, err := f.shared.Sync(ctx, report)
+	f.linked.Store(err == nil)
+	if err != nil {
+		f.replicas.Store(1)
+		for _, d := range list {
+			if s := report.Shares[d.key]; s.Samples > 0 {
+				d.tracker.giveBack(s.Samples, s.Latency)
+			}
+			d.queue.setOthers(0)
+		}
+		return
+	}
+	f.replicas.Store(int32(max(picture.Replicas, 1)))
+	now := time.Now()
+	for _, d := range list {
+		if s := report.Shares[d.key]; !s.Until.IsZero() || s.Closed {
+			said[d.key] = d.told.Load()
+			if !s.Until.IsZero() {
+				said[d.key] = s.Until.UnixNano()
+			} else if s.Closed {
+				said[d.key] = 0
+			}
+		}
+		f.learn(d, picture.Commons[d.key], now)
+	}
+}
+
+// learn takes in what all replicas know of a deployment.
+func (f *Fleet) learn(d *deployment, c Common, now time.Time) {
+	d.queue.setOthers(c.Others)
+	d.tracker.merge(c.Latency)
+	f.setMode(d, Mode(c.Mode))
+	if c.Until.After(now) {
+		f.force(d, now, c.Until, c.Opens)
+	}
+}
+
+// setMode takes over an operator's word that another replica was told.
+func (f *Fleet) setMode(d *deployment, m Mode) {
+	if m == "" {
+		m = Active
+	}
+	if d.word() != m {
+		d.mode.Store(&m)
+		f.notify(Change{Deployment: d.key, Event: "mode", Mode: m, Remote: true})
+	}
+}
+
+// force opens a breaker that another replica has opened. What this replica told itself is not news.
+func (f *Fleet) force(d *deployment, now, until time.Time, opens int) {
+	if told := d.told.Load(); told != 0 && until.UnixNano() <= told+int64(time.Second) {
+		return
+	}
+	d.breaker.force(now, until, opens)
+	d.told.Store(until.UnixNano())
+	f.notify(Change{Deployment: d.key, Event: "breaker_open", Until: until, Remote: true})
+}
+
+// opened tells of a breaker that has just opened.
+func (f *Fleet) opened(d *deployment, now time.Time, c class) {
+	p, until, opens := d.breaker.state(now)
+	if p != phaseOpen {
+		return
+	}
+	was := d.told.Load()
+	if was == until.UnixNano() || !d.told.CompareAndSwap(was, until.UnixNano()) {
+		return
+	}
+	f.notify(Change{Deployment: d.key, Event: "breaker_open", Until: until, Class: c.String()})
+	f.tell(Notice{Deployment: d.key, Until: until, Opens: opens})
+}
+
+// closed tells of a breaker that has just closed.
+func (f *Fleet) closed(d *deployment) {
+	if d.told.Swap(0) == 0 {
+		return
+	}
+	f.notify(Change{Deployment: d.key, Event: "breaker_closed"})
+	f.tell(Notice{Deployment: d.key, Closed: true})
+}
+
+// tell hands a notice to sendNotices. One that finds no room is left out: the next report says the same.
+func (f *Fleet) tell(n Notice) {
+	if f.shared == nil {
+		return
+	}
+	n.From = f.replica
+	select {
+	case f.notices <- n:
+	default:
+	}
+}
+
+func (f *Fleet) sendNotices(ctx context.Context) {
+	for {
+		select {
+		case n := <-f.notices:
+			ctx, stop := context.WithTimeout(ctx, tellTimeout)
+			_ = f.shared.Tell(ctx, n) // the next report repeats all but a mode and a reset, which an operator sees
+			stop()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (f *Fleet) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = f.shared.Listen(ctx, f.hear) // it joins again by itself; an error is the store's last word
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// hear takes in another replica's notice.
+func (f *Fleet) hear(n Notice) {
+	if n.From == f.replica {
+		return
+	}
+	if n.RevokedKey != "" {
+		f.revoked(n.RevokedKey)
+		return
+	}
+	d, ok := f.find(n.Deployment)
+	if !ok {
+		return
+	}
+	now := time.Now()
+	switch {
+	case n.Reset:
+		d.reset()
+		f.notify(Change{Deployment: d.key, Event: "reset", Remote: true})
+	case n.Mode != "":
+		f.setMode(d, Mode(n.Mode))
+	case n.Closed:
+		if d.told.Swap(0) != 0 {
+			d.breaker.reset()
+			f.notify(Change{Deployment: d.key, Event: "breaker_closed", Remote: true})
+		}
+	case n.Until.After(now):
+		f.force(d, now, n.Until, n.Opens)
+	}
+}
+
+// permits asks for the cluster's probes, ahead of the calls that would use them. When nobody can be asked,
+// this replica lets its own through.
+func (f *Fleet) permits(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, syncTimeout)
+	defer stop()
+	now := time.Now()
+	for _, d := range f.all() {
+		f.permit(ctx, &d.breaker, d.key, now)
+		f.permit(ctx, &d.cred.breaker, d.cred.key, now)
+	}
+}
+
+func (f *Fleet) permit(ctx context.Context, b *breaker, key string, now time.Time) {
+	if !b.wants(now) {
+		return
+	}
+	ours := true
+	if f.linked.Load() {
+		var err error
+		ours, err = f.shared.Permit(ctx, "probe "+key, b.rule().Probe)
+		ours = ours || err != nil
+	}
+	if ours {
+		b.grant(now)
+	}
+}
