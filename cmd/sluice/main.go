@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -28,11 +29,13 @@ const (
 )
 
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Run the gateway. Without a configuration it serves a built-in fake upstream, and the providers whose API keys are in the environment."`
-	Config  configCommands `cmd:"" help:"Check a configuration, or describe what it may say."`
-	Mock    mock.Command   `cmd:"" help:"Run the scripted fake upstream on its own, to test clients and gateways against faults."`
-	Bench   bench.Command  `cmd:"" help:"Measure speed and memory, beside a bare reverse proxy in the same run."`
-	Version versionCommand `cmd:"" help:"Tell the version."`
+	Serve     serveCommand      `cmd:"" help:"Run the gateway. Without a configuration it serves a built-in fake upstream, and the providers whose API keys are in the environment."`
+	Config    configCommands    `cmd:"" help:"Check a configuration, or describe what it may say."`
+	Explain   explainCommand    `cmd:"" help:"Tell which deployments a request would go to, in which order and why, without calling anybody."`
+	Upstreams upstreamsCommands `cmd:"" help:"See how the deployments of a running gateway fare, and drain, disable, enable or reset one."`
+	Mock      mock.Command      `cmd:"" help:"Run the scripted fake upstream on its own, to test clients and gateways against faults."`
+	Bench     bench.Command     `cmd:"" help:"Measure speed and memory, beside a bare reverse proxy in the same run."`
+	Version   versionCommand    `cmd:"" help:"Tell the version."`
 }
 
 type serveCommand struct {
@@ -99,6 +102,15 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// lastWord is the name of a command without its arguments.
+func lastWord(command string) string {
+	words := strings.Fields(command)
+	for len(words) > 1 && strings.HasPrefix(words[len(words)-1], "<") {
+		words = words[:len(words)-1]
+	}
+	return words[len(words)-1]
+}
+
 func run(args []string, stdout, stderr io.Writer) int {
 	var cmd commands
 	parser, err := kong.New(&cmd,
@@ -129,6 +141,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(&streams{stdout, stderr})
+	k.Bind(operation(lastWord(k.Command())))
 	if err := k.Run(); err != nil {
 		fmt.Fprintln(stderr, "sluice:", err)
 		if _, ok := errors.AsType[*config.Error](err); ok {
