@@ -8,6 +8,7 @@ import (
 // An Answer is a whole answer: the sum of the events of a stream. Streamed or not, the same answer sums to
 // the same value.
 type Answer struct {
+	Format  Format // what it was read in: all Extra, Native and Foreign belong to it and to no other
 	Head    Head
 	Choices []Choice
 	Usage   *Usage // nil: the upstream said nothing
@@ -30,6 +31,7 @@ type Choice struct {
 
 // Add adds an event. It copies what it keeps.
 func (a *Answer) Add(ev *Event) {
+	a.Format = Format(or(string(ev.Format), string(a.Format)))
 	if ev.Head != nil {
 		a.Head = *ev.Head
 	}
@@ -121,7 +123,7 @@ func (p *Part) Append(q *Part) {
 	if q.Cache != nil {
 		p.Cache = q.Cache
 	}
-	p.Extra = p.Extra.with(q.Extra)
+	p.Extra, p.Hints = p.Extra.with(q.Extra), p.Hints.with(q.Hints)
 	p.At = or(p.At, q.At)
 }
 
@@ -145,6 +147,9 @@ func (m Members) with(more Members) Members {
 	}
 	return m
 }
+
+// Join is a copy of m with more added; nil when both are empty.
+func (m Members) Join(more Members) Members { return Members(nil).with(m).with(more) }
 
 // Clone copies an event so that it outlives the next Next.
 func (ev *Event) Clone() *Event {

@@ -41,7 +41,7 @@ type Chat struct {
 	// Completion marks a legacy text completion: one user message that is a bare prompt.
 	Completion bool
 
-	Extra Members
+	Extra, Hints Members
 }
 
 // A Role says whose turn a message is.
@@ -64,6 +64,7 @@ type Message struct {
 	Parts []Part
 	ID    string // item id, where the format has one (Responses)
 	Extra Members
+	Hints Members
 	At    string // JSON pointer into the client's document, for error messages
 }
 
@@ -81,6 +82,7 @@ type Part struct {
 	Cache     *Cache     // a prompt-cache breakpoint after this part
 	Signature *Signature // an opaque proof that goes back with the part to whoever made it
 	Extra     Members
+	Hints     Members
 	At        string // JSON pointer into the client's document, for error messages
 }
 
@@ -165,6 +167,7 @@ type Tool struct {
 	Cache       *Cache
 	Foreign     Raw // a tool that runs at the provider, kept verbatim; then nothing else is set
 	Extra       Members
+	Hints       Members
 	At          string
 }
 

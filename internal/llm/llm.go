@@ -50,6 +50,10 @@ type Raw = json.RawMessage
 
 // Members are JSON members nobody here understands, kept as they came. They belong to the format that
 // they were read in and to no other.
+//
+// Where a type has Hints beside Extra, these are the members that no other format misses: a default spelled
+// out, advice on caching, the status of an item long done. They go back to their own format as Extra does;
+// to another, Extra is refused by name and Hints are left out without a word.
 type Members map[string]Raw
 
 // A Call is one request of one client.
@@ -159,7 +163,8 @@ func All(s Stream) iter.Seq2[*Event, error] {
 // An Event is one step of an answer.
 type Event struct {
 	Raw     []byte   // the frame or body as the upstream sent it, delimiters included; nil once edited
-	Format  Format   // what Raw is written in
+	Format  Format   // what it was read in: Raw and all Extra, Native and Foreign belong to it
+	Element bool     // Raw is an element of a JSON array instead of a frame (Gemini without alt=sse)
 	Head    *Head    // set on the event that opens the answer
 	Delta   []Delta  // what the event adds; empty when Raw passed undecoded
 	Usage   *Usage   // what the upstream has reported so far in all (a running total, never a difference)

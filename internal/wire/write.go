@@ -136,7 +136,7 @@ func (s *stream) event(ev *llm.Event) error {
 	switch {
 	case ev.Asked && !s.call.WantUsage:
 		return nil // the client did not ask for this frame
-	case s.may && ev.Raw != nil && ev.Format == s.call.Format:
+	case s.may && ev.Raw != nil && !ev.Element && ev.Format == s.call.Format:
 		s.raw = true
 	default:
 		var err error

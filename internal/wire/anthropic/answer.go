@@ -146,12 +146,13 @@ func (f *Format) readCount(body []byte) (*llm.Event, error) {
 	}, nil
 }
 
-// What of an answer's unknown members a client of this format knows. An answer does not say which vendor's
-// they are, so others stay behind.
-var (
-	toldAnswer = []string{"context_management", "diagnostics"}
-	toldBlock  = []string{"caller", "toolset_name"}
-)
+// told gives the members that only one format knows, provided that they were read in this one.
+func told(m llm.Members, same bool) unknown {
+	if !same {
+		return nil
+	}
+	return asUnknown(m)
+}
 
 // A wireMessage is an answer for a client; Content has all blocks, or none where it opens a stream.
 type wireMessage struct {
@@ -181,34 +182,37 @@ func newMessage(call *llm.Call, h *llm.Head) *wireMessage {
 
 // Answer writes a whole answer. Of several choices only the first has a place.
 func (f *Format) Answer(call *llm.Call, a *llm.Answer) ([]byte, error) {
+	same := a.Format == f.name
 	if f.op == llm.OpCount {
 		out := struct {
 			InputTokens int64   `json:"input_tokens"`
 			Extra       unknown `json:",embed"`
-		}{Extra: pick(a.Extra, toldAnswer)}
+		}{Extra: told(a.Extra, same)}
 		if a.Usage != nil {
 			out.InputTokens = a.Usage.Input.N
 		}
 		return marshal(&out)
 	}
 	m := newMessage(call, &a.Head)
-	m.Usage, m.Extra = writeUsage(a.Usage), pick(a.Extra, toldAnswer)
+	m.Usage, m.Extra = writeUsage(a.Usage, same), told(a.Extra, same)
 	c := first(a)
 	var content []jsontext.Value
 	for i := range c.Parts {
-		blocks, err := answerBlocks(&c.Parts[i])
+		blocks, err := answerBlocks(&c.Parts[i], same)
 		if err != nil {
 			return nil, err
 		}
 		content = append(content, blocks...)
 	}
 	m.Content = array(content)
-	reason := writeStop(c.Stop, c.Native)
+	reason := writeStop(c.Stop, c.Native, same)
 	m.Stop = &reason
 	if c.StopText != "" {
 		m.StopAt = &c.StopText
 	}
-	m.Details, m.Holder = jsontext.Value(c.Extra["stop_details"]), jsontext.Value(c.Extra["container"])
+	if same {
+		m.Details, m.Holder = jsontext.Value(c.Extra["stop_details"]), jsontext.Value(c.Extra["container"])
+	}
 	return marshal(m)
 }
 
@@ -222,25 +226,25 @@ func first(a *llm.Answer) *llm.Choice {
 }
 
 // answerBlocks writes one part of an answer: no block when it says nothing to a client of this format, two
-// when a signature needs a block of its own.
-func answerBlocks(p *llm.Part) ([]jsontext.Value, error) {
+// when a signature needs a block of its own. same says that it was read in this format.
+func answerBlocks(p *llm.Part, same bool) ([]jsontext.Value, error) {
 	var blocks []any
 	switch {
 	case p.Media != nil:
 		return nil, &llm.Error{Kind: llm.KindUnsupported, Msg: "the answer holds " + string(p.Media.Kind) + " data, which Anthropic's Messages API cannot carry"}
 	case p.Foreign != nil:
-		if !hosted(p.Foreign) {
+		if !same {
 			return nil, nil
 		}
 		return []jsontext.Value{jsontext.Value(p.Foreign)}, nil
 	case p.Reasoning != nil:
-		blocks = thoughts(p)
+		blocks = thoughts(p, same)
 	case p.Call != nil:
 		input, _ := object(p.Call)
-		blocks = append(lent(p), &block{Type: "tool_use", ID: p.Call.ID, Name: p.Call.Name, Input: input, Extra: pick(p.Extra, toldBlock)})
+		blocks = append(lent(p), &block{Type: "tool_use", ID: p.Call.ID, Name: p.Call.Name, Input: input, Extra: told(p.Extra.Join(p.Hints), same)})
 	case words(p) != "" || len(p.Citations) > 0:
 		s := words(p)
-		blocks = append(lent(p), &block{Type: "text", Text: &s, Citations: writeCitations(p.Citations)})
+		blocks = append(lent(p), &block{Type: "text", Text: &s, Citations: writeCitations(p.Citations, same), Extra: told(p.Extra, same)})
 	default:
 		blocks = lent(p)
 	}
@@ -263,11 +267,11 @@ func words(p *llm.Part) string {
 	return p.Text
 }
 
-func thoughts(p *llm.Part) []any {
+func thoughts(p *llm.Part, same bool) []any {
 	var blocks []any
 	if r := p.Reasoning; r.Text != "" || p.Signature != nil && r.Redacted == nil {
 		s := signature(p.Signature)
-		blocks = append(blocks, &block{Type: "thinking", Thinking: &r.Text, Signature: &s})
+		blocks = append(blocks, &block{Type: "thinking", Thinking: &r.Text, Signature: &s, Extra: told(p.Extra, same)})
 	}
 	if p.Reasoning.Redacted != nil {
 		blocks = append(blocks, &block{Type: "redacted_thinking", Data: redacted(p)})
@@ -290,20 +294,4 @@ func lent(p *llm.Part) []any {
 	}
 	s := signature(p.Signature)
 	return []any{&block{Type: "thinking", Thinking: new(""), Signature: &s}}
-}
-
-// hosted says that a block kept verbatim is Anthropic's: of a tool that ran at the provider, or of its
-// container. Other vendors' items have other types, or none.
-func hosted(raw llm.Raw) bool {
-	var b struct {
-		Type string `json:"type"`
-	}
-	if unmarshal(raw, &b) != nil {
-		return false
-	}
-	switch b.Type {
-	case "server_tool_use", "mcp_tool_use", "container_upload", "compaction":
-		return true
-	}
-	return strings.HasSuffix(b.Type, "_tool_result")
 }

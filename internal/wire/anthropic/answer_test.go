@@ -231,14 +231,14 @@ func write(t *testing.T, call *llm.Call, a *llm.Answer) []byte {
 			t.Fatal(err)
 		}
 	}
-	emit(&llm.Event{Head: &a.Head})
+	emit(&llm.Event{Format: llm.AnthropicMessages, Head: &a.Head})
 	for _, c := range a.Choices {
 		for i := range c.Parts {
-			emit(&llm.Event{Delta: []llm.Delta{{Choice: c.Index, Index: i, Part: &c.Parts[i]}}})
+			emit(&llm.Event{Format: llm.AnthropicMessages, Delta: []llm.Delta{{Choice: c.Index, Index: i, Part: &c.Parts[i]}}})
 		}
-		emit(&llm.Event{Delta: []llm.Delta{{Choice: c.Index, Stop: c.Stop, Native: c.Native, StopText: c.StopText, Extra: c.Extra}}})
+		emit(&llm.Event{Format: llm.AnthropicMessages, Delta: []llm.Delta{{Choice: c.Index, Stop: c.Stop, Native: c.Native, StopText: c.StopText, Extra: c.Extra}}})
 	}
-	emit(&llm.Event{Usage: a.Usage, Extra: a.Extra})
+	emit(&llm.Event{Format: llm.AnthropicMessages, Usage: a.Usage, Extra: a.Extra})
 	return w.End(out)
 }
 

@@ -186,7 +186,10 @@ func (r *reader) block(raw jsontext.Value, at string) (llm.Part, bool) {
 		r.media(&p, &b)
 	case "tool_use":
 		p.Call = &llm.ToolCall{ID: b.ID, Name: b.Name, Args: args(b.Input)}
-		dropDirect(p.Extra)
+		if v := p.Extra["caller"]; direct(v) {
+			delete(p.Extra, "caller")
+			p.Hints = llm.Members{"caller": v}
+		}
 	case "tool_result":
 		p.Result = &llm.ToolResult{CallID: b.ToolUseID, Parts: r.content(b.Content, at+"/content"), Failed: b.IsError != nil && *b.IsError}
 	case "thinking":
@@ -248,15 +251,12 @@ func (r *reader) media(p *llm.Part, b *block) {
 	}
 }
 
-// dropDirect leaves out a tool call's caller when it is the model itself, which is the default: the
-// conversation can then go on at another vendor.
-func dropDirect(m llm.Members) {
+// direct says that a tool call's caller is the model itself, which is the default.
+func direct(caller llm.Raw) bool {
 	var c struct {
 		Type string `json:"type"`
 	}
-	if raw, ok := m["caller"]; ok && unmarshal(raw, &c) == nil && c.Type == "direct" {
-		delete(m, "caller")
-	}
+	return caller != nil && unmarshal(caller, &c) == nil && c.Type == "direct"
 }
 
 // args are the arguments of a call as JSON text; a call without any has {}.

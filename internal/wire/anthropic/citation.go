@@ -52,13 +52,10 @@ func readCitation(raw jsontext.Value) (llm.Citation, bool) {
 	return out, true
 }
 
-// writeCitation gives a citation in Anthropic's form: its own one if it has one, else the kind that names
-// a page on the web; nil when it names none.
-func writeCitation(c *llm.Citation) jsontext.Value {
-	var native struct {
-		Type string `json:"type"`
-	}
-	if c.Native != nil && unmarshal(c.Native, &native) == nil && strings.HasSuffix(native.Type, "_location") {
+// writeCitation gives a citation in Anthropic's form: as it came, when it was read in this format, else the
+// kind that names a page on the web; nil when it names none.
+func writeCitation(c *llm.Citation, same bool) jsontext.Value {
+	if same && c.Native != nil {
 		return jsontext.Value(c.Native)
 	}
 	if c.URL == "" {
@@ -72,10 +69,10 @@ func writeCitation(c *llm.Citation) jsontext.Value {
 }
 
 // writeCitations is an array of them, nil when there are none.
-func writeCitations(list []llm.Citation) jsontext.Value {
+func writeCitations(list []llm.Citation, same bool) jsontext.Value {
 	var out []jsontext.Value
 	for i := range list {
-		if v := writeCitation(&list[i]); v != nil {
+		if v := writeCitation(&list[i], same); v != nil {
 			out = append(out, v)
 		}
 	}

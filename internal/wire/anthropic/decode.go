@@ -125,9 +125,12 @@ func (r *reader) tools(chat *llm.Chat, q *request) {
 		if t.InputSchema == nil {
 			r.problem(at+"/input_schema", "is required")
 		}
-		// It only asks for the arguments in finer pieces; an upstream that cannot do that loses nothing.
-		delete(t.Extra, "eager_input_streaming")
 		out := llm.Tool{Name: t.Name, Description: t.Description, Schema: llm.Raw(t.InputSchema), Strict: t.Strict, Extra: t.Extra.members(), At: at}
+		// It only asks for the arguments in finer pieces; an upstream that cannot do that loses nothing.
+		if v, ok := out.Extra["eager_input_streaming"]; ok {
+			delete(out.Extra, "eager_input_streaming")
+			out.Hints = llm.Members{"eager_input_streaming": v}
+		}
 		if t.Cache != nil {
 			out.Cache = &llm.Cache{TTL: t.Cache.TTL}
 		}

@@ -21,7 +21,7 @@ func (f *Format) Encode(p llm.Payload, e *llm.Encoding) ([]byte, error) {
 	w.tools(q)
 	w.extra("", chat.Extra)
 	if w.native {
-		q.Extra = asUnknown(chat.Extra)
+		q.Extra = asUnknown(chat.Extra.Join(chat.Hints))
 	}
 	if f.op == llm.OpChat {
 		q.Stream = e.Stream
@@ -64,12 +64,12 @@ func (w *encoder) extra(at string, m llm.Members) {
 func escape(name string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(name) }
 
 // own gives the unknown members when they are Anthropic's, and notes them as lost when they are not.
-func (w *encoder) own(at string, m llm.Members) unknown {
+func (w *encoder) own(at string, m, hints llm.Members) unknown {
 	w.extra(at, m)
 	if !w.native {
 		return nil
 	}
-	return asUnknown(m)
+	return asUnknown(m.Join(hints))
 }
 
 func (w *encoder) tools(q *request) {
@@ -86,7 +86,7 @@ func (w *encoder) tools(q *request) {
 			}
 			continue
 		}
-		out := &tool{Name: t.Name, Description: t.Description, InputSchema: jsontext.Value(t.Schema), Cache: cache(t.Cache), Extra: w.own(t.At, t.Extra)}
+		out := &tool{Name: t.Name, Description: t.Description, InputSchema: jsontext.Value(t.Schema), Cache: cache(t.Cache), Extra: w.own(t.At, t.Extra, t.Hints)}
 		if w.native {
 			out.Strict = t.Strict // elsewhere it may ask for more than the model at hand can promise
 		}
@@ -233,7 +233,7 @@ func (w *encoder) output(q *request) {
 	if o := w.chat.Output; o != nil {
 		switch o.Kind {
 		case llm.OutputSchema:
-			w.config.Format = &outputFormat{Type: "json_schema", Schema: described(o), Extra: w.own("response_format", o.Extra)}
+			w.config.Format = &outputFormat{Type: "json_schema", Schema: described(o), Extra: w.own("response_format", o.Extra, nil)}
 		case llm.OutputJSON:
 			w.e.Lose("response_format", "Anthropic writes JSON only to a schema; send json_schema")
 		}

@@ -107,7 +107,7 @@ func at(m *llm.Message, p *llm.Part, i int) string {
 }
 
 func (w *encoder) turn(m *llm.Message, last bool) turn {
-	t := turn{role: "user", extra: w.own(m.At, m.Extra)}
+	t := turn{role: "user", extra: w.own(m.At, m.Extra, m.Hints)}
 	if m.Role == llm.RoleAssistant {
 		t.role = "assistant"
 	}
@@ -139,7 +139,7 @@ func (w *encoder) part(p *llm.Part, role, at string, end bool) jsontext.Value {
 	case p.Reasoning != nil:
 		return w.reasoning(p)
 	case p.Call != nil:
-		return w.block(&block{Type: "tool_use", ID: w.id(p.Call.ID), Name: p.Call.Name, Input: w.input(p.Call, at), Cache: cache(p.Cache), Extra: w.own(at, p.Extra)})
+		return w.block(&block{Type: "tool_use", ID: w.id(p.Call.ID), Name: p.Call.Name, Input: w.input(p.Call, at), Cache: cache(p.Cache), Extra: w.own(at, p.Extra, p.Hints)})
 	case p.Result != nil:
 		return w.result(p, at)
 	case p.Media != nil:
@@ -163,9 +163,9 @@ func (w *encoder) part(p *llm.Part, role, at string, end bool) jsontext.Value {
 }
 
 func (w *encoder) text(p *llm.Part, text, at string) jsontext.Value {
-	b := &block{Type: "text", Text: &text, Cache: cache(p.Cache), Extra: w.own(at, p.Extra)}
+	b := &block{Type: "text", Text: &text, Cache: cache(p.Cache), Extra: w.own(at, p.Extra, p.Hints)}
 	if w.native { // what others cite says nothing to the model
-		b.Citations = writeCitations(p.Citations)
+		b.Citations = writeCitations(p.Citations, true)
 	}
 	return w.block(b)
 }
@@ -175,9 +175,9 @@ func (w *encoder) reasoning(p *llm.Part) jsontext.Value {
 	r, s := p.Reasoning, p.Signature
 	switch {
 	case r.Redacted != nil && (s == nil || s.By == by):
-		return w.block(&block{Type: "redacted_thinking", Data: string(r.Redacted), Extra: w.own(p.At, p.Extra)})
+		return w.block(&block{Type: "redacted_thinking", Data: string(r.Redacted), Extra: w.own(p.At, p.Extra, p.Hints)})
 	case s != nil && s.By == by && s.Value != "":
-		return w.block(&block{Type: "thinking", Thinking: &r.Text, Signature: &s.Value, Extra: w.own(p.At, p.Extra)})
+		return w.block(&block{Type: "thinking", Thinking: &r.Text, Signature: &s.Value, Extra: w.own(p.At, p.Extra, p.Hints)})
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func object(c *llm.ToolCall) (v jsontext.Value, ok bool) {
 }
 
 func (w *encoder) result(p *llm.Part, at string) jsontext.Value {
-	b := &block{Type: "tool_result", ToolUseID: w.id(p.Result.CallID), Cache: cache(p.Cache), Extra: w.own(at, p.Extra)}
+	b := &block{Type: "tool_result", ToolUseID: w.id(p.Result.CallID), Cache: cache(p.Cache), Extra: w.own(at, p.Extra, p.Hints)}
 	if p.Result.Failed {
 		b.IsError = new(true)
 	}
@@ -247,13 +247,13 @@ func (w *encoder) result(p *llm.Part, at string) jsontext.Value {
 
 func (w *encoder) media(p *llm.Part, at string) jsontext.Value {
 	m := p.Media
-	b := &block{Type: string(m.Kind), Cache: cache(p.Cache), Extra: w.own(at, p.Extra)}
+	b := &block{Type: string(m.Kind), Cache: cache(p.Cache), Extra: w.own(at, p.Extra, p.Hints)}
 	src, why := w.source(m)
 	if why != "" {
 		w.e.Lose(at, why)
 		return nil
 	}
-	src.Extra = w.own(at, m.Extra)
+	src.Extra = w.own(at, m.Extra, nil)
 	if m.Kind == llm.MediaDocument {
 		b.Title = m.Name
 	}

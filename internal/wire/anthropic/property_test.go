@@ -27,6 +27,7 @@ func drawAnswer(t *rapid.T) *llm.Answer {
 		c.Extra = llm.Members{"stop_details": llm.Raw(`{"type":"refusal","category":"cyber"}`)}
 	}
 	return &llm.Answer{
+		Format:  llm.AnthropicMessages,
 		Head:    llm.Head{ID: "msg_" + rapid.StringMatching(`[a-z0-9]{4}`).Draw(t, "id"), Model: "claude"},
 		Choices: []llm.Choice{c}, Usage: drawUsage(t),
 	}
@@ -206,11 +207,11 @@ func TestWriteThenRead(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		emit(&llm.Event{Head: &want.Head})
+		emit(&llm.Event{Format: llm.AnthropicMessages, Head: &want.Head})
 		for _, d := range pieces(t, c.Parts) {
-			emit(&llm.Event{Delta: []llm.Delta{d}})
+			emit(&llm.Event{Format: llm.AnthropicMessages, Delta: []llm.Delta{d}})
 		}
-		emit(&llm.Event{Delta: []llm.Delta{{Stop: c.Stop, Native: c.Native, StopText: c.StopText, Extra: c.Extra}}, Usage: want.Usage})
+		emit(&llm.Event{Format: llm.AnthropicMessages, Delta: []llm.Delta{{Stop: c.Stop, Native: c.Native, StopText: c.StopText, Extra: c.Extra}}, Usage: want.Usage})
 		text = w.End(text)
 		framed(t, text)
 

@@ -117,7 +117,7 @@ func TestEverythingSurvives(t *testing.T) {
 	}
 	same := strings.NewReplacer(
 		`"max_tokens": 4096.0`, `"max_tokens": 4096`,
-		`, "citations": null`, ``, `, "caller": {"type": "direct"}`, ``,
+		`, "citations": null`, ``,
 		`"content": "hi"`, `"content": [{"type": "text", "text": "hi"}]`,
 		`"content": "fine"`, `"content": [{"type": "text", "text": "fine"}]`,
 		`"content": "I"`, `"content": [{"type": "text", "text": "I"}]`,

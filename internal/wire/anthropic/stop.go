@@ -22,9 +22,9 @@ func readStop(reason string) llm.Stop {
 	return llm.StopOther
 }
 
-// writeStop is the reason in Anthropic's words: the upstream's own word where it is one of them.
-func writeStop(s llm.Stop, native string) string {
-	if stops[native] == s && s != "" {
+// writeStop is the reason in Anthropic's words: the upstream's own word where it was read in this format.
+func writeStop(s llm.Stop, native string, same bool) string {
+	if same && native != "" && s != "" {
 		return native
 	}
 	switch s {
@@ -36,22 +36,8 @@ func writeStop(s llm.Stop, native string) string {
 		return "tool_use"
 	case llm.StopPause:
 		return "pause_turn"
-	case llm.StopRefusal, llm.StopFilter:
+	case llm.StopRefusal, llm.StopFilter, llm.StopOther: // the last must not look as if the model had been done
 		return "refusal"
-	case llm.StopOther:
-		if snake(native) { // a reason that is newer than this build
-			return native
-		}
-		return "refusal" // it must not look as if the model had been done
 	}
 	return "end_turn"
-}
-
-func snake(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c != '_' && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return s != ""
 }

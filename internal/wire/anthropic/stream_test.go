@@ -279,24 +279,26 @@ func TestWriteStop(t *testing.T) {
 	for _, tt := range []struct {
 		stop   llm.Stop
 		native string
+		same   bool
 		want   string
 	}{
-		{llm.StopEnd, "stop", "end_turn"},
-		{llm.StopLength, "length", "max_tokens"},
-		{llm.StopLength, "MAX_TOKENS", "max_tokens"},
-		{llm.StopLength, "model_context_window_exceeded", "model_context_window_exceeded"},
-		{llm.StopSequence, "", "stop_sequence"},
-		{llm.StopTools, "tool_calls", "tool_use"},
-		{llm.StopFilter, "content_filter", "refusal"},
-		{llm.StopFilter, "SAFETY", "refusal"},
-		{llm.StopRefusal, "", "refusal"},
-		{llm.StopPause, "", "pause_turn"},
-		{llm.StopOther, "compaction", "compaction"},
-		{llm.StopOther, "MALFORMED_FUNCTION_CALL", "refusal"},
-		{llm.StopOther, "", "refusal"},
-		{"", "", "end_turn"},
+		{llm.StopEnd, "stop", false, "end_turn"},
+		{llm.StopLength, "length", false, "max_tokens"},
+		{llm.StopLength, "MAX_TOKENS", false, "max_tokens"},
+		{llm.StopLength, "model_context_window_exceeded", true, "model_context_window_exceeded"},
+		{llm.StopSequence, "", false, "stop_sequence"},
+		{llm.StopTools, "tool_calls", false, "tool_use"},
+		{llm.StopFilter, "content_filter", false, "refusal"},
+		{llm.StopFilter, "SAFETY", false, "refusal"},
+		{llm.StopRefusal, "", false, "refusal"},
+		{llm.StopPause, "", false, "pause_turn"},
+		{llm.StopOther, "compaction", true, "compaction"},
+		{llm.StopOther, "recitation", false, "refusal"},
+		{llm.StopOther, "MALFORMED_FUNCTION_CALL", false, "refusal"},
+		{llm.StopOther, "", false, "refusal"},
+		{"", "", false, "end_turn"},
 	} {
-		if got := writeStop(tt.stop, tt.native); got != tt.want {
+		if got := writeStop(tt.stop, tt.native, tt.same); got != tt.want {
 			t.Errorf("%q %q: %q, want %q", tt.stop, tt.native, got, tt.want)
 		}
 	}

@@ -1,8 +1,6 @@
 package anthropic
 
 import (
-	"github.com/go-json-experiment/json/jsontext"
-
 	"sluice/internal/llm"
 )
 
@@ -81,10 +79,6 @@ func (u *usage) hub() *llm.Usage {
 	return out
 }
 
-// toldUsage are the unknown members of a usage object that clients of this format know. Others may be another
-// vendor's.
-var toldUsage = []string{"server_tool_use", "inference_geo", "speed", "iterations"}
-
 // wireUsage is a usage object for a client. input_tokens and output_tokens are always there: every SDK
 // takes them for required. The cache's counts are null when they are not known.
 type wireUsage struct {
@@ -107,14 +101,15 @@ type wireDetails struct {
 	Thinking int64 `json:"thinking_tokens"`
 }
 
-func writeUsage(u *llm.Usage) *wireUsage {
+// writeUsage writes usage for a client; same says that it was read in this format.
+func writeUsage(u *llm.Usage, same bool) *wireUsage {
 	if u == nil {
 		return new(wireUsage)
 	}
 	out := &wireUsage{
 		InputTokens: u.Input.Minus(u.CacheRead, u.CacheWrite).N, OutputTokens: u.Output.N,
 		CacheCreation: known64(u.CacheWrite), CacheRead: known64(u.CacheRead), Tier: u.Tier,
-		Extra: pick(u.Extra, toldUsage),
+		Extra: told(u.Extra, same),
 	}
 	if u.CacheWrite1h.Known {
 		out.ByLifetime = &wireLifetimes{Min5: u.CacheWrite.Minus(u.CacheWrite1h).N, Hour1: u.CacheWrite1h.N}
@@ -130,18 +125,4 @@ func known64(c llm.Count) *int64 {
 		return nil
 	}
 	return &c.N
-}
-
-// pick gives the members of m that are named; nil when there are none.
-func pick(m llm.Members, names []string) unknown {
-	var out unknown
-	for _, name := range names {
-		if v, ok := m[name]; ok {
-			if out == nil {
-				out = make(unknown)
-			}
-			out[name] = jsontext.Value(v)
-		}
-	}
-	return out
 }

@@ -24,6 +24,7 @@ func (f *Format) Writer(call *llm.Call) wire.Writer {
 type writer struct {
 	call  *llm.Call
 	begun bool
+	same  bool        // the answer comes in this format
 	next  int         // index of the next block
 	open  []written   // blocks that are open, oldest first
 	last  int         // place in open of the block written last, -1: none
@@ -57,13 +58,16 @@ func (w *writer) Verbatim() bool { return true }
 
 // Event implements wire.Writer.
 func (w *writer) Event(dst []byte, ev *llm.Event) ([]byte, error) {
+	w.same = ev.Format == llm.AnthropicMessages
 	if ev.Usage != nil {
 		if w.usage == nil {
 			w.usage = new(llm.Usage)
 		}
 		w.usage.Merge(ev.Usage)
 	}
-	w.extra = keepMembers(w.extra, ev.Extra)
+	if w.same {
+		w.extra = keepMembers(w.extra, ev.Extra)
+	}
 	if ev.Head != nil {
 		dst = w.begin(dst, ev.Head)
 	}
@@ -82,7 +86,9 @@ func (w *writer) Event(dst []byte, ev *llm.Event) ([]byte, error) {
 		if d.Stop != "" {
 			w.end.Stop, w.end.Native, w.end.StopText = d.Stop, d.Native, d.StopText
 		}
-		w.end.Extra = keepMembers(w.end.Extra, d.Extra)
+		if w.same {
+			w.end.Extra = keepMembers(w.end.Extra, d.Extra)
+		}
 	}
 	return dst, nil
 }
@@ -114,7 +120,7 @@ func (w *writer) begin(dst []byte, h *llm.Head) []byte {
 	}
 	w.begun = true
 	m := newMessage(w.call, h)
-	m.Usage = writeUsage(w.usage)
+	m.Usage = writeUsage(w.usage, w.same)
 	return frameOf(dst, "message_start", &struct {
 		Type    string       `json:"type"`
 		Message *wireMessage `json:"message"`
@@ -129,7 +135,7 @@ func (w *writer) part(dst []byte, index int, p *llm.Part) ([]byte, error) {
 	case p.Reasoning != nil:
 		return w.thinking(dst, index, p), nil
 	case p.Foreign != nil, p.Media != nil:
-		blocks, err := answerBlocks(p)
+		blocks, err := answerBlocks(p, w.same)
 		for _, raw := range blocks {
 			dst = w.whole(w.closeDone(dst), raw)
 		}
@@ -152,7 +158,7 @@ func (w *writer) text(dst []byte, index int, p *llm.Part) []byte {
 		dst = deltaOf(dst, b.index, "text_delta", "text", s)
 	}
 	for i := range p.Citations {
-		if c := writeCitation(&p.Citations[i]); c != nil {
+		if c := writeCitation(&p.Citations[i], w.same); c != nil {
 			dst = frameOf(dst, "content_block_delta", &blockDelta{"content_block_delta", b.index, citationsDelta{"citations_delta", c}})
 		}
 	}
@@ -172,7 +178,7 @@ type citationsDelta struct {
 
 func (w *writer) thinking(dst []byte, index int, p *llm.Part) []byte {
 	if p.Reasoning.Redacted != nil {
-		blocks, _ := answerBlocks(p)
+		blocks, _ := answerBlocks(p, w.same)
 		for _, raw := range blocks {
 			dst = w.whole(w.closeDone(dst), raw)
 		}
@@ -207,7 +213,7 @@ func (w *writer) tool(dst []byte, index int, p *llm.Part) []byte {
 	}
 	if b == nil {
 		dst = w.lend(dst, p.Signature)
-		raw, err := marshal(&block{Type: "tool_use", ID: p.Call.ID, Name: p.Call.Name, Input: jsontext.Value("{}"), Extra: pick(p.Extra, toldBlock)})
+		raw, err := marshal(&block{Type: "tool_use", ID: p.Call.ID, Name: p.Call.Name, Input: jsontext.Value("{}"), Extra: told(p.Extra.Join(p.Hints), w.same)})
 		if err != nil {
 			return dst
 		}
@@ -311,7 +317,7 @@ func (w *writer) End(dst []byte) []byte {
 		Details jsontext.Value `json:"stop_details,omitzero"`
 		Holder  jsontext.Value `json:"container,omitzero"`
 	}
-	d := ending{Stop: writeStop(w.end.Stop, w.end.Native), Details: jsontext.Value(w.end.Extra["stop_details"]), Holder: jsontext.Value(w.end.Extra["container"])}
+	d := ending{Stop: writeStop(w.end.Stop, w.end.Native, w.same), Details: jsontext.Value(w.end.Extra["stop_details"]), Holder: jsontext.Value(w.end.Extra["container"])}
 	if w.end.StopText != "" {
 		d.StopAt = &w.end.StopText
 	}
@@ -320,7 +326,7 @@ func (w *writer) End(dst []byte) []byte {
 		Delta ending     `json:"delta"`
 		Usage *wireUsage `json:"usage"`
 		Extra unknown    `json:",embed"`
-	}{"message_delta", d, writeUsage(w.usage), pick(w.extra, toldAnswer)})
+	}{"message_delta", d, writeUsage(w.usage, w.same), told(w.extra, w.same)})
 	return append(dst, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"...)
 }
 

@@ -7,24 +7,15 @@ import (
 	"sluice/internal/llm"
 )
 
-// Members of an answer that pass through Extra. Other vendors' members are not told to a Gemini client.
-var (
-	ownAnswer = map[string]bool{"promptFeedback": true, "modelStatus": true, "automaticFunctionCallingHistory": true}
-	ownChoice = map[string]bool{
-		"finishMessage": true, "safetyRatings": true, "avgLogprobs": true, "tokenCount": true, "urlContextMetadata": true,
-		"citationMetadata": true, "groundingMetadata": true, "groundingAttributions": true, "continuationToken": true,
-	}
-)
-
 // Answer writes a whole answer.
 func (f *Format) Answer(call *llm.Call, a *llm.Answer) ([]byte, error) {
 	switch f.op {
 	case llm.OpCount:
-		return countAnswer(a), nil
+		return countAnswer(a, a.Format == f.name), nil
 	case llm.OpEmbed:
 		return f.embedAnswer(a)
 	}
-	g := &gathering{call: call, head: a.Head, usage: a.Usage}
+	g := &gathering{call: call, head: a.Head, usage: a.Usage, same: a.Format == f.name}
 	g.keep(a.Extra)
 	for i := range a.Choices {
 		c := &a.Choices[i]
@@ -41,6 +32,7 @@ func (f *Format) Answer(call *llm.Call, a *llm.Answer) ([]byte, error) {
 // answer, which is a stream of one chunk.
 type gathering struct {
 	call    *llm.Call
+	same    bool // the answer comes in this format
 	head    llm.Head
 	usage   *llm.Usage
 	extra   llm.Members
@@ -51,6 +43,7 @@ type gathering struct {
 // An outgoing is one candidate on its way to the client.
 type outgoing struct {
 	index    int
+	same     bool
 	parts    text // of the chunk being made: objects with commas between them
 	said     bool // there were parts in an earlier chunk
 	waiting  []waitingCall
@@ -80,12 +73,16 @@ func (g *gathering) choice(index int) *outgoing {
 			return o
 		}
 	}
-	o := &outgoing{index: index, textAt: -1, flushed: make(map[int]bool)}
+	o := &outgoing{index: index, same: g.same, textAt: -1, flushed: make(map[int]bool)}
 	g.choices = append(g.choices, o)
 	return o
 }
 
-func (g *gathering) keep(m llm.Members) { g.extra = merged(g.extra, only(m, ownAnswer)) }
+func (g *gathering) keep(m llm.Members) {
+	if g.same {
+		g.extra = merged(g.extra, m)
+	}
+}
 
 func merged(m, more llm.Members) llm.Members {
 	for k, v := range more {
@@ -99,6 +96,7 @@ func merged(m, more llm.Members) llm.Members {
 
 // event takes in what an event adds.
 func (g *gathering) event(ev *llm.Event) {
+	g.same = ev.Format == llm.GeminiGenerate
 	if ev.Head != nil {
 		g.head = *ev.Head
 	}
@@ -123,12 +121,14 @@ func (g *gathering) event(ev *llm.Event) {
 func (o *outgoing) end(d *llm.Delta) {
 	if d.Stop != "" {
 		o.flush(true)
-		o.stop = finishReason(d.Stop, d.Native)
+		o.stop = finishReason(d.Stop, d.Native, o.same)
 	}
 	if d.Logprobs != nil {
 		o.logprobs = slices.Clone(d.Logprobs)
 	}
-	o.extra = merged(o.extra, only(d.Extra, ownChoice))
+	if o.same {
+		o.extra = merged(o.extra, d.Extra)
+	}
 }
 
 // add takes in a piece of a part.
@@ -160,18 +160,25 @@ func (o *outgoing) add(index int, p *llm.Part) {
 func (o *outgoing) write(p *llm.Part, signature string) {
 	t := &o.parts
 	if p.Foreign != nil {
-		if !isNative(p.Foreign) {
+		if !o.same {
 			return
 		}
 		t.raw(p.Foreign[:len(p.Foreign)-1])
 	} else {
 		t.open('{')
 	}
+	var inside, beside, media llm.Members
+	if o.same {
+		inside, beside = splitResult(p.Extra)
+		if p.Media != nil {
+			media = p.Media.Extra
+		}
+	}
 	switch {
 	case p.Call != nil:
 		t.functionCall(p.Call)
 	case p.Media != nil:
-		t.media(p.Media, nil, true)
+		t.media(p.Media, media, true)
 	case p.Result != nil:
 		t.name("functionResponse")
 		t.open('{')
@@ -183,6 +190,7 @@ func (o *outgoing) write(p *llm.Part, signature string) {
 			s += p.Result.Parts[i].Text
 		}
 		t.response(s, p.Result.Failed)
+		t.members(inside)
 		t.close('}')
 	case p.Reasoning != nil:
 		t.name("text")
@@ -197,15 +205,8 @@ func (o *outgoing) write(p *llm.Part, signature string) {
 		t.string(p.Text)
 	}
 	t.str("thoughtSignature", signature)
-	t.members(only(p.Extra, aboutData))
+	t.members(beside)
 	t.close('}')
-}
-
-// isNative says that a foreign block is one of Gemini's parts. Other vendors' blocks have a type, Gemini's
-// are told apart by the name of their member; an answer leaves out what its client cannot read.
-func isNative(raw llm.Raw) bool {
-	s, ok := readSchema(raw)
-	return ok && len(s) > 0 && s.get("type") == nil
 }
 
 func (o *outgoing) addCall(index int, p *llm.Part) {
@@ -238,9 +239,9 @@ func (o *outgoing) flush(all bool) {
 	}
 }
 
-// finishReason is a stop in Gemini's words: its own, when it comes from there.
-func finishReason(stop llm.Stop, native string) string {
-	if native != "" && !slices.ContainsFunc([]byte(native), func(c byte) bool { return (c < 'A' || c > 'Z') && c != '_' }) {
+// finishReason is a stop in Gemini's words: its own, when it was read in this format.
+func finishReason(stop llm.Stop, native string, same bool) string {
+	if same && native != "" {
 		return native
 	}
 	switch stop {
@@ -276,7 +277,7 @@ func (g *gathering) chunk(dst []byte, last bool) []byte {
 	t.members(g.extra)
 	g.extra = nil
 	if g.usage != nil {
-		t.usage(g.usage)
+		t.usage(g.usage, g.same)
 	}
 	model, id := g.head.Model, g.head.ID
 	if model == "" {

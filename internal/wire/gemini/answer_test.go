@@ -75,20 +75,22 @@ func TestBlockedPrompt(t *testing.T) {
 // Other vendors' stops in Gemini's words.
 func TestFinishReasons(t *testing.T) {
 	for _, test := range []struct {
-		stop         llm.Stop
-		native, want string
+		stop   llm.Stop
+		native string
+		same   bool
+		want   string
 	}{
-		{llm.StopEnd, "end_turn", "STOP"},
-		{llm.StopSequence, "stop_sequence", "STOP"},
-		{llm.StopTools, "tool_calls", "STOP"},
-		{llm.StopLength, "length", "MAX_TOKENS"},
-		{llm.StopFilter, "content_filter", "SAFETY"},
-		{llm.StopRefusal, "refusal", "SAFETY"},
-		{llm.StopPause, "pause_turn", "OTHER"},
-		{llm.StopOther, "", "OTHER"},
-		{llm.StopFilter, "SPII", "SPII"},
+		{llm.StopEnd, "end_turn", false, "STOP"},
+		{llm.StopSequence, "stop_sequence", false, "STOP"},
+		{llm.StopTools, "tool_calls", false, "STOP"},
+		{llm.StopLength, "length", false, "MAX_TOKENS"},
+		{llm.StopFilter, "content_filter", false, "SAFETY"},
+		{llm.StopRefusal, "refusal", false, "SAFETY"},
+		{llm.StopPause, "pause_turn", false, "OTHER"},
+		{llm.StopOther, "", false, "OTHER"},
+		{llm.StopFilter, "SPII", true, "SPII"},
 	} {
-		if got := finishReason(test.stop, test.native); got != test.want {
+		if got := finishReason(test.stop, test.native, test.same); got != test.want {
 			t.Errorf("%s (%s): %s, want %s", test.stop, test.native, got, test.want)
 		}
 	}
@@ -304,7 +306,7 @@ func TestInterleavedCalls(t *testing.T) {
 		call(1, "", `{}`),
 		{Stop: llm.StopTools},
 	} {
-		out, _ = w.Event(out, &llm.Event{Delta: []llm.Delta{d}})
+		out, _ = w.Event(out, &llm.Event{Format: llm.GeminiGenerate, Delta: []llm.Delta{d}})
 	}
 	a, _, err := gather(Generate.ReadStream(body(string(w.End(out))), false))
 	if err != nil {

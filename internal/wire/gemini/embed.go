@@ -225,7 +225,7 @@ func (f *Format) embedAnswer(a *llm.Answer) ([]byte, error) {
 		t.close(']')
 	}
 	if u := a.Usage; u != nil && u.Input.Known {
-		t.usage(u)
+		t.usage(u, a.Format == f.name)
 	}
 	t.close('}')
 	return t, nil
@@ -284,10 +284,8 @@ func countUsage(total, cached *number) *llm.Usage {
 	return u
 }
 
-var ownCount = map[string]bool{"promptTokensDetails": true, "cacheTokensDetails": true, "totalBillableCharacters": true}
-
 // countAnswer writes a CountTokensResponse.
-func countAnswer(a *llm.Answer) []byte {
+func countAnswer(a *llm.Answer, same bool) []byte {
 	t := text{'{'}
 	t.name("totalTokens")
 	var u llm.Usage
@@ -296,7 +294,9 @@ func countAnswer(a *llm.Answer) []byte {
 	}
 	t.int(u.Input.N)
 	t.count("cachedContentTokenCount", u.CacheRead)
-	t.members(only(a.Extra, ownCount))
+	if same {
+		t.members(a.Extra)
+	}
 	t.close('}')
 	return t
 }

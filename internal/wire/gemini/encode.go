@@ -320,17 +320,12 @@ func (x *encoder) result(p *llm.Part) {
 		}
 		t.close(']')
 	}
-	outside := make(llm.Members, len(p.Extra))
-	for _, k := range sorted(p.Extra) {
-		if inside, ok := strings.CutPrefix(k, resultPrefix); !ok {
-			outside[k] = p.Extra[k]
-		} else if x.own {
-			t.member(inside)
-			t.raw(p.Extra[k])
-		}
+	inside, beside := splitResult(p.Extra)
+	if x.own {
+		t.members(inside)
 	}
 	t.close('}')
-	x.end("", outside)
+	x.end("", beside)
 }
 
 // response writes a tool's result, which must be an object here.

@@ -196,6 +196,18 @@ func (r *functionResponse) read(out *llm.Part, at string) {
 // resultPrefix marks kept members that stand inside functionResponse and not beside it.
 const resultPrefix = "functionResponse/"
 
+// splitResult tells a part's kept members that stand inside its functionResponse from those beside it.
+func splitResult(m llm.Members) (inside, beside llm.Members) {
+	for name, v := range m {
+		if in, ok := strings.CutPrefix(name, resultPrefix); ok {
+			inside = merged(inside, llm.Members{in: v})
+		} else {
+			beside = merged(beside, llm.Members{name: v})
+		}
+	}
+	return inside, beside
+}
+
 // onlyText gives the text of an object that has nothing but {"output": text} or {"error": text}.
 func onlyText(raw []byte) (s, member string) {
 	var m map[string]jsontext.Value

@@ -19,7 +19,7 @@ var words = rapid.StringOfN(rapid.RuneFrom([]rune("ab é😀\n\"\\}]{[<\u2028"))
 
 // anAnswer draws an answer that Gemini can say: neighbours of one kind are one part there, unless signed.
 func anAnswer(t *rapid.T) *llm.Answer {
-	a := &llm.Answer{Head: llm.Head{ID: "resp-1", Model: "gemini-x"}}
+	a := &llm.Answer{Format: llm.GeminiGenerate, Head: llm.Head{ID: "resp-1", Model: "gemini-x"}}
 	if rapid.Bool().Draw(t, "dated") {
 		a.Head.Created = time.Date(2026, 5, 1, 10, 0, 0, 5000, time.UTC)
 	}
@@ -93,9 +93,9 @@ func aPart(t *rapid.T, id string) llm.Part {
 // eventsOf cuts an answer into events the way upstreams stream: heads first, texts and arguments in pieces,
 // signatures behind the thought they end, usage and stops last.
 func eventsOf(t *rapid.T, a *llm.Answer) []*llm.Event {
-	out := []*llm.Event{{Head: &a.Head}}
+	out := []*llm.Event{{Format: llm.GeminiGenerate, Head: &a.Head}}
 	piece := func(choice, index int, p llm.Part) {
-		out = append(out, &llm.Event{Delta: []llm.Delta{{Choice: choice, Index: index, Part: &p}}})
+		out = append(out, &llm.Event{Format: llm.GeminiGenerate, Delta: []llm.Delta{{Choice: choice, Index: index, Part: &p}}})
 	}
 	for i := range a.Choices {
 		c := &a.Choices[i]
@@ -125,9 +125,9 @@ func eventsOf(t *rapid.T, a *llm.Answer) []*llm.Event {
 				piece(c.Index, j, p)
 			}
 		}
-		out = append(out, &llm.Event{Delta: []llm.Delta{{Choice: c.Index, Stop: c.Stop, Native: c.Native, Extra: c.Extra}}})
+		out = append(out, &llm.Event{Format: llm.GeminiGenerate, Delta: []llm.Delta{{Choice: c.Index, Stop: c.Stop, Native: c.Native, Extra: c.Extra}}})
 	}
-	return append(out, &llm.Event{Usage: a.Usage})
+	return append(out, &llm.Event{Format: llm.GeminiGenerate, Usage: a.Usage})
 }
 
 // What an answer is written as, whole or in pieces, as events or as an array, reads as that answer again.

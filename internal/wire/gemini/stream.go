@@ -13,10 +13,6 @@ import (
 	"sluice/internal/sse"
 )
 
-// arrayFormat is what the events of a JSON array are written in. The name keeps anybody from passing them
-// to a client that waits for server-sent events; this package's writers make them what their client wants.
-const arrayFormat llm.Format = llm.GeminiGenerate + ".array"
-
 // ReadStream reads a streamed answer, server-sent events or a JSON array: the first byte tells. Formats
 // without streams have none.
 func (f *Format) ReadStream(body io.ReadCloser, raw bool) llm.Stream {
@@ -48,7 +44,7 @@ type source interface {
 	// next gives the data of the next chunk (nil when the frame has none) and the frame with its
 	// delimiters. Both are valid until the next call.
 	next() (data, frame []byte, err error)
-	format() llm.Format
+	elements() bool // frames are elements of a JSON array
 	buffered() bool
 	release()
 }
@@ -102,7 +98,7 @@ func (s *stream) step() error {
 	if err != nil {
 		return s.ended(err)
 	}
-	s.ev = llm.Event{Raw: frame, Format: s.src.format()}
+	s.ev = llm.Event{Raw: frame, Format: llm.GeminiGenerate, Element: s.src.elements()}
 	if string(data) == "[DONE]" { // what servers that also speak another API end with; Google's clients choke on it
 		s.ev.Raw = nil
 		return nil
@@ -222,9 +218,9 @@ func (f *frames) next() (data, frame []byte, err error) {
 	return fr.Data, append(bytes.TrimRight(bytes.Clone(fr.Raw), crlf), endTag...), nil
 }
 
-func (*frames) format() llm.Format { return llm.GeminiGenerate }
-func (f *frames) buffered() bool   { return f.r.Buffered() }
-func (f *frames) release()         { f.r.Release() }
+func (*frames) elements() bool   { return false }
+func (f *frames) buffered() bool { return f.r.Buffered() }
+func (f *frames) release()       { f.r.Release() }
 
 // elements is a body that is a JSON array, read as it grows.
 type elements struct {
@@ -348,5 +344,5 @@ func (e *elements) buffered() bool {
 	return data != nil
 }
 
-func (*elements) format() llm.Format { return arrayFormat }
-func (e *elements) release()         { e.buf = nil }
+func (*elements) elements() bool { return true }
+func (e *elements) release()     { e.buf = nil }

@@ -102,18 +102,15 @@ func readModalities(p *peeker, audio, image *llm.Count) {
 	}
 }
 
-// ownUsage are the members of a usageMetadata that pass through Usage.Extra. What another vendor's usage
-// holds beyond the hub is not told to a Gemini client.
-var ownUsage = map[string]bool{
-	"promptTokensDetails": true, "cacheTokensDetails": true, "candidatesTokensDetails": true, "responseTokensDetails": true,
-	toolPrompt: true, "toolUsePromptTokensDetails": true, "trafficType": true,
-}
-
-// usage writes a usageMetadata.
-func (t *text) usage(u *llm.Usage) {
+// usage writes a usageMetadata; same says that u was read in this format.
+func (t *text) usage(u *llm.Usage, same bool) {
+	var extra llm.Members
+	if same {
+		extra = u.Extra
+	}
 	t.name("usageMetadata")
 	t.open('{')
-	t.count("promptTokenCount", u.Input.Minus(number64(u.Extra[toolPrompt])))
+	t.count("promptTokenCount", u.Input.Minus(number64(extra[toolPrompt])))
 	t.count("cachedContentTokenCount", u.CacheRead)
 	t.count("candidatesTokenCount", u.Output.Minus(u.Reasoning))
 	t.count("thoughtsTokenCount", u.Reasoning)
@@ -122,23 +119,9 @@ func (t *text) usage(u *llm.Usage) {
 		total = u.Input.Plus(u.Output)
 	}
 	t.count("totalTokenCount", total)
-	t.members(only(u.Extra, ownUsage))
+	t.members(extra)
 	t.str("serviceTier", u.Tier)
 	t.close('}')
-}
-
-// only keeps the members that this format knows.
-func only(m llm.Members, names map[string]bool) llm.Members {
-	var out llm.Members
-	for k, v := range m {
-		if names[k] {
-			if out == nil {
-				out = make(llm.Members, len(m))
-			}
-			out[k] = v
-		}
-	}
-	return out
 }
 
 // A glance is what accounting needs of a whole answer or of one chunk, read without decoding it. Its slices

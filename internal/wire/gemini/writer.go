@@ -54,7 +54,7 @@ func (w *events) Event(dst []byte, ev *llm.Event) ([]byte, error) {
 	if data, ok := passes(ev); ok {
 		w.passed = w.passed || data != nil
 		switch {
-		case ev.Format == llm.GeminiGenerate:
+		case !ev.Element:
 			return append(dst, ev.Raw...), nil
 		case data == nil:
 			return dst, nil
@@ -147,12 +147,13 @@ func (*array) Ping(dst []byte) []byte { return append(dst, crlf...) }
 func passes(ev *llm.Event) (data []byte, ok bool) {
 	switch {
 	case ev.Raw == nil:
-	case ev.Format == arrayFormat:
+	case ev.Format != llm.GeminiGenerate:
+	case ev.Element:
 		if i := bytes.IndexByte(ev.Raw, '{'); i >= 0 {
 			return ev.Raw[i:], true
 		}
 		return nil, true
-	case ev.Format == llm.GeminiGenerate:
+	default:
 		first := bytes.TrimLeft(ev.Raw, " \t\r\n\ufeff")
 		if len(first) == 0 || first[0] != '{' { // else it is a whole answer, which is no frame
 			return frameData(ev.Raw), true

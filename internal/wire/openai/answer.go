@@ -76,7 +76,7 @@ func (c *ChatFormat) ReadAnswer(body []byte, raw bool) (*llm.Event, error) {
 
 func readAnswer(body []byte, raw bool, f llm.Format, hidden bool) (*llm.Event, error) {
 	ev := &llm.Event{Raw: body, Format: f, Output: true}
-	a := newAssembler(f, hidden)
+	a := assembler{hidden: hidden}
 	if raw {
 		if err := a.probe(ev, body); err != nil {
 			return nil, err

@@ -14,7 +14,6 @@ import (
 // whole answers and for streams keeps their meaning the same.
 type assembler struct {
 	hidden  bool // Dialect.HiddenThoughts
-	object  string
 	headed  bool
 	head    llm.Members // what the chunks so far said beside their choices; most repeat it
 	id      string
@@ -113,48 +112,18 @@ func (a *assembler) opening(ev *llm.Event, c *answer) {
 	for name, v := range more {
 		a.head = with(a.head, name, v)
 	}
-	ev.Head = &llm.Head{ID: string(c.ID), Model: string(c.Model), Extra: marked(more, a.object)}
+	ev.Head = &llm.Head{ID: string(c.ID), Model: string(c.Model), Extra: more}
 	if c.Created > 0 {
 		ev.Head.Created = time.Unix(int64(c.Created), 0).UTC()
 	}
 }
 
-// objectMember is in the Extra of every head read here, and says in which format: an answer has no other
-// mark of whence it came, and what only one format knows must not be written in another.
-const objectMember = "object"
-
+// The objects that answers are.
 const (
 	chatObject  = "chat.completion"
 	chunkObject = "chat.completion.chunk"
 	textObject  = "text_completion"
 )
-
-// marked is a copy of the head's members with the mark of their format.
-func marked(m llm.Members, object string) llm.Members {
-	out := make(llm.Members, len(m)+1)
-	for name, v := range m {
-		out[name] = v
-	}
-	out[objectMember] = raw(object)
-	return out
-}
-
-// isFrom says that a head was read in the format that object names, and gives its other members.
-func isFrom(h *llm.Head, object string) (llm.Members, bool) {
-	if unquote(h.Extra[objectMember]) != object {
-		return nil, false
-	}
-	return without(h.Extra, objectMember), true
-}
-
-// newAssembler reads answers of one format.
-func newAssembler(f llm.Format, hidden bool) assembler {
-	a := assembler{hidden: hidden, object: chatObject}
-	if f == llm.OpenAICompletions {
-		a.object = textObject
-	}
-	return a
-}
 
 func (a *assembler) usage(ev *llm.Event, c *answer) {
 	u := c.Usage

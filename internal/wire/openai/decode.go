@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
 )
@@ -65,40 +64,21 @@ func (d *decoder) request(q *request) {
 	d.hints()
 }
 
-// A hint is a member that an upstream of this format should get and that no other needs. Encoders refuse
-// each member of a foreign Extra that is not null, so a hint is a null with its value in the name.
-const hintMark = "#"
-
-func setHint(m llm.Members, name string) {
-	if v, ok := m[name]; ok {
-		delete(m, name)
-		value := jsontext.Value(v)
-		_ = value.Compact() // it has been parsed
-		m[hintMark+name+"="+string(value)] = llm.Raw("null")
-	}
-}
-
-// hint reads the name and value of a hint.
-func hint(name string) (string, llm.Raw, bool) {
-	rest, ok := strings.CutPrefix(name, hintMark)
-	if !ok {
-		return "", nil, false
-	}
-	name, value, ok := strings.Cut(rest, "=")
-	return name, llm.Raw(value), ok
-}
-
 // hints finds the members that a translation can do without. safety_identifier replaces user.
 func (d *decoder) hints() {
 	c := d.chat
 	if id := unquote(c.Extra["safety_identifier"]); c.User == "" {
 		c.User = id
 	}
-	setHint(c.Extra, "safety_identifier")
-	setHint(c.Extra, "prompt_cache_retention")
-	setHint(c.Extra, "usage") // OpenRouter's {"include": true}
+	names := []string{"safety_identifier", "prompt_cache_retention", "usage"} // the last is OpenRouter's {"include": true}
 	if m := strings.Join(strings.Fields(string(c.Extra["modalities"])), ""); m == `["text"]` {
-		setHint(c.Extra, "modalities") // the default, and all that most models have
+		names = append(names, "modalities") // the default, and all that most models have
+	}
+	for _, name := range names {
+		if v, ok := c.Extra[name]; ok {
+			delete(c.Extra, name)
+			c.Hints = with(c.Hints, name, v)
+		}
 	}
 }
 

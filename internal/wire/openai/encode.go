@@ -102,21 +102,19 @@ func (x *encoder) extra() {
 	}
 	q := &x.out
 	for _, name := range sortedNames(x.chat.Extra) {
-		v := x.chat.Extra[name]
-		if n, value, ok := hint(name); ok {
-			if n == "safety_identifier" && unquote(value) == x.chat.User {
-				q.User = nil // the user is named by it
-			}
-			if !x.d.lacks(n) {
-				q.Extra = with(q.Extra, n, value)
-			}
-			continue
-		}
 		if x.d.lacks(name) {
 			x.e.Lose("/"+escapePointer(name), whyVendor)
 			continue
 		}
-		q.Extra = with(q.Extra, name, v)
+		q.Extra = with(q.Extra, name, x.chat.Extra[name])
+	}
+	for name, v := range x.chat.Hints {
+		if name == "safety_identifier" && unquote(v) == x.chat.User {
+			q.User = nil // the user is named by it
+		}
+		if !x.d.lacks(name) {
+			q.Extra = with(q.Extra, name, v)
+		}
 	}
 }
 

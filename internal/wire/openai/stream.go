@@ -36,7 +36,7 @@ type stream struct {
 }
 
 func newStream(body io.ReadCloser, raw bool, f llm.Format, hidden bool) *stream {
-	return &stream{body: body, frames: sse.NewReader(body, 0), raw: raw, format: f, a: newAssembler(f, hidden)}
+	return &stream{body: body, frames: sse.NewReader(body, 0), raw: raw, format: f, a: assembler{hidden: hidden}}
 }
 
 // Close frees the connection. The frame buffer is not given back here: the last event may still be in use.

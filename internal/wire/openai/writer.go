@@ -118,8 +118,8 @@ func (w *writer) format() llm.Format {
 	return llm.OpenAIChat
 }
 
-// opening takes over an answer's head, and says whether it was read in this very format.
-func (w *writer) opening(h *llm.Head) (same bool) {
+// opening takes over an answer's head. What only its own format knows of it is told only when that is w's.
+func (w *writer) opening(h *llm.Head, same bool) {
 	w.headed = true
 	if h.ID != "" {
 		w.head.ID = h.ID
@@ -130,19 +130,16 @@ func (w *writer) opening(h *llm.Head) (same bool) {
 	if !h.Created.IsZero() {
 		w.head.Created = h.Created.Unix()
 	}
-	object := chatObject
-	if w.text {
-		object = textObject
+	if same {
+		w.members = h.Extra
 	}
-	w.members, same = isFrom(h, object)
-	return same
 }
 
 // Event appends one chunk for each choice that ev adds to.
 func (w *writer) Event(dst []byte, ev *llm.Event) ([]byte, error) {
 	same := ev.Format == w.format()
 	if ev.Head != nil {
-		w.opening(ev.Head)
+		w.opening(ev.Head, same)
 	}
 	if ev.Usage != nil {
 		if w.usage == nil {
@@ -449,7 +446,8 @@ func (*ChatFormat) Answer(call *llm.Call, a *llm.Answer) ([]byte, error) {
 
 func writeAnswer(call *llm.Call, a *llm.Answer, text bool) ([]byte, error) {
 	w := newWriter(call, text)
-	same := w.opening(&a.Head)
+	same := a.Format == w.format()
+	w.opening(&a.Head, same)
 	out := w.head
 	if !text {
 		out.Object = chatObject

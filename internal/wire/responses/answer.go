@@ -2,7 +2,6 @@ package responses
 
 import (
 	"bytes"
-	"maps"
 	"math"
 	"net/http"
 	"strings"
@@ -48,14 +47,9 @@ type outcome struct {
 	Tier       string         `json:"service_tier"`
 }
 
-// objectMember is in the Extra of every head read here, as it is of chat's: an answer has no other mark of
-// the format it came in.
-const objectMember = "object"
-
 // head opens the answer. Its Extra is what the upstream said of itself and of the request.
 func (r *response) head(extra llm.Members) *llm.Head {
-	h := &llm.Head{ID: r.ID, Model: r.Model, Extra: llm.Members{objectMember: llm.Raw(`"response"`)}}
-	maps.Copy(h.Extra, extra)
+	h := &llm.Head{ID: r.ID, Model: r.Model, Extra: extra}
 	if r.CreatedAt > 0 && r.CreatedAt < math.MaxInt32*1000 {
 		h.Created = time.Unix(int64(r.CreatedAt), 0).UTC()
 	}

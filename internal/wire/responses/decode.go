@@ -86,7 +86,7 @@ func (d *decoder) settings(r *request) {
 	for name, v := range c.Extra {
 		if isHint(name, v, r.Tools) {
 			delete(c.Extra, name)
-			setHint(&c.Extra, name, jsontext.Value(v))
+			c.Hints = c.Hints.Join(llm.Members{name: v})
 		}
 	}
 	// A stored answer can be asked for again by its id. Only an upstream of this format can do that, so the
@@ -138,7 +138,7 @@ func (d *decoder) include(values []string) {
 	case slices.ContainsFunc(values, func(v string) bool { return v != includeEncrypted && v != includeLogprobs }):
 		d.extra("include", llm.Raw(all))
 	default:
-		setHint(&d.chat.Extra, "include", all)
+		d.chat.Hints = d.chat.Hints.Join(llm.Members{"include": llm.Raw(all)})
 	}
 }
 
@@ -298,7 +298,7 @@ func (d *decoder) sign(parts []llm.Part) {
 
 func (d *decoder) message(at string, it *item) {
 	parts := d.contents(at+"/content", it.Content)
-	m := llm.Message{Role: llm.Role(it.Role), Parts: parts, ID: it.ID, Extra: it.keep(), At: at}
+	m := llm.Message{Role: llm.Role(it.Role), Parts: parts, ID: it.ID, Extra: keep(it.Extra), Hints: it.hints(), At: at}
 	if m.Role != llm.RoleAssistant {
 		d.chat.Messages = append(d.chat.Messages, m)
 		return
@@ -307,7 +307,7 @@ func (d *decoder) message(at string, it *item) {
 	if n := len(d.chat.Messages); n > 0 {
 		if last := &d.chat.Messages[n-1]; last.Role == llm.RoleAssistant && !hasMessage(last) {
 			last.Parts = append(last.Parts, parts...)
-			last.ID, last.Extra = m.ID, m.Extra
+			last.ID, last.Extra, last.Hints = m.ID, m.Extra, m.Hints
 			return
 		}
 	}
@@ -316,7 +316,7 @@ func (d *decoder) message(at string, it *item) {
 
 // hasMessage says that m holds a message item, and not only reasoning, calls and hosted items.
 func hasMessage(m *llm.Message) bool {
-	return m.ID != "" || m.Extra != nil || slices.ContainsFunc(m.Parts, inMessage)
+	return m.ID != "" || m.Extra != nil || m.Hints != nil || slices.ContainsFunc(m.Parts, inMessage)
 }
 
 // inMessage says that a part stands within a message item.
@@ -358,7 +358,7 @@ func (d *decoder) content(at string, c *content, raw jsontext.Value) llm.Part {
 	p := llm.Part{At: at, Extra: keep(c.Extra)}
 	if c.Breakpoint.Kind() == '{' {
 		p.Cache = &llm.Cache{}
-		setHint(&p.Extra, "prompt_cache_breakpoint", c.Breakpoint)
+		p.Hints = llm.Members{"prompt_cache_breakpoint": llm.Raw(c.Breakpoint)}
 	}
 	switch {
 	case c.Text != nil && (c.Type == "input_text" || c.Type == "output_text"):
@@ -394,7 +394,7 @@ func (d *decoder) reasoning(at string, it *item) {
 		return
 	}
 	last := &parts[len(parts)-1]
-	last.Extra = it.keep()
+	last.Extra, last.Hints = keep(it.Extra), it.hints()
 	if it.EncryptedContent != "" {
 		s := readSeal(it.EncryptedContent)
 		switch s.place {
@@ -440,7 +440,7 @@ func (d *decoder) call(at string, it *item) {
 	if len(c.Args) == 0 && !c.Custom {
 		c.Args = []byte("{}")
 	}
-	parts := []llm.Part{{Call: c, Extra: it.keep(), At: at}}
+	parts := []llm.Part{{Call: c, Extra: keep(it.Extra), Hints: it.hints(), At: at}}
 	d.sign(parts)
 	d.assistant(at, parts...)
 }
@@ -453,6 +453,6 @@ func (d *decoder) result(at string, it *item) {
 	r := &llm.ToolResult{CallID: it.CallID, Name: it.Name, Custom: it.Type == typeCustomOutput, Parts: d.contents(at+"/output", it.Output)}
 	d.chat.Messages = append(d.chat.Messages, llm.Message{
 		Role: llm.RoleTool, At: at, ID: it.ID,
-		Parts: []llm.Part{{Result: r, Extra: it.keep(), At: at}},
+		Parts: []llm.Part{{Result: r, Extra: keep(it.Extra), Hints: it.hints(), At: at}},
 	})
 }

@@ -65,10 +65,10 @@ type encoder struct {
 	failed  error
 }
 
-// members gives what of m goes along, and notes the rest as lost.
-func (e *encoder) members(m llm.Members, at string) llm.Members {
+// members gives what goes along of the members that one format knows, and notes the rest as lost.
+func (e *encoder) members(m, hints llm.Members, at string) llm.Members {
 	if !e.foreign {
-		return plain(m)
+		return m.Join(hints)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		if string(m[name]) != "null" {
@@ -92,9 +92,9 @@ func (e *encoder) settings() *request {
 	r := &request{
 		MaxOutputTokens: newWhole(c.MaxOutput), Temperature: c.Temperature, TopP: c.TopP, TopLogprobs: newWhole(c.TopLogprobs),
 		ParallelToolCalls: c.Parallel, Metadata: jsontext.Value(c.Metadata), User: c.User, PromptCacheKey: c.CacheKey, Store: c.Store,
-		Extra: e.members(c.Extra, ""),
+		Extra: e.members(c.Extra, c.Hints, ""),
 	}
-	if id := hint(c.Extra, "safety_identifier"); id != nil && string(id) == string(quote(nil, c.User)) {
+	if id := c.Hints["safety_identifier"]; id != nil && string(id) == string(quote(nil, c.User)) {
 		r.User = "" // it goes under its own name
 	}
 	if e.foreign {
@@ -163,7 +163,7 @@ func (e *encoder) text(r *request) {
 		}
 	}
 	if o := e.chat.Output; o != nil {
-		t.Format = &textFormat{Type: "text", Extra: e.members(o.Extra, "/text/format")}
+		t.Format = &textFormat{Type: "text", Extra: e.members(o.Extra, nil, "/text/format")}
 		switch o.Kind {
 		case llm.OutputJSON:
 			t.Format.Type = "json_object"
@@ -188,7 +188,7 @@ func (e *encoder) thinking(r *request) {
 	if t == nil {
 		return
 	}
-	out := &reasoning{Effort: t.Effort, Summary: t.Summary, Extra: e.members(t.Extra, "/reasoning")}
+	out := &reasoning{Effort: t.Effort, Summary: t.Summary, Extra: e.members(t.Extra, nil, "/reasoning")}
 	if e.foreign {
 		switch {
 		case t.Off || t.Budget != nil && *t.Budget == 0:
@@ -254,7 +254,7 @@ func (e *encoder) tool(r *request, t *llm.Tool) {
 		r.Tools = append(r.Tools, jsontext.Value(t.Foreign))
 		return
 	}
-	out := functionTool{Type: "function", Name: t.Name, Description: t.Description, Parameters: jsontext.Value(t.Schema), Strict: t.Strict, Extra: e.members(t.Extra, t.At)}
+	out := functionTool{Type: "function", Name: t.Name, Description: t.Description, Parameters: jsontext.Value(t.Schema), Strict: t.Strict, Extra: e.members(t.Extra, t.Hints, t.At)}
 	if e.foreign {
 		if out.Strict == nil { // here absent would mean true
 			out.Strict = new(bool)
@@ -303,11 +303,11 @@ func (e *encoder) choice(r *request) {
 
 // instructions says whether the first message can stand as the request's instructions.
 func (e *encoder) instructions(m *llm.Message) (string, bool) {
-	if m.Role != llm.RoleSystem || m.Name != "" || len(m.Parts) != 1 || m.Extra != nil || m.ID != "" {
+	if m.Role != llm.RoleSystem || m.Name != "" || len(m.Parts) != 1 || m.Extra != nil || m.Hints != nil || m.ID != "" {
 		return "", false
 	}
 	p := &m.Parts[0]
-	if !isText(p) || p.Extra != nil || !e.foreign && m.At != atInstructions {
+	if !isText(p) || p.Extra != nil || p.Hints != nil || !e.foreign && m.At != atInstructions {
 		return "", false
 	}
 	return p.Text, true

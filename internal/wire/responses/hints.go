@@ -2,48 +2,11 @@ package responses
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
 )
-
-// A hint is a member that an upstream of this format should get and that nobody misses elsewhere: a default
-// that was spelled out, advice on caching, the status of an item long done. Encoders for other formats
-// refuse every member of Extra that is not null, so a hint is kept there as a null with its value in the
-// name.
-const hintMark = "#"
-
-func setHint(m *llm.Members, name string, value jsontext.Value) {
-	if *m == nil {
-		*m = make(llm.Members)
-	}
-	(*m)[hintMark+name+"="+string(value)] = llm.Raw("null")
-}
-
-// hint reads one back, nil when it is not there.
-func hint(m llm.Members, name string) jsontext.Value {
-	for k := range m {
-		if v, ok := strings.CutPrefix(k, hintMark+name+"="); ok {
-			return jsontext.Value(v)
-		}
-	}
-	return nil
-}
-
-// plain gives the members as they came, hints included, for a document of this format.
-func plain(m llm.Members) llm.Members {
-	out := make(llm.Members, len(m))
-	for k, v := range m {
-		if name, value, ok := strings.Cut(strings.TrimPrefix(k, hintMark), "="); ok && strings.HasPrefix(k, hintMark) {
-			out[name] = llm.Raw(value)
-		} else {
-			out[k] = v
-		}
-	}
-	return out
-}
 
 // keep drops the members that are null: they say nothing.
 func keep(m llm.Members) llm.Members {
@@ -58,13 +21,14 @@ func keep(m llm.Members) llm.Members {
 	return m
 }
 
-// keepItem keeps what an item of a conversation says beside what the hub has a place for.
-func (it *item) keep() llm.Members {
-	m := keep(it.Extra)
-	for name, v := range map[string]string{"status": it.Status, "phase": it.Phase} {
-		if v != "" {
-			setHint(&m, name, quote(nil, v))
-		}
+// hints are what an item of a conversation says of its own making.
+func (it *item) hints() llm.Members {
+	var m llm.Members
+	if it.Status != "" {
+		m = m.Join(llm.Members{"status": quote(nil, it.Status)})
+	}
+	if it.Phase != "" {
+		m = m.Join(llm.Members{"phase": quote(nil, it.Phase)})
 	}
 	return m
 }

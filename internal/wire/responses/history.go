@@ -59,7 +59,7 @@ func (e *encoder) run(m *llm.Message, parts []llm.Part, first bool) {
 		it.Role = string(llm.RoleUser)
 	}
 	if first {
-		it.Extra = e.members(m.Extra, m.At)
+		it.Extra = e.members(m.Extra, m.Hints, m.At)
 		if !e.foreign && m.ID != "" {
 			it.ID = m.ID
 		}
@@ -74,7 +74,7 @@ func (e *encoder) run(m *llm.Message, parts []llm.Part, first bool) {
 
 // bare says that a part is text and nothing else, so that a string can stand for it.
 func (e *encoder) bare(p *llm.Part) bool {
-	return isText(p) && p.Extra == nil && p.Citations == nil
+	return isText(p) && p.Extra == nil && p.Hints == nil && p.Citations == nil
 }
 
 // contents writes the parts of a message or of a tool's output.
@@ -133,12 +133,12 @@ func (e *encoder) content(p *llm.Part, assistant bool) (c content, ok bool) {
 	default:
 		c = content{Type: "input_text", Text: &p.Text}
 	}
-	c.Extra = e.members(p.Extra, p.At)
+	c.Extra = e.members(p.Extra, p.Hints, p.At)
 	return c, true
 }
 
 func (e *encoder) call(p *llm.Part) {
-	it := item{Type: typeCall, CallID: p.Call.ID, Name: p.Call.Name, Extra: e.members(p.Extra, p.At)}
+	it := item{Type: typeCall, CallID: p.Call.ID, Name: p.Call.Name, Extra: e.members(p.Extra, p.Hints, p.At)}
 	if !e.foreign {
 		it.ID = p.Call.ItemID
 	}
@@ -158,7 +158,7 @@ func (e *encoder) call(p *llm.Part) {
 // other place for it.
 func (e *encoder) result(m *llm.Message, p *llm.Part) {
 	r := p.Result
-	it := item{Type: typeCallOutput, CallID: r.CallID, Extra: e.members(p.Extra, p.At)}
+	it := item{Type: typeCallOutput, CallID: r.CallID, Extra: e.members(p.Extra, p.Hints, p.At)}
 	if !e.foreign {
 		it.ID, it.Name = m.ID, r.Name
 	}
@@ -194,8 +194,8 @@ func (e *encoder) reasoning(parts []llm.Part) int {
 			ours = p.Signature.By == vendor
 			it.EncryptedContent = p.Signature.Value
 		}
-		if p.Extra != nil {
-			it.Extra = e.members(p.Extra, p.At)
+		if p.Extra != nil || p.Hints != nil {
+			it.Extra = e.members(p.Extra, p.Hints, p.At)
 		}
 		switch {
 		case p.Reasoning.Text == "" && n == 1:

@@ -120,9 +120,9 @@ func pieces(t *rapid.T, index int, p llm.Part) []llm.Delta {
 // sameSaid compares what was said: ids of items are made up, and citations keep their own form once read.
 var sameSaid = cmp.Options{
 	cmpopts.IgnoreUnexported(llm.Choice{}), cmpopts.EquateEmpty(),
-	cmpopts.IgnoreFields(llm.Part{}, "Extra"), cmpopts.IgnoreFields(llm.ToolCall{}, "ItemID"),
+	cmpopts.IgnoreFields(llm.Part{}, "Extra", "Hints"), cmpopts.IgnoreFields(llm.ToolCall{}, "ItemID"),
 	cmpopts.IgnoreFields(llm.Reasoning{}, "ID", "Summary"), cmpopts.IgnoreFields(llm.Citation{}, "Native"),
-	cmpopts.IgnoreFields(llm.Head{}, "Extra"), cmpopts.IgnoreFields(llm.Answer{}, "Extra"),
+	cmpopts.IgnoreFields(llm.Head{}, "Extra"), cmpopts.IgnoreFields(llm.Answer{}, "Extra", "Format"),
 }
 
 // An answer of any format, written to a client of this one, says to a reader of this one what it said.

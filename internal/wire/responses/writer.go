@@ -2,7 +2,6 @@ package responses
 
 import (
 	"bytes"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +26,7 @@ func (f Format) writer(call *llm.Call) *writer { return &writer{call: call, now:
 // Answer writes a whole answer: what the writer of a stream would have put together at its end.
 func (f Format) Answer(call *llm.Call, a *llm.Answer) ([]byte, error) {
 	w := f.writer(call)
+	w.same = a.Format == llm.OpenAIResponses
 	w.open(&a.Head)
 	var frames []byte // of no use here
 	if len(a.Choices) > 0 {
@@ -84,6 +84,7 @@ func (*writer) Ping(dst []byte) []byte { return append(dst, ": keep-alive\n\n"..
 
 // Event appends the frames that say what ev adds.
 func (w *writer) Event(dst []byte, ev *llm.Event) ([]byte, error) {
+	w.same = ev.Format == llm.OpenAIResponses
 	if ev.Usage != nil {
 		if w.usage == nil {
 			w.usage = new(llm.Usage)
@@ -205,9 +206,8 @@ func (w *writer) open(h *llm.Head) {
 		if !h.Created.IsZero() {
 			w.created = h.Created.Unix()
 		}
-		if w.same = string(h.Extra[objectMember]) == `"response"`; w.same && len(h.Extra) > 1 {
-			w.told = maps.Clone(h.Extra)
-			delete(w.told, objectMember)
+		if w.same {
+			w.told = h.Extra
 		}
 	}
 	if !strings.HasPrefix(w.id, "resp_") {

@@ -1,7 +1,6 @@
 package wiretest
 
 import (
-	"slices"
 	"strings"
 
 	"sluice/internal/llm"
@@ -33,47 +32,26 @@ func loosen(f llm.Format, t tree) any {
 	return v
 }
 
-// leftBehind are members of answers that only one vendor knows. They pass with the bytes; an answer that is
-// written anew does not say where it came from, and leaves them out.
-var leftBehind = map[llm.Format][]string{
-	llm.OpenAIChat:      {"accepted_prediction_tokens", "rejected_prediction_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "content_filter_results"},
-	llm.OpenAIResponses: {"id", "phase", "status", "logprobs"}, llm.AnthropicMessages: {"caller"},
-	llm.GeminiGenerate: {"index"},
-}
-
 // substance is what an answer is about, in one form: the choices and the usage.
 func substance(f llm.Format, t tree) any {
 	m, _ := loosener{f}.value("", plain(t.v)).(map[string]any)
 	out := make(map[string]any)
 	for _, name := range []string{"choices", "content", "output", "candidates", "usage", "usageMetadata", "stop_reason", "stop_sequence", "incomplete_details"} {
-		if v, ok := m[name]; ok {
-			out[name] = without(v, leftBehind[f])
+		if v, ok := m[name]; ok && !empty(v) {
+			out[name] = v
+		}
+	}
+	list, _ := out["candidates"].([]any)
+	for _, v := range list { // protobuf JSON: a zero may be left out, and an enumeration's value be told as its number
+		c, _ := v.(map[string]any)
+		if c["index"] == 0.0 {
+			delete(c, "index")
+		}
+		if c["finishReason"] == 1.0 {
+			c["finishReason"] = "STOP"
 		}
 	}
 	return out
-}
-
-func without(v any, names []string) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any)
-		for k, x := range v {
-			if x = without(x, names); !slices.Contains(names, k) && !empty(x) {
-				out[k] = x
-			}
-			if k == "finishReason" && x == 1.0 { // enums as numbers
-				out[k] = "STOP"
-			}
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = without(v[i], names)
-		}
-		return out
-	}
-	return v
 }
 
 type loosener struct{ f llm.Format }
