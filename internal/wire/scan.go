@@ -440,8 +440,10 @@ func (s *scanner) member(rule *objRule, f *frame, top bool, seen uint64) (int, e
 // complete reports what an object lacks; tag is the value of the member that tells variants apart.
 func (s *scanner) complete(rule *objRule, seen uint64, tag []byte) error {
 	missing := rule.required &^ seen
-	var of *variant
-	if len(tag) > 0 && tag[0] == '"' { // what is no string is reported already
+	of := rule.untagged
+	if of != nil && (len(tag) == 0 || tag[0] == 'n') {
+		missing |= of.required &^ seen
+	} else if of = nil; len(tag) > 0 && tag[0] == '"' { // what is no string is reported already
 		text := s.meaning(tag[1:len(tag)-1], bytes.IndexByte(tag, '\\') >= 0)
 		for i := range rule.variants {
 			if v := &rule.variants[i]; v.value == string(text) {
@@ -466,6 +468,9 @@ func (s *scanner) complete(rule *objRule, seen uint64, tag []byte) error {
 			msg := "is required"
 			if rule.required&(1<<i) == 0 {
 				msg += " where " + rule.tag + " is " + of.value
+				if of == rule.untagged {
+					msg += " or absent"
+				}
 			}
 			if err := s.problem(rule.fields[i].name, msg); err != nil {
 				return err

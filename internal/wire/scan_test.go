@@ -221,6 +221,27 @@ func TestScanAllocations(t *testing.T) {
 	}
 }
 
+// A union's default is the variant of an object that does not say which it is.
+func TestScanDefaultVariant(t *testing.T) {
+	shape := Object(Opt("type", Str().OrNull()), Opt("name", Str()), Opt("schema", Map())).
+		ByOpenTag("type", Variants{"custom": {"name", "schema"}}).Default("custom")
+	for _, c := range []struct{ doc, want string }{
+		{`{"name":"a","schema":{}}`, ""},
+		{`{"type":null,"name":"a","schema":{}}`, ""},
+		{`{"type":"custom","name":"a","schema":{}}`, ""},
+		{`{"type":"hosted_20260101"}`, ""},
+		{`{}`, "/name: is required where type is custom or absent; /schema: is required where type is custom or absent"},
+		{`{"schema":{},"type":null}`, "/name: is required where type is custom or absent"},
+		{`{"type":"cust\u006fm","name":"a"}`, "/schema: is required where type is custom or absent"},
+		{`{"type":1}`, "/type: must be a string or null, not a number"},
+	} {
+		_, err := Scan(shape, []byte(c.doc))
+		if got := strings.Join(problemsOf(err), "; "); got != c.want {
+			t.Errorf("%s:\ngot  %q\nwant %q", c.doc, got, c.want)
+		}
+	}
+}
+
 func BenchmarkScan(b *testing.B) {
 	shape := small()
 	for _, text := range []string{"ascii", "escaped"} {

@@ -64,7 +64,8 @@ type objRule struct {
 	tag      string         // the member whose value says which variant this is
 	tagField int            // its place in fields
 	variants []variant
-	open     bool // other values of tag are let through unchecked
+	open     bool     // other values of tag are let through unchecked
+	untagged *variant // what an object without tag is
 }
 
 type variant struct {
@@ -197,6 +198,18 @@ func (s *Shape) byTag(tag string, v Variants, open bool) *Shape {
 		}
 		o.variants = append(o.variants, w)
 	}
+	return s
+}
+
+// Default says which variant an object is whose tag is absent or null; without it, the tag is required.
+func (s *Shape) Default(value string) *Shape {
+	o := s.obj
+	i := slices.IndexFunc(o.variants, func(v variant) bool { return v.value == value })
+	if i < 0 {
+		panic("wire: default " + value + " is not a variant of " + o.tag)
+	}
+	o.untagged = &o.variants[i]
+	o.required &^= 1 << o.tagField
 	return s
 }
 

@@ -119,12 +119,6 @@ func (r *reader) tools(chat *llm.Chat, q *request) {
 			chat.Tools = append(chat.Tools, llm.Tool{Foreign: llm.Raw(raw), At: at})
 			continue
 		}
-		if t.Name == "" {
-			r.problem(at+"/name", "is required")
-		}
-		if t.InputSchema == nil {
-			r.problem(at+"/input_schema", "is required")
-		}
 		out := llm.Tool{Name: t.Name, Description: t.Description, Schema: llm.Raw(t.InputSchema), Strict: t.Strict, Extra: t.Extra.members(), At: at}
 		// It only asks for the arguments in finer pieces; an upstream that cannot do that loses nothing.
 		if v, ok := out.Extra["eager_input_streaming"]; ok {

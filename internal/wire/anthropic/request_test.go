@@ -183,6 +183,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"unknown choice", `{"model":"m","tool_choice":{"type":"some"},"messages":[{"role":"user","content":"x"}]}`, `/tool_choice/type`},
 		{"ttl", `{"model":"m","system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"2h"}}],"messages":[{"role":"user","content":"x"}]}`, `/system/0/cache_control/ttl`},
 		{"image in the system prompt", `{"model":"m","system":[{"type":"image","text":"x"}],"messages":[{"role":"user","content":"x"}]}`, `/system/0/type`},
+		{"tools that say nothing", `{"model":"m","tools":[{},{"type":null,"name":"a"},{"type":"custom","input_schema":{}},{"type":"bash_20250124"}],"messages":[{"role":"user","content":"x"}]}`, `/tools/0/name /tools/0/input_schema /tools/1/input_schema /tools/2/name`},
 		{"text block without text", head + `[{"role":"user","content":[{"type":"text"}]}]}`, `/messages/0/content/0/text`},
 		{"base64 without media_type", head + `[{"role":"user","content":[{"type":"image","source":{"type":"base64","data":"x"}}]}]}`, `/messages/0/content/0/source/media_type`},
 		{"result without a call", head + `[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`, `/messages/0/content/0/tool_use_id`},

@@ -80,7 +80,7 @@ func toolShape() *wire.Shape {
 		wire.Opt("allowed_callers", wire.Array(wire.Str()).OrNull()),
 		wire.Opt("input_examples", wire.Array(wire.Map()).OrNull()),
 		wire.Opt("eager_input_streaming", wire.Bool().OrNull()),
-	)
+	).ByOpenTag("type", wire.Variants{"custom": {"name", "input_schema"}}).Default("custom")
 }
 
 func messageShape() *wire.Shape {

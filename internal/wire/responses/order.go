@@ -10,8 +10,8 @@ import (
 	"sluice/internal/wire"
 )
 
-// checkInput checks what spans several items, by the scan's notes: that there is an input at all, that
-// each item says what it is, and that tool calls and their outputs match.
+// checkInput checks what spans several items, by the scan's notes: that there is an input at all, and that
+// tool calls and their outputs match.
 func checkInput(s *wire.Scanned) []llm.Problem {
 	c := inputCheck{calls: make(map[string]*call)}
 	at := -1
@@ -31,8 +31,6 @@ func checkInput(s *wire.Scanned) []llm.Problem {
 		switch n.Kind {
 		case wire.NoteType:
 			it.kind = n.Value
-		case wire.NoteRole:
-			it.role = n.Value
 		case wire.NoteCall:
 			it.id = n.Value
 		}
@@ -48,7 +46,7 @@ func checkInput(s *wire.Scanned) []llm.Problem {
 }
 
 // An inputItem is what the notes say of one item.
-type inputItem struct{ kind, role, id []byte }
+type inputItem struct{ kind, id []byte }
 
 type call struct {
 	index    int
@@ -68,14 +66,6 @@ func (c *inputCheck) bad(index int, member, msg string) {
 
 func (c *inputCheck) item(index int, it *inputItem) {
 	switch string(it.kind) {
-	case "":
-		if len(it.role) == 0 {
-			c.bad(index, "", "needs a type, or the role of a message")
-		}
-	case "message":
-		if len(it.role) == 0 {
-			c.bad(index, "/role", "is required where type is message")
-		}
 	case "item_reference":
 		c.stored = true
 	case "function_call", "custom_tool_call":

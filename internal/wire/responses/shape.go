@@ -54,7 +54,14 @@ var itemShape = wire.Object(
 	wire.Opt("encrypted_content", wire.Str().OrNull()),
 	wire.Opt("status", wire.Str().OrNull()),
 	wire.Opt("phase", wire.Str().OrNull()),
-)
+).ByOpenTag("type", wire.Variants{
+	typeMessage:      {"role", "content"},
+	typeCall:         {"call_id", "name", "arguments"},
+	typeCallOutput:   {"output"}, // one of a tool that the model did not call has no call_id
+	typeCustom:       {"call_id", "name", "input"},
+	typeCustomOutput: {"output"},
+	"item_reference": {"id"},
+}).Default(typeMessage)
 
 var toolShape = wire.Object(
 	wire.Req("type", wire.Str()),
