@@ -93,11 +93,7 @@ func (f *Format) Decode(raw []byte) (llm.Payload, error) {
 	}
 	for i := range q.Messages {
 		m, at := &q.Messages[i], fmt.Sprintf("/messages/%d", i)
-		role := llm.Role(m.Role)
-		if role != llm.RoleUser && role != llm.RoleAssistant {
-			r.problem(at+"/role", `must be "user" or "assistant"`)
-		}
-		chat.Messages = append(chat.Messages, llm.Message{Role: role, Parts: r.content(m.Content, at+"/content"), Extra: m.Extra.members(), At: at})
+		chat.Messages = append(chat.Messages, llm.Message{Role: llm.Role(m.Role), Parts: r.content(m.Content, at+"/content"), Extra: m.Extra.members(), At: at})
 	}
 	r.tools(chat, &q)
 	r.options(chat, &q)

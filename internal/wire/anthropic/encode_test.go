@@ -71,6 +71,11 @@ func TestEncodeMessages(t *testing.T) {
 			`[{"type":"text","text":"a"}][{"role":"user","content":[{"type":"text","text":"q"}]}]`, "/messages/1",
 		},
 		{
+			"instructions alone are the user's turn",
+			[]llm.Message{msg(llm.RoleSystem, txt("a")), msg(llm.RoleDeveloper, txt("b"))},
+			`[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]`, "",
+		},
+		{
 			"parallel results and a question",
 			[]llm.Message{
 				user, msg(llm.RoleAssistant, txt("let me"), tc("call.1", `{"a":1}`), tc("b", "")),
@@ -141,6 +146,36 @@ func TestEncodeMessages(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, lost := encoded(t, &llm.Chat{Messages: tt.messages}, &llm.Encoding{Lenient: true}, "system", "messages")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if got := strings.Join(lost, " "); got != tt.lost {
+				t.Errorf("lost %q, want %q", got, tt.lost)
+			}
+		})
+	}
+}
+
+// Claude since 4.8 takes instructions between the turns, in some places.
+func TestEncodeInstructionsInPlace(t *testing.T) {
+	user, model := msg(llm.RoleUser, txt("q")), msg(llm.RoleAssistant, txt("r"))
+	dev := llm.Message{Role: llm.RoleDeveloper, At: "/messages/1", Parts: []llm.Part{txt("d")}}
+	const q, r, d = `{"role":"user","content":[{"type":"text","text":"q"}]}`, `{"role":"assistant","content":[{"type":"text","text":"r"}]}`, `{"role":"system","content":[{"type":"text","text":"d"}]}`
+	for _, tt := range []struct {
+		name, model string
+		messages    []llm.Message
+		want, lost  string
+	}{
+		{"at the end", "claude-opus-4-8", []llm.Message{user, dev}, "[" + q + "," + d + "]", ""},
+		{"before the assistant", "claude-sonnet-5", []llm.Message{user, dev, model, user}, "[" + q + "," + d + "," + r + "," + q + "]", ""},
+		{"neighbours are one", "claude-opus-5", []llm.Message{user, dev, dev}, `[` + q + `,{"role":"system","content":[{"type":"text","text":"d"},{"type":"text","text":"d"}]}]`, ""},
+		{"nothing said between", "claude-opus-5", []llm.Message{user, msg(llm.RoleAssistant, txt("")), dev}, "[" + q + "," + d + "]", ""},
+		{"behind the assistant", "claude-opus-4-8", []llm.Message{user, model, dev, user}, `[{"type":"text","text":"d"}][` + q + "," + r + "," + q + "]", "/messages/1"},
+		{"before the user", "claude-opus-4-8", []llm.Message{user, dev, user}, `[{"type":"text","text":"d"}][{"role":"user","content":[{"type":"text","text":"q"},{"type":"text","text":"q"}]}]`, "/messages/1"},
+		{"an older model", "claude-opus-4-7", []llm.Message{user, dev}, `[{"type":"text","text":"d"}][` + q + "]", "/messages/1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, lost := encoded(t, &llm.Chat{Messages: tt.messages}, &llm.Encoding{Model: tt.model, Lenient: true}, "system", "messages")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -255,7 +290,7 @@ func TestAdaptive(t *testing.T) {
 		"claude-opus-4-6": true, "anthropic/claude-4.6-opus": true, "claude-sonnet-5": true, "claude-fable-5-1": true, "claude-opus-latest": true,
 		"anthropic.claude-haiku-4-5-20251001-v1:0": false, "glm-4.7": false, "kimi-k2": false,
 	} {
-		if got := adaptive(model); got != want {
+		if got := since(model, 4, 6); got != want {
 			t.Errorf("%s: %v, want %v", model, got, want)
 		}
 	}

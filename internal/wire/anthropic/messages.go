@@ -3,6 +3,7 @@ package anthropic
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,40 +15,36 @@ import (
 // A turn is a message being written.
 type turn struct {
 	role    string
+	at      string
 	results []jsontext.Value // stand first
 	blocks  []jsontext.Value
 	extra   unknown
 }
 
+// roleSystem is the role of instructions that stand within the conversation.
+const roleSystem = "system"
+
 // conversation writes system and messages. Anthropic's own messages go one by one, as they came; those of
-// other formats are joined to turns, because the results of several calls must stand in one message, and
-// before any text.
+// other formats are arranged.
 func (w *encoder) conversation(q *request) {
 	var system []jsontext.Value
 	var turns []turn
 	for i := range w.chat.Messages {
 		m := &w.chat.Messages[i]
-		if m.Role == llm.RoleSystem || m.Role == llm.RoleDeveloper {
-			if len(turns) > 0 {
-				w.e.Lose(or(m.At, "/messages"), "Anthropic takes system prompts only before the conversation")
-			}
-			system = append(system, w.system(m)...)
-			continue
-		}
-		t := w.turn(m, i == len(w.chat.Messages)-1)
-		n := len(turns) - 1
+		instructs := m.Role == llm.RoleSystem || m.Role == llm.RoleDeveloper
 		switch {
-		case len(t.results)+len(t.blocks) == 0: // says nothing, and Anthropic refuses empty messages
-		case n >= 0 && turns[n].role == t.role && !w.native:
-			turns[n].results = append(turns[n].results, t.results...)
-			turns[n].blocks = append(turns[n].blocks, t.blocks...)
+		case instructs && len(turns) == 0:
+			system = append(system, w.system(m)...)
+		case instructs && !w.native:
+			turns = append(turns, turn{role: roleSystem, at: or(m.At, "/messages"), blocks: w.system(m)})
 		default:
-			turns = append(turns, t)
+			turns = append(turns, w.turn(m, i == len(w.chat.Messages)-1))
 		}
 	}
-	if !w.native && (len(turns) == 0 || turns[0].role != "user") {
-		w.e.Lose("/messages", "Anthropic wants a message of the user first")
-		turns = append([]turn{{role: "user", blocks: []jsontext.Value{w.block(&block{Type: "text", Text: new("(no message)")})}}}, turns...)
+	// What says nothing goes: Anthropic refuses empty messages.
+	turns = slices.DeleteFunc(turns, func(t turn) bool { return len(t.results)+len(t.blocks) == 0 })
+	if !w.native {
+		system, turns = w.arrange(system, turns)
 	}
 	if system != nil {
 		q.System = array(system)
@@ -56,6 +53,50 @@ func (w *encoder) conversation(q *request) {
 	for i, t := range turns {
 		q.Messages[i] = message{Role: t.role, Content: array(append(t.results, t.blocks...)), Extra: t.extra}
 	}
+}
+
+// arrange makes Anthropic's turns of another format's messages. Messages of one role are joined, because the
+// results of several calls must stand in one message, and before any text. Instructions between the turns stay
+// where Anthropic takes them: in models since Claude 4.8, between a user's turn and the model's, or at the end.
+// Instructions alone become the user's turn: OpenAI's models answer them.
+func (w *encoder) arrange(system []jsontext.Value, messages []turn) ([]jsontext.Value, []turn) {
+	messages = joined(messages)
+	var turns []turn
+	for i, t := range messages {
+		if t.role == roleSystem {
+			placed := since(w.e.Model, 4, 8) && len(turns) > 0 && turns[len(turns)-1].role == "user" &&
+				(i == len(messages)-1 || messages[i+1].role == "assistant")
+			if !placed {
+				w.e.Lose(t.at, "this model takes instructions only before the conversation; later Claude models also take them right behind a message of the user that the assistant's follows or that is the last")
+				system = append(system, t.blocks...)
+				continue
+			}
+		}
+		turns = append(turns, t)
+	}
+	turns = joined(turns)
+	switch {
+	case len(turns) == 0 && system != nil:
+		system, turns = nil, []turn{{role: "user", blocks: system}}
+	case len(turns) == 0 || turns[0].role != "user":
+		w.e.Lose("/messages", "Anthropic wants a message of the user first")
+		turns = append([]turn{{role: "user", blocks: []jsontext.Value{w.block(&block{Type: "text", Text: new("(no message)")})}}}, turns...)
+	}
+	return system, turns
+}
+
+// joined makes one turn of neighbours of one role.
+func joined(turns []turn) []turn {
+	var out []turn
+	for _, t := range turns {
+		if n := len(out) - 1; n >= 0 && out[n].role == t.role {
+			out[n].results = append(out[n].results, t.results...)
+			out[n].blocks = append(out[n].blocks, t.blocks...)
+			continue
+		}
+		out = append(out, t)
+	}
+	return out
 }
 
 // array is a JSON array of values that are JSON already.
@@ -108,8 +149,11 @@ func at(m *llm.Message, p *llm.Part, i int) string {
 
 func (w *encoder) turn(m *llm.Message, last bool) turn {
 	t := turn{role: "user", extra: w.own(m.At, m.Extra, m.Hints)}
-	if m.Role == llm.RoleAssistant {
+	switch m.Role {
+	case llm.RoleAssistant:
 		t.role = "assistant"
+	case llm.RoleSystem:
+		t.role = roleSystem
 	}
 	if m.Name != "" && m.Role != llm.RoleTool {
 		w.e.Lose(m.At+"/name", "Anthropic's messages have no names")

@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"bytes"
 	"fmt"
 
 	"sluice/internal/llm"
@@ -22,6 +23,8 @@ func (b noted) at(member string) string {
 // the assistant's, results the user's; a result answers a call of the assistant's turn right before it;
 // every call is answered once in the next turn, if there is one. Messages of one role in a row are one
 // turn. Blocks of tools that run at the provider (server_tool_use and its results) follow no such rule.
+// Instructions (role system) stand right behind a message of the user, or one of the assistant that ends in such
+// a tool, and are the last message or have the assistant's behind them.
 func checkOrder(notes []wire.Note) error {
 	o := order{block: noted{inner: -1}}
 	for i := range notes {
@@ -42,6 +45,8 @@ type order struct {
 	blocks []noted // the calls and results of the message being read
 	role   string  // of the message being read
 	item   int     // its index
+	hosted bool    // its last block is of a tool that runs at the provider
+	before string  // role of the message before; "hosted" for an assistant's that ends in such a tool
 
 	turn     string         // role of the turn being read
 	calls    []noted        // of the last assistant turn
@@ -56,9 +61,13 @@ func (o *order) note(n *wire.Note) {
 		o.item = n.Item
 	}
 	if n.Kind == wire.NoteRole {
-		o.role = "assistant"
-		if string(n.Value) == "user" {
+		switch string(n.Value) {
+		case "user":
 			o.role = "user"
+		case roleSystem:
+			o.role = roleSystem
+		default:
+			o.role = "assistant"
 		}
 		return
 	}
@@ -74,6 +83,7 @@ func (o *order) note(n *wire.Note) {
 		case "tool_result":
 			o.block.kind = "tool_result"
 		}
+		o.hosted = hosted(n.Value)
 	case wire.NoteCall, wire.NoteResult:
 		o.block.id = n.Value
 	}
@@ -95,10 +105,13 @@ func (o *order) endMessage() {
 	if o.turn == "" && o.role != "user" {
 		o.problem(fmt.Sprintf("/messages/%d/role", o.item), `must be "user" in the first message`)
 	}
-	if o.turn == "user" && o.role != "user" {
+	o.placed()
+	if o.turn == "user" && o.role == "assistant" {
 		o.endUser()
 	}
-	o.turn = o.role
+	if o.role != roleSystem {
+		o.turn = o.role
+	}
 	for _, b := range o.blocks {
 		switch {
 		case b.kind == "tool_use" && o.role == "assistant":
@@ -111,7 +124,26 @@ func (o *order) endMessage() {
 			o.problem(b.at("type"), "tool_result belongs in a message of the user")
 		}
 	}
-	o.blocks, o.role = o.blocks[:0], ""
+	o.before = o.role
+	if o.hosted && o.role == "assistant" {
+		o.before = "hosted"
+	}
+	o.blocks, o.role, o.hosted = o.blocks[:0], "", false
+}
+
+// placed holds instructions within the conversation to their place. First of all messages they have been reported.
+func (o *order) placed() {
+	switch {
+	case o.before == roleSystem && o.role != "assistant" && o.turn != "":
+		o.problem(fmt.Sprintf("/messages/%d/role", o.item), `must be "assistant" behind a message of role "system"`)
+	case o.role == roleSystem && o.before == "assistant":
+		o.problem(fmt.Sprintf("/messages/%d/role", o.item), `must not be "system" behind a message of the assistant, unless that ends in a tool run by the provider`)
+	}
+}
+
+// hosted says that a block of this type is of a tool that runs at the provider.
+func hosted(kind []byte) bool {
+	return bytes.HasSuffix(kind, []byte("_tool_result")) || bytes.HasSuffix(kind, []byte("_tool_use")) && string(kind) != "tool_use"
 }
 
 func (o *order) call(b noted) {

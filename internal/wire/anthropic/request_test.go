@@ -175,6 +175,11 @@ func TestRefusedRequests(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
 		{"first role", head + `[{"role":"assistant","content":"x"}]}`, `/messages/0/role`},
 		{"role", head + `[{"role":"tool","content":"x"}]}`, `/messages/0/role`},
+		{"system first", head + `[{"role":"system","content":"x"},{"role":"user","content":"x"}]}`, `/messages/0/role`},
+		{"system behind the assistant", head + `[{"role":"user","content":"x"},{"role":"assistant","content":"y"},{"role":"system","content":"z"}]}`, `/messages/2/role`},
+		{"system before the user", head + `[{"role":"user","content":"x"},{"role":"system","content":"y"},{"role":"user","content":"z"}]}`, `/messages/2/role`},
+		{"system twice", head + `[{"role":"user","content":"x"},{"role":"system","content":"y"},{"content":"z","role":"system"}]}`, `/messages/2/role`},
+		{"system between a call and its result", head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"system","content":"z"},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`, `/messages/2/role /messages/3/role`},
 		{"no messages", head + `[]}`, `/messages`},
 		{"temperature", `{"model":"m","temperature":1.5,"messages":[{"role":"user","content":"x"}]}`, `/temperature`},
 		{"budget", `{"model":"m","thinking":{"type":"enabled","budget_tokens":10},"messages":[{"role":"user","content":"x"}]}`, `/thinking/budget_tokens`},
@@ -223,18 +228,41 @@ func TestRefusedRequests(t *testing.T) {
 func TestAcceptedOrders(t *testing.T) {
 	const head = `{"model":"m","messages":`
 	for name, body := range map[string]string{
-		"no max_tokens":             head + `[{"role":"user","content":"x"}]}`,
-		"turns of several messages": head + `[{"role":"user","content":"x"},{"role":"user","content":"y"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"assistant","content":[{"type":"tool_use","id":"b","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"b"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`,
-		"calls wait for an answer":  head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]}]}`,
-		"hosted tools":              head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"server_tool_use","id":"s","name":"web_search","input":{}},{"type":"web_search_tool_result","tool_use_id":"s","content":[]}]},{"role":"user","content":"y"}]}`,
-		"an id used again later":    head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x"},{"type":"text","text":"y"}]}]}]}`,
-		"a block of the future":     head + `[{"role":"user","content":[{"type":"hologram","beam":3}]}]}`,
-		"nulls":                     `{"model":"m","system":null,"max_tokens":null,"stream":null,"tools":null,"temperature":null,"thinking":null,"messages":[{"role":"user","content":[{"type":"text","text":"x","cache_control":null,"citations":null}]}]}`,
+		"no max_tokens":                head + `[{"role":"user","content":"x"}]}`,
+		"turns of several messages":    head + `[{"role":"user","content":"x"},{"role":"user","content":"y"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"assistant","content":[{"type":"tool_use","id":"b","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"b"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]}`,
+		"calls wait for an answer":     head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]}]}`,
+		"hosted tools":                 head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"server_tool_use","id":"s","name":"web_search","input":{}},{"type":"web_search_tool_result","tool_use_id":"s","content":[]}]},{"role":"user","content":"y"}]}`,
+		"an id used again later":       head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x"},{"type":"text","text":"y"}]}]}]}`,
+		"a block of the future":        head + `[{"role":"user","content":[{"type":"hologram","beam":3}]}]}`,
+		"instructions in place":        head + `[{"role":"user","content":"x"},{"role":"system","content":"y"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]},{"role":"system","content":[{"type":"text","text":"z"}]}]}`,
+		"instructions behind a search": head + `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"server_tool_use","id":"s","name":"web_search","input":{}},{"type":"web_search_tool_result","tool_use_id":"s","content":[]}]},{"role":"system","content":"y"}]}`,
+		"nulls":                        `{"model":"m","system":null,"max_tokens":null,"stream":null,"tools":null,"temperature":null,"thinking":null,"messages":[{"role":"user","content":[{"type":"text","text":"x","cache_control":null,"citations":null}]}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := wire.ReadCall(Messages, httptest.NewRequest("POST", "/v1/messages", nil), []byte(body), "id"); err != nil {
 				t.Error(explain(err))
 			}
 		})
+	}
+}
+
+// Instructions within the conversation stay where they are, in their own format and in others.
+func TestSystemWithinMessages(t *testing.T) {
+	body := `{"model":"m","max_tokens":9,"system":"s","messages":[{"role":"user","content":"x"},{"role":"system","content":[{"type":"text","text":"y","cache_control":{"type":"ephemeral"}}],"clear_at":"next_user_message"},{"role":"assistant","content":"z"}]}`
+	chat := decode(t, Messages, []byte(body))
+	var roles []string
+	for _, m := range chat.Messages {
+		roles = append(roles, string(m.Role))
+	}
+	if got := strings.Join(roles, " "); got != "system user system assistant" {
+		t.Errorf("roles %q", got)
+	}
+	out, err := Messages.Encode(chat, &llm.Encoding{Model: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"role":"user","content":[{"type":"text","text":"x"}]},{"role":"system","content":[{"type":"text","text":"y","cache_control":{"type":"ephemeral"}}],"clear_at":"next_user_message"},{"role":"assistant"`
+	if !strings.Contains(string(out), want) {
+		t.Errorf("got %s\nwant in it %s", out, want)
 	}
 }

@@ -98,7 +98,7 @@ func messageShape() *wire.Shape {
 		wire.Opt("caller", wire.Map().OrNull()),
 	)...)
 	return wire.Object(
-		wire.Req("role", wire.Enum("user", "assistant")).Note(wire.NoteRole),
+		wire.Req("role", wire.Enum("user", "assistant", roleSystem)).Note(wire.NoteRole),
 		wire.Req("content", wire.Either(wire.Str(), wire.Array(block.ByOpenTag("type", wire.Variants{
 			"text":     {"text"},
 			"image":    {"source"},

@@ -43,7 +43,7 @@ func (w *encoder) thinking(q *request) {
 	switch {
 	case t.Off:
 		out = &thinking{Type: "disabled"}
-	case adaptive(w.e.Model):
+	case since(w.e.Model, 4, 6):
 		out.Type = "adaptive"
 		if out.Display == "" {
 			out.Display = "summarized" // the newest models show nothing unless asked, others always do
@@ -133,10 +133,10 @@ func budget(t *llm.Thinking) int64 {
 	return 8192
 }
 
-// adaptive says that a model takes adaptive thinking: Claude since 4.6. Names have the version behind the
+// since says that a model is a Claude of this version or a later one. Names have the version behind the
 // family (claude-sonnet-4-6, claude-haiku-4-5-20251001) or, until 3.7, before it; a Claude without a
 // version is taken for a new one.
-func adaptive(model string) bool {
+func since(model string, major, minor int) bool {
 	_, name, ok := strings.Cut(strings.ToLower(model), "claude")
 	if !ok {
 		return false
@@ -153,5 +153,5 @@ func adaptive(model string) bool {
 	case 1:
 		version = append(version, 0)
 	}
-	return version[0] > 4 || version[0] == 4 && version[1] >= 6
+	return version[0] > major || version[0] == major && version[1] >= minor
 }

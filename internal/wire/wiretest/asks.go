@@ -292,6 +292,10 @@ func (a *asker) messages(t tree) {
 		a.System += p.at("text").str() + "\n"
 	}
 	for _, m := range t.at("messages").list() {
+		if m.at("role").str() == "system" {
+			a.System += m.at("content").str() + joined(m.at("content")) + "\n"
+			continue
+		}
 		user := m.at("role").str() == "user"
 		a.text(user, m.at("content").str())
 		for _, b := range m.at("content").list() {
