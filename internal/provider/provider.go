@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"sluice/internal/llm"
 	"sluice/internal/wire"
 )
@@ -238,6 +240,21 @@ func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h h
 		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models is too large"}
 	}
 	return body, nil
+}
+
+// Page reads one page of an upstream's list: to with query, as T.
+func Page[T any](ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, query url.Values, h http.Header) (*T, error) {
+	at := *to
+	at.RawQuery = query.Encode()
+	body, err := Get(ctx, t, u, &at, h)
+	if err != nil {
+		return nil, err
+	}
+	page := new(T)
+	if err := json.Unmarshal(body, page); err != nil {
+		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models cannot be read", Err: err}
+	}
+	return page, nil
 }
 
 // state are the members of a Responses request that lean on what the upstream remembers.

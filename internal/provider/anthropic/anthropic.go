@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-
 	"sluice/internal/llm"
 	"sluice/internal/provider"
 	"sluice/internal/wire"
@@ -178,15 +176,5 @@ func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
 }
 
 func (p *Provider) list(ctx context.Context, secret llm.Secret, query url.Values) (*page, error) {
-	to := *p.models
-	to.RawQuery = query.Encode()
-	body, err := provider.Get(ctx, p.transport, wireanthropic.Messages, &to, p.header(secret, nil))
-	if err != nil {
-		return nil, err
-	}
-	var got page
-	if err := json.Unmarshal(body, &got); err != nil {
-		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models is not readable", Err: err}
-	}
-	return &got, nil
+	return provider.Page[page](ctx, p.transport, wireanthropic.Messages, p.models, query, p.header(secret, nil))
 }

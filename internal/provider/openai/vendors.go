@@ -7,8 +7,9 @@ import (
 	wireopenai "sluice/internal/wire/openai"
 )
 
-// A vendor is one row: where it is, how it is spoken to, and what its chat format lacks. Its page is the
-// source of the row; what no page says was seen in traffic or reported to the vendor.
+// A vendor is one row: where it is, how it is spoken to, and what its chat format lacks. Its page is named in
+// front of the row. "Recorded" is what recorded traffic of the vendor shows, which the tests replay. "Not seen"
+// is the rest: from the page or from general knowledge, and never tried here against the vendor itself.
 type vendor struct {
 	name     string
 	base     string // "": there is no address of its own, so base_url must be configured
@@ -45,6 +46,8 @@ func lacking(more ...string) []string { return append(slices.Clone(openAIOnly), 
 
 var vendors = []vendor{
 	// https://platform.openai.com/docs/api-reference
+	// Recorded: chat, Responses and embeddings, streams, tools, reasoning, refusals. Not seen: completions
+	// and the names of its models.
 	{
 		name: "openai", base: "https://api.openai.com/v1",
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -54,11 +57,15 @@ var vendors = []vendor{
 		},
 	},
 	// https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+	// Recorded: chat on /openai/v1 and on older paths, a stream with tools, content filters, a refusal. Not
+	// seen: the other formats.
 	{
 		name: "azure", baseHint: "write https://RESOURCE.openai.azure.com/openai/v1", auth: keyHeader,
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
 	},
 	// https://openrouter.ai/docs/api-reference/overview, .../use-cases/reasoning-tokens
+	// Recorded: chat, streams with comments, tools, reasoning_details, max_completion_tokens, usage.include, an
+	// error within a stream, 400 and 429. Not seen: Responses, completions, embeddings, Takes and Lacks.
 	{
 		name: "openrouter", base: "https://openrouter.ai/api/v1",
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -70,6 +77,8 @@ var vendors = []vendor{
 		},
 	},
 	// https://console.groq.com/docs/openai, https://console.groq.com/docs/api-reference
+	// Recorded: chat, streams with tools and parallel calls, x_groq, n 1, an error within a stream, a refusal.
+	// Not seen: Responses, NoDeveloper and Lacks.
 	{
 		name: "groq", base: "https://api.groq.com/openai/v1",
 		formats: []llm.Format{chat, responsesF},
@@ -81,6 +90,8 @@ var vendors = []vendor{
 	},
 	// https://api-docs.deepseek.com/api/create-chat-completion, .../guides/thinking_mode: a turn that called
 	// tools must come back with its reasoning_content, or the call is refused.
+	// Recorded: chat with reasoning_content and reasoning_effort, a refusal. Not seen: the rest of the
+	// dialect, streams included.
 	{
 		name: "deepseek", base: "https://api.deepseek.com",
 		formats: []llm.Format{chat},
@@ -92,6 +103,8 @@ var vendors = []vendor{
 	},
 	// https://docs.mistral.ai/api: unknown members are refused with 422 (extra_forbidden). Usage comes in the
 	// last chunk unasked.
+	// Recorded: a stream with tools that told usage unasked, tool_choice "any", a refusal. Not seen:
+	// embeddings and the rest of the dialect (ShortIDs, random_seed, Lacks).
 	{
 		name: "mistral", base: "https://api.mistral.ai/v1",
 		formats: []llm.Format{chat, embeddings},
@@ -102,6 +115,7 @@ var vendors = []vendor{
 		},
 	},
 	// https://docs.x.ai/developers/rest-api-reference/inference. Reasoning is counted beside the completion.
+	// Recorded: only a refusal by its Responses. Not seen: all else; Lacks is among the least certain.
 	{
 		name: "xai", base: "https://api.x.ai/v1",
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -109,6 +123,7 @@ var vendors = []vendor{
 		dialect: wireopenai.Dialect{Lacks: lacking("logit_bias", "service_tier", "file")},
 	},
 	// https://docs.together.ai/docs/inference/openai-compatibility
+	// Recorded: nothing. Not seen: all of it; Lacks is among the least certain.
 	{
 		name: "together", base: "https://api.together.ai/v1",
 		formats: []llm.Format{chat, completions, embeddings},
@@ -118,6 +133,7 @@ var vendors = []vendor{
 		},
 	},
 	// https://docs.fireworks.ai/tools-sdks/openai-compatibility. Usage comes in the last chunk either way.
+	// Recorded: nothing. Not seen: all of it; Lacks is among the least certain.
 	{
 		name: "fireworks", base: "https://api.fireworks.ai/inference/v1",
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -129,12 +145,14 @@ var vendors = []vendor{
 	},
 	// https://docs.perplexity.ai/docs/agent-api/openai-compatibility. Its chat completions (Sonar) ended on
 	// 27 September 2026; everything goes through the Responses format.
+	// Recorded: nothing. Not seen: all of it.
 	{
 		name: "perplexity", base: "https://api.perplexity.ai/v1",
 		formats: []llm.Format{responsesF},
 		owns:    []string{"perplexity/*"},
 	},
 	// https://inference-docs.cerebras.ai/resources/openai
+	// Recorded: nothing. Not seen: all of it.
 	{
 		name: "cerebras", base: "https://api.cerebras.ai/v1",
 		formats: []llm.Format{chat, completions},
@@ -144,6 +162,7 @@ var vendors = []vendor{
 		},
 	},
 	// https://docs.cohere.com/docs/compatibility-api, "unsupported parameters"
+	// Recorded: nothing of this API (one call of its own v2 API). Not seen: all of it.
 	{
 		name: "cohere", base: "https://api.cohere.ai/compatibility/v1",
 		formats: []llm.Format{chat, embeddings},
@@ -154,6 +173,7 @@ var vendors = []vendor{
 		},
 	},
 	// https://docs.ollama.com/api/openai-compatibility
+	// Recorded: nothing of this API (one call of its own). Not seen: all of it.
 	{
 		name: "ollama", base: "http://localhost:11434/v1", noKey: true,
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -163,6 +183,7 @@ var vendors = []vendor{
 		},
 	},
 	// https://docs.vllm.ai/en/stable/serving/openai_compatible_server/
+	// Recorded: nothing. Not seen: all of it.
 	{
 		name: "vllm", base: "http://localhost:8000/v1", noKey: true,
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -171,6 +192,7 @@ var vendors = []vendor{
 		},
 	},
 	// https://lmstudio.ai/docs/developer/openai-compat
+	// Recorded: nothing. Not seen: all of it; Lacks is among the least certain.
 	{
 		name: "lmstudio", base: "http://localhost:1234/v1", noKey: true,
 		formats: []llm.Format{chat, responsesF, completions, embeddings},
@@ -181,6 +203,8 @@ var vendors = []vendor{
 	},
 	// https://ai.google.dev/gemini-api/docs/openai. The gemini provider speaks to the same models natively
 	// and carries more; this row is for those who want Google's own translation.
+	// Recorded: nothing of this API (Gemini's own only). Not seen: all of it; Lacks is among the least
+	// certain.
 	{
 		name: "gemini-openai", base: "https://generativelanguage.googleapis.com/v1beta/openai",
 		formats: []llm.Format{chat, embeddings},

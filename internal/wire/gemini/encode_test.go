@@ -100,6 +100,11 @@ func TestEncodeForeign(t *testing.T) {
 			c.Logprobs, c.TopLogprobs, c.Parallel, c.Store, c.ServiceTier = ptr(true), ptr(int64(4)), ptr(true), ptr(false), "flex"
 		}), "", `{` + hiJSON + `,"generationConfig":{"temperature":0.5,"topP":0.9,"topK":3,"candidateCount":2,"maxOutputTokens":5,"stopSequences":["x"],"seed":7,
 			"presencePenalty":-1,"frequencyPenalty":1,"responseLogprobs":true,"logprobs":4},"serviceTier":"flex"}`, nil},
+		{"one call at a time where there can be none, or only one tool", with(func(c *llm.Chat) {
+			c.Parallel, c.Tools, c.Choice = ptr(false), []llm.Tool{{Name: "f"}}, &llm.ToolChoice{Mode: llm.ChoiceNone}
+		}), "", `{` + hiJSON + `,"tools":[{"functionDeclarations":[{"name":"f"}]}],"toolConfig":{"functionCallingConfig":{"mode":"NONE"}}}`, nil},
+		{"one call at a time without tools", with(func(c *llm.Chat) { c.Parallel = ptr(false) }), "", `{` + hiJSON + `}`, nil},
+		{"one call at a time", with(func(c *llm.Chat) { c.Parallel, c.Tools = ptr(false), []llm.Tool{{Name: "f"}} }), "", `{` + hiJSON + `,"tools":[{"functionDeclarations":[{"name":"f"}]}]}`, []string{"parallel_tool_calls"}},
 		{"all that Gemini lacks", with(func(c *llm.Chat) {
 			c.MinP, c.LogitBias, c.Verbosity, c.Store, c.Parallel, c.Seed = ptr(0.1), llm.Raw(`{"1":1}`), "low", ptr(true), ptr(false), ptr(int64(1)<<40)
 			c.ServiceTier, c.Extra = "scale", llm.Members{"web_search_options": llm.Raw(`{}`), "harmless": llm.Raw(`null`)}

@@ -81,11 +81,12 @@ func (t *text) names(name string, list []string) {
 }
 
 func (x *encoder) toolConfig() {
-	// A model that must call one named tool has nothing to call beside it.
-	if p, c := x.chat.Parallel, x.chat.Choice; p != nil && !*p && (c == nil || c.Mode != llm.ChoiceTool) {
-		x.lose("parallel_tool_calls", "Gemini cannot be kept from calling several tools at once")
-	}
 	choice := x.chat.Choice
+	// Where no tool may be called, or one named tool must be, there is nothing to call beside it.
+	calls := len(x.chat.Tools) > 0 && (choice == nil || choice.Mode != llm.ChoiceNone && choice.Mode != llm.ChoiceTool)
+	if p := x.chat.Parallel; calls && p != nil && !*p {
+		x.lose("parallel_tool_calls", "Gemini has no setting for one tool call at a time; leave it out and expect several, or name the one tool in tool_choice")
+	}
 	if choice != nil && choice.Foreign != nil && !x.own {
 		x.lose("tool_choice", "only the format it came in knows this choice")
 		choice = nil
