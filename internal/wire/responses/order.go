@@ -60,8 +60,8 @@ type inputCheck struct {
 	problems []llm.Problem
 }
 
-func (c *inputCheck) bad(index int, member, msg string) {
-	c.problems = append(c.problems, llm.Problem{At: "/input/" + strconv.Itoa(index) + member, Msg: msg})
+func (c *inputCheck) bad(index int, msg string) {
+	c.problems = append(c.problems, llm.Problem{At: "/input/" + strconv.Itoa(index) + "/call_id", Msg: msg})
 }
 
 func (c *inputCheck) item(index int, it *inputItem) {
@@ -71,9 +71,9 @@ func (c *inputCheck) item(index int, it *inputItem) {
 	case "function_call", "custom_tool_call":
 		switch {
 		case len(it.id) == 0:
-			c.bad(index, "/call_id", "is required where type is "+string(it.kind))
+			c.bad(index, "is required where type is "+string(it.kind))
 		case c.calls[string(it.id)] != nil:
-			c.bad(index, "/call_id", "is the id of an earlier call; each call needs its own")
+			c.bad(index, "is the id of an earlier call; each call needs its own")
 		default:
 			c.calls[string(it.id)] = &call{index: index}
 		}
@@ -84,7 +84,7 @@ func (c *inputCheck) item(index int, it *inputItem) {
 		case known == nil:
 			c.orphans = append(c.orphans, index)
 		case known.answered:
-			c.bad(index, "/call_id", "is answered already")
+			c.bad(index, "is answered already")
 		default:
 			known.answered = true
 		}
@@ -96,7 +96,7 @@ func (c *inputCheck) item(index int, it *inputItem) {
 func (c *inputCheck) close(raw []byte) {
 	if !c.stored {
 		for _, index := range c.orphans {
-			c.bad(index, "/call_id", "matches no earlier call")
+			c.bad(index, "matches no earlier call")
 		}
 	}
 	for _, call := range c.calls {
@@ -104,7 +104,7 @@ func (c *inputCheck) close(raw []byte) {
 			if bytes.Contains(raw, []byte(`"async"`)) {
 				break
 			}
-			c.bad(call.index, "/call_id", "is a call without an output; each call needs one later in the input")
+			c.bad(call.index, "is a call without an output; each call needs one later in the input")
 		}
 	}
 	slices.SortStableFunc(c.problems, func(a, b llm.Problem) int {
