@@ -178,7 +178,7 @@ func readAnswer(r io.Reader, most int64) (*buffer, error) {
 	}
 	b := buffers.Get().(*buffer)
 	b.b = b.b[:0]
-	for {
+	for cap(b.b) < pooled || len(b.b) < cap(b.b) {
 		if len(b.b) == cap(b.b) {
 			b.b = append(b.b, 0)[:len(b.b)]
 		}
@@ -186,11 +186,46 @@ func readAnswer(r io.Reader, most int64) (*buffer, error) {
 		b.b = b.b[:len(b.b)+n]
 		switch {
 		case int64(len(b.b)) > most:
-			return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer is too large"}
+			b.release()
+			return nil, errTooLarge
 		case err == io.EOF:
 			return b, nil
 		case err != nil:
 			b.release()
+			return nil, Broken(err)
+		}
+	}
+	defer b.release()
+	return readLarge(b.b, r, most)
+}
+
+var errTooLarge = &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer is too large"}
+
+// piece is how much is read at a time of a large answer, in bytes.
+const piece = 1 << 20
+
+// readLarge reads on where a large answer has begun. It gathers pieces and joins them at the end: a buffer that grows
+// leaves its smaller selves behind, which took four times the answer's own size.
+func readLarge(begun []byte, r io.Reader, most int64) (*buffer, error) {
+	pieces, total := [][]byte{begun}, int64(len(begun))
+	for p := []byte(nil); ; {
+		if len(p) == cap(p) {
+			p = make([]byte, 0, piece)
+			pieces = append(pieces, p)
+		}
+		n, err := r.Read(p[len(p):cap(p)])
+		p = p[:len(p)+n]
+		pieces[len(pieces)-1] = p
+		switch total += int64(n); {
+		case total > most:
+			return nil, errTooLarge
+		case err == io.EOF:
+			whole := make([]byte, 0, total)
+			for _, p := range pieces {
+				whole = append(whole, p...)
+			}
+			return &buffer{whole}, nil
+		case err != nil:
 			return nil, Broken(err)
 		}
 	}
