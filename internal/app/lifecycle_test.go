@@ -162,6 +162,40 @@ func TestNoKeyIsMadeUnseen(t *testing.T) {
 	}
 }
 
+// A secret in a file of its own is rotated: the next call uses the new one, though the document is as it was.
+func TestSecretIsRotated(t *testing.T) {
+	p := runProgram(t, "")
+	secret := filepath.Join(t.TempDir(), "key")
+	rotate := func(to string) {
+		if err := os.WriteFile(secret, []byte(to+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var used sync.Map
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		used.Store(r.Header.Get("Authorization"), true)
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer up.Close()
+	rotate("upstream-secret-one")
+	p.write(t, fmt.Sprintf("  - {name: s, kind: together, base_url: %s, api_key: \"${file:%s}\", allow_private: [127.0.0.1/32]}\n", up.URL, secret))
+	for i, s := range []string{"upstream-secret-one", "upstream-secret-two"} {
+		rotate(s)
+		if !p.log.has("configuration replaced", i+1) {
+			t.Fatalf("no new configuration:\n%s", p.log)
+		}
+		if _, _, err := p.call(t, http.DefaultClient, "http://"+p.addr, "s/echo", false); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := used.Load("Bearer " + s); !ok {
+			t.Errorf("the upstream was not called with %s", s)
+		}
+	}
+	if log := p.log.String(); strings.Contains(log, "upstream-secret") {
+		t.Errorf("a secret is in the log:\n%s", log)
+	}
+}
+
 func TestReloadBySignal(t *testing.T) {
 	p := runProgram(t, "")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {

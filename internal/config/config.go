@@ -73,7 +73,7 @@ type TLS struct {
 type Limits struct {
 	// Largest request body, after decompression.
 	Body Size `yaml:"body" example:"64MiB"`
-	// Largest upstream answer that is not streamed.
+	// Largest upstream answer that comes whole; a larger one is a 502. It is held in memory, for a moment twice, so this bounds what one call may cost. It does not bound a stream, which is passed on as it comes: of that only one frame is held at a time, of at most 16 MiB. Texts of refusals are read up to 64 KiB whatever this says.
 	Answer Size `yaml:"answer" example:"64MiB"`
 	// Largest request line and headers together.
 	Header Size `yaml:"header" example:"128KiB" restart:"true"`

@@ -4,18 +4,22 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// settle is how long a file must be left alone before it is read: editors write in several steps.
-const settle = 100 * time.Millisecond
+const (
+	settle    = 100 * time.Millisecond // how long files must be left alone before they are read: editors write in several steps
+	impatient = 10 * settle            // a folder in which something always happens is not waited for any longer
+)
 
-// Watch calls changed each time the file at path has come to hold something else, and waits for it to
-// return. It ends when ctx ends (nil) or when the file cannot be watched. The folders are watched, not the file: an
+// Watch calls changed each time the file at path, or one that it names by ${file:}, has come to hold something else, and waits
+// for it to return. It ends when ctx ends (nil) or when the file cannot be watched. The folders are watched, not the files: an
 // editor puts a new file in the place of the old one, and Kubernetes swaps a symbolic link beside it.
 func Watch(ctx context.Context, path string, changed func()) error {
 	w, err := fsnotify.NewWatcher()
@@ -26,10 +30,17 @@ func Watch(ctx context.Context, path string, changed func()) error {
 	if err := w.Add(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
 	}
-	watchTarget(w, path)
-	last := digest(path)
-	quiet := time.NewTimer(settle)
+	seen := watched{w: w, path: path}
+	seen.look()
+	quiet := time.NewTimer(settle) // what changed before the folders were watched is seen now
 	defer quiet.Stop()
+	first := time.Now() // of the events that are waited for; zero: none
+	noticed := func() {
+		if first.IsZero() {
+			first = time.Now()
+		}
+		quiet.Reset(min(settle, time.Until(first.Add(impatient))))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,37 +49,75 @@ func Watch(ctx context.Context, path string, changed func()) error {
 			if !ok {
 				return nil
 			}
-			quiet.Reset(settle)
-		case err, ok := <-w.Errors:
+			noticed()
+		case _, ok := <-w.Errors:
 			if !ok {
 				return nil
 			}
-			_ = err // an overflow loses events: look at the file itself
-			quiet.Reset(settle)
+			noticed() // an overflow loses events: look at the files themselves
 		case <-quiet.C:
-			watchTarget(w, path)
-			if now := digest(path); now != last && now != (sum{}) {
-				last = now
+			first = time.Time{}
+			if seen.look() {
 				changed()
 			}
 		}
 	}
 }
 
-// watchTarget adds the folder of the file that path links to; it changes when the link does.
-func watchTarget(w *fsnotify.Watcher, path string) {
+// watched is what a document and the files that it names held when they were last there.
+type watched struct {
+	w     *fsnotify.Watcher
+	path  string
+	doc   sum
+	files map[string]sum
+}
+
+// look reads everything again, watches what is new, and tells whether something changed. A file that is gone has not changed:
+// between an editor's two steps there may be none.
+func (s *watched) look() (changed bool) {
+	doc, err := read(s.path)
+	if err != nil {
+		return false
+	}
+	s.folders(s.path)
+	now := sha256.Sum256(doc)
+	changed = now != s.doc
+	files := make(map[string]sum)
+	for _, m := range fileReference.FindAllSubmatch(doc, -1) {
+		name := string(m[1])
+		s.folders(name)
+		was, known := s.files[name]
+		files[name] = was
+		if data, err := read(name); err == nil {
+			files[name] = sha256.Sum256(data)
+			changed = changed || known && files[name] != was
+		}
+	}
+	s.doc, s.files = now, files
+	return changed
+}
+
+// folders watches the folder of a file, and that of the file it links to, which changes when the link does. Where that
+// cannot be done, changes go unseen; SIGHUP is left.
+func (s *watched) folders(path string) {
+	_ = s.w.Add(filepath.Dir(path))
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		_ = w.Add(filepath.Dir(real)) // without it only edits behind the link go unseen; SIGHUP is left
+		_ = s.w.Add(filepath.Dir(real))
 	}
 }
 
+// fileReference finds the files that a document names, whether it can be understood or not: a secret that is put right
+// must be seen when its document was refused for it. One in a comment is watched in vain.
+var fileReference = regexp.MustCompile(`\$\{file:([^}]+)\}`)
+
 type sum [sha256.Size]byte
 
-// digest is zero while there is no file: between an editor's two steps there may be none.
-func digest(path string) sum {
-	data, err := os.ReadFile(path)
+// read reads as much of a file as can matter.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return sum{}
+		return nil, err
 	}
-	return sha256.Sum256(data)
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxDocument+1))
 }
