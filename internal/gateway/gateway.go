@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -182,13 +183,10 @@ func (g *Gateway) serveSafely(w http.ResponseWriter, r *http.Request, s *State, 
 			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 				panic(p)
 			}
-			err = fmt.Errorf("panic: %v", p)
-			g.log.Error("panic", "request_id", entry.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			if entry.FirstToken != 0 { // half an answer is out: break the connection rather than end as if well
-				entry.Err, entry.Status = err, http.StatusOK
-				entry.Close()
-				panic(http.ErrAbortHandler)
-			}
+			err = &wire.Panic{Value: p, Stack: debug.Stack()}
+		}
+		if p, ok := errors.AsType[*wire.Panic](err); ok {
+			g.log.Error("panic", "request_id", entry.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
 		}
 	}()
 	return g.serve(w, r, s, f, entry)
@@ -292,6 +290,7 @@ func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer,
 	}
 	p.start, r.Body = start, p
 	b, err := wire.ReadBody(r, lim.Body)
+	r.Body = p.body // net/http must know its own, or it resets the connection of a refused body before the client has read why
 	if err != nil && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // net/http would wait for the rest before it answers
 		return nil, err

@@ -56,7 +56,7 @@ func New(o Options) (*Server, error) {
 	closed := make(chan struct{})
 	return &Server{
 		opts: o, rules: rules, log: newLog(o.Log),
-		plans:   newGenerations[planKey, *plan](32<<20, func(p *plan) int64 { return p.weight }),
+		plans:   newGenerations[planKey, *plan](128<<20, func(p *plan) int64 { return p.weight }),
 		scripts: newGenerations[string, *scripted](4096, func(*scripted) int64 { return 1 }),
 		seed:    maphash.MakeSeed(),
 		closed:  closed, close: sync.OnceFunc(func() { close(closed) }),

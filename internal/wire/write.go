@@ -3,8 +3,10 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -102,7 +104,20 @@ type stream struct {
 	ended    bool
 }
 
-func (s *stream) run(ctx context.Context, reply *llm.Reply) error {
+// A Panic is one that was met on the path of a call, with where it was.
+type Panic struct {
+	Value any
+	Stack []byte
+}
+
+func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+func (s *stream) run(ctx context.Context, reply *llm.Reply) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // half an answer is out, and must not end as if well
+			err = s.fail(&Panic{p, debug.Stack()})
+		}
+	}()
 	h := s.w.Header()
 	h["Content-Type"] = []string{s.enc.ContentType()}
 	h["Cache-Control"] = noStore
