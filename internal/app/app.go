@@ -62,7 +62,7 @@ func Serve(ctx context.Context, o Options) error {
 		return err
 	}
 	// Addresses first: a start that fails on one must not have made a key that nobody gets to see.
-	l, err := listen(cfg)
+	l, err := listen(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -88,14 +88,14 @@ func (l *listeners) close() {
 	}
 }
 
-func listen(cfg *config.Config) (*listeners, error) {
+func listen(ctx context.Context, cfg *config.Config) (*listeners, error) {
 	l := &listeners{}
 	var err error
-	if l.data, err = listenOn(cfg.Listen); err != nil {
+	if l.data, err = listenOn(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
 	if cfg.Admin.Listen != "off" {
-		if l.admin, err = listenOn(cfg.Admin.Listen); err != nil {
+		if l.admin, err = listenOn(ctx, cfg.Admin.Listen); err != nil {
 			l.close()
 			return nil, err
 		}
@@ -336,8 +336,10 @@ func (a *App) dataServer(kill context.Context) (*http.Server, error) {
 	return s, nil
 }
 
-func listenOn(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+func listenOn(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: boundUnsent}
+	lc.SetMultipathTCP(false) // its listeners do not hand socket options down
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return nil, fmt.Errorf("listen on %s: the address is in use; stop the other program or set another address in sluice.yaml", addr)
