@@ -1,5 +1,5 @@
 # What can be done here. Each recipe is one line; what needs more stands in .ci/.
-.PHONY: build run check test e2e fuzz bench lint
+.PHONY: build run check test e2e long fuzz bench lint
 
 build: # one static binary: bin/sluice
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/sluice ./cmd/sluice
@@ -15,6 +15,9 @@ test: # unit and conformance tests
 
 e2e: # the real binary, with the official SDKs as clients
 	.ci/tools && SLUICE_E2E=full go test -count=1 ./internal/e2e/...
+
+long: # the reliability checks in full size: 21 minutes
+	.ci/tools && .ci/long
 
 fuzz: # every fuzz target, a minute each
 	.ci/fuzz 60s

@@ -53,6 +53,9 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if long {
+		found.print(os.Stdout)
+	}
 	shared.stop()
 	if bin, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(bin))
@@ -99,8 +102,12 @@ func launch(dir string, env []string, ready func(line string) bool, args ...stri
 		s.Buffer(nil, 1<<20)
 		for s.Scan() {
 			keep(s.Text())
-			if ready(s.Text()) {
-				once.Do(func() { close(seen) })
+			select {
+			case <-seen: // a busy gateway writes many lines
+			default:
+				if ready(s.Text()) {
+					once.Do(func() { close(seen) })
+				}
 			}
 		}
 	}
@@ -145,6 +152,18 @@ func (p *process) find(word string) string {
 		}
 	}
 	return ""
+}
+
+// count tells in how many lines a word is.
+func (p *process) count(word string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, line := range p.lines {
+		if strings.Contains(line, word) {
+			n++
+		}
+	}
+	return n
 }
 
 // stdout is what it wrote there so far.
