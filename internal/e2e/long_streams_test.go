@@ -89,7 +89,7 @@ func slowDrip(t *testing.T, seed uint64) (finish func(*testing.T)) {
 	ctx, cancel := context.WithCancel(t.Context())
 	rnd := rand.New(rand.NewPCG(seed, 4))
 	results := make(chan watched, n)
-	var open atomic.Int64
+	var open, ended atomic.Int64
 	begin := time.Now()
 	for i := range n {
 		name := upstreams[rnd.IntN(len(upstreams))].name + map[bool]string{true: "-drip", false: "-pause"}[i%4 != 0]
@@ -97,12 +97,15 @@ func slowDrip(t *testing.T, seed uint64) (finish func(*testing.T)) {
 		if i%2 == 1 {
 			path, body, end, ping = "/v1/messages", strings.Replace(chat(name, fmt.Sprint(i), true), "{", `{"max_tokens":100000,`, 1), "event: message_stop", "event: ping"
 		}
-		go func() { results <- watch(ctx, g, path, body, end, ping, func() { open.Add(1) }) }()
+		go func() {
+			results <- watch(ctx, g, path, body, end, ping, func() { open.Add(1) })
+			ended.Add(1)
+		}()
 	}
 	return func(t *testing.T) {
 		defer cancel()
 		stop := progress(time.Minute, func() string {
-			return fmt.Sprintf("R4: %v of %v, %d streams begun, %d ended", time.Since(begin).Round(time.Second), life, open.Load(), len(results))
+			return fmt.Sprintf("R4: %v of %v, %d streams begun, %d ended", time.Since(begin).Round(time.Second), life, open.Load(), ended.Load())
 		})
 		defer stop()
 		cut, pings := 0, 0
@@ -229,19 +232,21 @@ func drainStreams(t *testing.T, rnd *rand.Rand) {
 	g := rig(t, "limits: {drain: 2m}\n", models)
 	results := make(chan watched, n)
 	var begun sync.WaitGroup
+	var ended atomic.Int64
 	for i := range n {
 		begun.Add(1)
 		go func() {
 			results <- watch(t.Context(), g, "/v1/chat/completions", chat(fmt.Sprintf("life-%d", i), "x", true), "data: [DONE]", ":", begun.Done)
+			ended.Add(1)
 		}()
 	}
 	begun.Wait()
-	openAtStop := n - len(results)
+	openAtStop := n - int(ended.Load())
 	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	refused := refusesConnections(g.addr)
-	stop := progress(15*time.Second, func() string { return fmt.Sprintf("%d of %d streams ended", len(results), n) })
+	stop := progress(15*time.Second, func() string { return fmt.Sprintf("%d of %d streams ended", ended.Load(), n) })
 	defer stop()
 	dropped := 0
 	for range n {
