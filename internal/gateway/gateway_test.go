@@ -106,7 +106,7 @@ func newHouse(reply func(context.Context, *llm.Attempt) (llm.Stream, error)) *ho
 		Router: route.New(catalog.New([]catalog.Model{{Name: "m", Target: llm.Target{Provider: "p", Model: "up-m"}}, {Name: "m-lost", Target: llm.Target{Provider: "nobody", Model: "x"}}}, nil)),
 		Pool:   upstream.NewPool(map[string]upstream.Upstream{"p": {Provider: h.up}}, llm.Timeouts{}, 0),
 		Ledger: usage.New(func(e *usage.Entry) { h.entries = append(h.entries, *e) }),
-		Limits: Limits{Body: 1000},
+		Limits: Limits{Body: 1000, BodyTimeout: time.Minute, BodyMinRate: 1},
 	}
 	h.Swap(h.state)
 	return h
