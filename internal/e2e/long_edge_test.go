@@ -44,7 +44,7 @@ func hugeAnswers(t *testing.T, _ *rand.Rand) {
 	}
 	holds(t, bad == 0, "502 each", "%d of %d answers beyond a limit were not 502", bad, len(cases))
 	measured(t, most <= 64<<20, "RSS growth <= 64 MiB (67 MB) a request", "at most %.0f MB", mb(most))
-	beside(t, g, 1.5, func() (stop func()) {
+	beside(t, g, 1.5, sized(1, 60), sized(500*time.Millisecond, time.Second), func() (stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ended sync.WaitGroup
 		ended.Go(func() {
@@ -75,7 +75,7 @@ func slowSenders(t *testing.T, rnd *rand.Rand) {
 	g := rig(t, fmt.Sprintf("limits: {header_timeout: %v}\n", timeout), map[string]string{"large": "story?size=4MB&chunks=1000"})
 	call(t, g, http.MethodPost, "/v1/chat/completions", chat("large", "x", true)) // the mock makes the answer once
 	var lasted ages
-	beside(t, g, 1.2, func() (stop func()) {
+	beside(t, g, 1.2, sized(1, 12), sized(500*time.Millisecond, 5*time.Second), func() (stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ended sync.WaitGroup
 		for range n {

@@ -289,10 +289,10 @@ func goodCall(ctx context.Context, tr *http.Transport, g *gateway, body string) 
 
 // beside compares the p99 of good traffic with a disturbance and without, in alternating windows of one run: the machine's own
 // speed drifts, and absolute times say nothing. disturb returns once the disturbance is at its height, with what ends it.
-func beside(t *testing.T, g *gateway, bar float64, disturb func() (stop func())) {
+func beside(t *testing.T, g *gateway, bar float64, pairs int, length time.Duration, disturb func() (stop func())) {
 	t.Helper()
-	pairs, length, rate := sized(1, 12), sized(500*time.Millisecond, 5*time.Second), sized(200, 400)
-	traffic(t, g, rate, length/2) // warm
+	rate := sized(200, 400)
+	traffic(t, g, rate, sized(250*time.Millisecond, 3*time.Second)) // warm
 	var ratios []float64
 	var plain, with window
 	stop := progress(20*time.Second, func() string { return fmt.Sprintf("%d of %d pairs of windows", len(ratios), pairs) })
