@@ -22,7 +22,7 @@ type room struct {
 // as this test is concerned, and a row without a package is stale.
 var rooms = map[string]room{
 	"cmd/sluice": {may: "app bench config mock route"}, // its subcommands
-	"docs":       {tests: "app config llm wire"},           // pages are held against the code
+	"docs":       {tests: "app config llm wire"},       // pages are held against the code
 
 	"llm": {stdOnly: true},
 	"sse": {stdOnly: true},

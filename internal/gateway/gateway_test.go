@@ -101,10 +101,16 @@ func newHouse(reply func(context.Context, *llm.Attempt) (llm.Stream, error)) *ho
 		Errors:    func(string) wire.Format { return openai.Chat },
 		Log:       slog.New(slog.NewTextHandler(&h.log, nil)),
 	})
+	at := func(name, provider string, slot int) catalog.Group {
+		return catalog.Group{Name: name, Deployments: []catalog.Deployment{{Weight: 1, Target: llm.Target{Provider: provider, Model: "up-m", Slot: slot}}}}
+	}
 	h.state = &State{
 		Auth:   identify(func(*http.Request) (*auth.Who, error) { return &auth.Who{Name: "ci", Models: []string{"m*"}}, nil }),
-		Router: route.New(catalog.New([]catalog.Model{{Name: "m", Target: llm.Target{Provider: "p", Model: "up-m"}}, {Name: "m-lost", Target: llm.Target{Provider: "nobody", Model: "x"}}}, nil)),
-		Pool:   upstream.NewPool(map[string]upstream.Upstream{"p": {Provider: h.up}}, llm.Timeouts{}, 0),
+		Router: route.New(route.Options{Catalog: catalog.New([]catalog.Group{at("m", "p", 0), at("m-lost", "nobody", 1)}, nil)}),
+		Pool: upstream.NewPool(upstream.Options{
+			Attempts: 1, Upstreams: map[string]upstream.Upstream{"p": {Provider: h.up}},
+			Deployments: []upstream.Deployment{{Provider: "p", Model: "up-m"}, {Provider: "nobody", Model: "up-m"}},
+		}),
 		Ledger: usage.New(func(e *usage.Entry) { h.entries = append(h.entries, *e) }),
 		Limits: Limits{Body: 1000, BodyTimeout: time.Minute, BodyMinRate: 1},
 	}
