@@ -37,9 +37,11 @@ var rooms = map[string]room{
 	"auth":     {may: "llm"},
 	"catalog":  {may: "llm"},
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
-	"upstream": {may: "llm"},
+	"upstream": {may: "llm upstream/h1"}, // the client for HTTP/1.1, which is nobody else's
 	"usage":    {may: "llm auth catalog"},
 	"gateway":  {may: "llm sse wire auth catalog route upstream usage", tests: "wire/* mock"},
+
+	"upstream/h1": {may: "llm", stdOnly: true},
 
 	"provider":           {may: "llm wire", tests: "wire/*"},
 	"provider/openai":    {may: "llm wire wire/openai wire/responses provider", tests: "sse mock upstream"},
@@ -64,6 +66,10 @@ var laws = [][2]string{
 	{"upstream", "route"},
 	{"upstream", "usage"},
 	{"upstream", "auth"},
+	{"upstream/h1", "upstream"}, // it carries bytes; what a failure means is decided above it
+	{"gateway", "upstream/h1"},
+	{"provider", "upstream/h1"},
+	{"provider/*", "upstream/h1"},
 	{"usage", "route"},
 	{"usage", "upstream"},
 	{"gateway", "provider"},

@@ -42,7 +42,7 @@ type Reader struct {
 	max    int
 	begun  bool   // the byte order mark is behind us
 	afterC bool   // the byte before line was a CR: an LF here belongs to it
-	fast   bool   // the last read filled the buffer: more was waiting
+	fast   bool   // the last read nearly filled the buffer: more was waiting
 	joined []byte // data of a frame with several data lines
 	err    error
 }
@@ -214,7 +214,7 @@ func (r *Reader) fill() {
 	for range 100 {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
-		r.fast = r.end == len(r.buf)
+		r.fast = r.end > len(r.buf)*7/8 // not quite full: what frames the transfer was taken out
 		r.err = err
 		if n > 0 || err != nil {
 			return

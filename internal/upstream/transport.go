@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,11 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/upstream/h1"
 )
 
 // TransportOptions say how an upstream is reached. The zero value is a public upstream with the default
@@ -28,39 +27,43 @@ type TransportOptions struct {
 	RootCAs      *x509.CertPool // nil: the system's
 }
 
-// maxHead bounds the head of an upstream's answer, in bytes.
-const maxHead = 64 << 10
+const (
+	maxHead  = 64 << 10 // of an upstream's answer, in bytes
+	maxIdle  = 512      // connections to one upstream
+	idleTime = 90 * time.Second
+)
 
-// NewTransport makes a transport over net/http's client, with a pool of its own: HTTP/2 where the upstream
-// speaks it, keep-alive, TLS sessions kept. Close it with CloseIdle when its configuration is replaced.
+// NewTransport makes a transport with pools of connections of its own. Upstreams that speak HTTP/1.1 are
+// reached by a client of ours, package h1; those that choose HTTP/2 when TLS is set up, and all behind a socks
+// proxy, by net/http's. Close it with CloseIdle when its configuration is replaced.
 func NewTransport(o TransportOptions) *Transport {
 	dialer := &net.Dialer{Timeout: orDefault(o.Connect, 3*time.Second), KeepAlive: 30 * time.Second}
 	if o.Proxy == nil {
 		dialer.Control = control(o.AllowPrivate)
 	} // else every dial goes to the proxy, which the operator has named
 
-	t := &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return conn{c}, nil
-		},
+	t := &Transport{std: &http.Transport{
+		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    orDefault(o.TLS, 5*time.Second),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(256), RootCAs: o.RootCAs},
 		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    512,
-		IdleConnTimeout:        90 * time.Second,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTime,
 		ReadBufferSize:         2 << 10, // a stream's frames are small, and each open one holds a buffer
 		MaxResponseHeaderBytes: maxHead,
 		DisableCompression:     true, // bytes pass as they are; nobody can send us a bomb
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}}
+	if o.Proxy != nil && o.Proxy.Scheme != "http" && o.Proxy.Scheme != "https" {
+		t.std.Proxy = http.ProxyURL(o.Proxy)
+		return t
 	}
-	if o.Proxy != nil {
-		t.Proxy = http.ProxyURL(o.Proxy)
-	}
-	return &Transport{t: t}
+	t.lean = h1.New(h1.Options{
+		Dial: dialer.DialContext, TLS: t.std.TLSClientConfig.Clone(), Handshake: t.std.TLSHandshakeTimeout,
+		Proxy: o.Proxy, MaxIdle: maxIdle, IdleTime: idleTime,
+	})
+	t.std.DialTLSContext = t.lean.DialTLS
+	return t
 }
 
 func orDefault(d, def time.Duration) time.Duration {
@@ -71,44 +74,56 @@ func orDefault(d, def time.Duration) time.Duration {
 }
 
 // A Transport sends requests to upstreams. It implements llm.Transport.
-type Transport struct{ t *http.Transport }
+type Transport struct {
+	lean *h1.Client // nil behind a socks proxy
+	std  *http.Transport
+}
 
 // CloseIdle closes the connections that nobody uses.
-func (t *Transport) CloseIdle() { t.t.CloseIdleConnections() }
+func (t *Transport) CloseIdle() {
+	if t.lean != nil {
+		t.lean.CloseIdle()
+	}
+	t.std.CloseIdleConnections()
+}
 
-// blank is what every request begins with: WithContext copies it, which is one allocation less than a
-// literal and its copy.
+// Send implements llm.Transport.
+func (t *Transport) Send(ctx context.Context, r *llm.Request) (*llm.Response, error) {
+	if t.lean != nil {
+		resp, err := t.lean.Send(ctx, r)
+		switch {
+		case err == nil:
+			resp.Body = &answerBody{resp.Body, ctx}
+			return resp, nil
+		case err != h1.ErrHTTP2: //nolint:errorlint // it comes as it is
+			return nil, sendError(ctx, err)
+		}
+	}
+	return t.sendStd(ctx, r)
+}
+
+// blank is what every request of net/http's client begins with: WithContext copies it, which is one
+// allocation less than a literal and its copy.
 var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 
-// oneWrite is the size up to which a request is copied to be sent in one piece, in bytes.
-const oneWrite = 32 << 10
-
-// Send implements llm.Transport. It uses RoundTrip, so redirects come back as they are.
-func (t *Transport) Send(ctx context.Context, r *llm.Request) (*llm.Response, error) {
+// sendStd sends by net/http's client. It uses RoundTrip, so redirects come back as they are.
+func (t *Transport) sendStd(ctx context.Context, r *llm.Request) (*llm.Response, error) {
 	body := newRequestBody(r.Body)
 	req := blank.WithContext(ctx)
 	req.Method, req.URL, req.Host, req.Header, req.ContentLength = r.Method, r.URL, r.URL.Host, r.Header, body.left
-	switch {
-	case body.left == 0:
-	case body.left <= oneWrite:
-		// A reader that net/http knows to be in memory lets head and body leave in one write. The copy is
-		// ours alone, so that nothing of the request is read once the call has ended.
-		whole := slices.Concat(r.Body...)
-		req.Body = io.NopCloser(bytes.NewReader(whole))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(whole)), nil }
-	default:
+	if body.left > 0 {
 		req.Body = body
 		// net/http sends a request again only when a kept connection turned out dead before a byte was written.
 		req.GetBody = func() (io.ReadCloser, error) { return newRequestBody(r.Body), nil }
 	}
-	resp, err := t.t.RoundTrip(req) //nolint:bodyclose // the caller closes it, wrapped
+	resp, err := t.std.RoundTrip(req) //nolint:bodyclose // the caller closes it, wrapped
 	if err != nil {
 		body.stop()
 		return nil, sendError(ctx, err)
 	}
 	return &llm.Response{
 		Status: resp.StatusCode, Header: resp.Header,
-		Body: &responseBody{ReadCloser: resp.Body, ctx: ctx, request: body},
+		Body: &stdBody{answerBody{resp.Body, ctx}, body, false},
 	}, nil
 }
 
@@ -146,38 +161,6 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes what is left without copying it.
-func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var n int64
-	for len(b.pieces) > 0 {
-		m, err := w.Write(b.pieces[0][b.off:])
-		n, b.off = n+int64(m), b.off+m
-		if err != nil {
-			return n, err
-		}
-		b.pieces, b.off = b.pieces[1:], 0
-	}
-	return n, nil
-}
-
-// A conn takes a large request body as it stands in memory. net/http hands it over as a limited reader, for
-// which the standard library would copy it in small pieces through a buffer that it allocates for each call.
-type conn struct{ net.Conn }
-
-// ReadFrom implements io.ReaderFrom.
-func (c conn) ReadFrom(r io.Reader) (int64, error) {
-	if l, ok := r.(*io.LimitedReader); ok {
-		if b, ok := l.R.(*requestBody); ok {
-			n, err := b.WriteTo(c.Conn)
-			l.N -= n
-			return n, err
-		}
-	}
-	return io.Copy(struct{ io.Writer }{c.Conn}, r)
-}
-
 func (b *requestBody) stop() {
 	b.mu.Lock()
 	b.pieces = nil
@@ -189,22 +172,30 @@ func (b *requestBody) Close() error {
 	return nil
 }
 
-// A responseBody classifies what goes wrong while it is read.
-type responseBody struct {
+// An answerBody classifies what goes wrong while it is read.
+type answerBody struct {
 	io.ReadCloser
-	ctx     context.Context
+	ctx context.Context
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = readError(b.ctx, err)
+	}
+	return n, err
+}
+
+// A stdBody is the answer's body from net/http's client.
+type stdBody struct {
+	answerBody
 	request *requestBody
 	ended   bool // Read has met the end or an error
 }
 
-func (b *responseBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.ended = true
-		if err != io.EOF {
-			err = readError(b.ctx, err)
-		}
-	}
+func (b *stdBody) Read(p []byte) (int, error) {
+	n, err := b.answerBody.Read(p)
+	b.ended = b.ended || err != nil
 	return n, err
 }
 
@@ -215,7 +206,7 @@ const (
 	drainTime  = 20 * time.Millisecond
 )
 
-func (b *responseBody) Close() error {
+func (b *stdBody) Close() error {
 	if !b.ended && b.ctx.Err() == nil {
 		timer := time.AfterFunc(drainTime, func() { _ = b.ReadCloser.Close() })
 		_, _ = io.CopyN(io.Discard, b, drainBytes)
