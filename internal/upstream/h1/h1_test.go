@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -391,3 +392,5 @@ func sameHeader(a, b http.Header) bool {
 	}
 	return true
 }
+
+var discardLog = log.New(io.Discard, "", 0) //nolint:depguard // httptest takes no other
