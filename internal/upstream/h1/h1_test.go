@@ -19,7 +19,10 @@ import (
 	"sluice/internal/llm"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // net/http tells there what it thinks of the answers that it is held against
+	goleak.VerifyTestMain(m)
+}
 
 // wait bounds what a test waits for: a hang, not a measure.
 const wait = 20 * time.Second
