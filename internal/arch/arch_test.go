@@ -37,9 +37,13 @@ var rooms = map[string]room{
 	"auth":     {may: "llm"},
 	"catalog":  {may: "llm"},
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
-	"upstream": {may: "llm upstream/h1"}, // the client for HTTP/1.1, which is nobody else's
+	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
 	"usage":    {may: "llm auth catalog"},
-	"gateway":  {may: "llm sse wire auth catalog route upstream usage", tests: "wire/* mock"},
+
+	"upstream/sharedtest": {may: "upstream"},
+	"backend/redis":       {may: "upstream", tests: "upstream/sharedtest redistest faultproxy"},
+
+	"gateway": {may: "llm sse wire auth catalog route upstream usage", tests: "wire/* mock"},
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -53,6 +57,9 @@ var rooms = map[string]room{
 	"mock":      {tests: "llm sse wire wire/*"},
 	"bench":     {tests: "mock"},
 	"app":       {may: "*"},
+
+	"faultproxy": {stdOnly: true},
+	"redistest":  {stdOnly: true},
 
 	"arch": {stdOnly: true},
 	"e2e":  {tests: "llm wire/wiretest"}, // for its recordings; the product is only run
@@ -83,7 +90,13 @@ var laws = [][2]string{
 	{"*", "app"},
 	{"*", "arch"},
 	{"*", "e2e"},
-	{"*", "wire/wiretest"},
+	{"*", "wire/wiretest"}, // what serves tests stays out of the binary
+	{"*", "upstream/sharedtest"},
+	{"*", "faultproxy"},
+	{"*", "redistest"},
+	{"backend/*", "backend/*"},
+	{"upstream", "backend/*"},
+	{"gateway", "backend/*"},
 }
 
 func TestHouse(t *testing.T) {
@@ -121,7 +134,7 @@ func TestHouseFindsFaults(t *testing.T) {
 	plan := map[string]room{
 		"llm":      {stdOnly: true},
 		"route":    {may: "llm", tests: "upstream"},
-		"upstream": {may: "llm"},
+		"upstream": {may: "llm", tests: "upstream/sharedtest"},
 		"wire":     {},
 		"wire/x":   {may: "wire/*"},
 		"gone":     {},

@@ -1,0 +1,240 @@
+// Package redis keeps what replicas share in Redis or in what speaks its protocol: upstream.Shared. It knows nothing
+// that could not be lost: what a reply costs, whom a key belongs to and where calls go are others' business. No call
+// waits longer than its time, and while Redis is gone nobody waits at all (docs/high-availability.md).
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"sluice/internal/upstream"
+)
+
+var (
+	// ErrResting is the error of a call that was not tried, because those before it failed.
+	ErrResting = errors.New("redis: not tried: it failed a moment ago")
+	// ErrClosed is the error of every call after Close.
+	ErrClosed = errors.New("redis: the store is closed")
+)
+
+var (
+	errSlow = errors.New("no answer in time")
+	errBusy = errors.New("too many calls wait for it")
+)
+
+// maxRunning bounds the calls under way, those that nobody waits for any more included.
+const maxRunning = 64
+
+// A Store is one replica's access to what all share. Its methods may be called at any time from anywhere.
+type Store struct {
+	opts  Options
+	db    int
+	names names
+	work  sync.WaitGroup
+	stop  chan struct{} // closed by Close
+	ready chan struct{} // closed when client is there
+	slots chan struct{} // one for each call under way
+
+	client rueidis.Client // once ready is closed
+	rest   rest
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+	state  State
+	mind   mind
+}
+
+var _ upstream.Shared = (*Store)(nil)
+
+// A State is how the store fares, for operators.
+type State struct {
+	Kind    string    `json:"kind"`            // single, sentinel or cluster
+	Up      bool      `json:"up"`              // the last call succeeded
+	Since   time.Time `json:"since"`           // that it is so
+	Error   string    `json:"error,omitempty"` // of the last call that failed, if it is not up
+	Failed  int64     `json:"failed"`          // calls tried in vain
+	Skipped int64     `json:"skipped"`         // calls not tried, because those before had failed
+	Listens int       `json:"listens"`         // subscriptions that stand
+}
+
+// Open makes a store. It connects by itself, in the background: a Redis that is down is no error, but options that
+// cannot be right are. Close ends it.
+func Open(o Options) (*Store, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c, err := o.client()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opts: o, db: c.SelectDB, names: newNames(o.Prefix, c.SelectDB), stop: make(chan struct{}), ready: make(chan struct{}),
+		slots: make(chan struct{}, maxRunning), state: State{Kind: o.kind(), Since: time.Now(), Error: "not connected yet"}, mind: newMind(),
+	}
+	s.work.Go(func() { s.connect(c) })
+	return s, nil
+}
+
+// connect tries until there is a client, which from then on connects again by itself.
+func (s *Store) connect(o rueidis.ClientOption) {
+	for wait := minRest; ; wait = min(2*wait, maxRest) {
+		c, err := rueidis.NewClient(o)
+		if err == nil {
+			s.client = c
+			close(s.ready)
+			return
+		}
+		if c != nil {
+			c.Close()
+		}
+		s.note(err)
+		select {
+		case <-s.stop:
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Close ends all that is under way and waits for it.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+	s.work.Wait()
+	select {
+	case <-s.ready:
+		s.client.Close()
+	default:
+	}
+	return nil
+}
+
+// State tells how it fares.
+func (s *Store) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// note keeps how a call ended, and says so in the log when that has changed.
+func (s *Store) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	up := err == nil
+	if up {
+		s.state.Error = ""
+	} else {
+		s.state.Failed++
+		s.state.Error = err.Error()
+	}
+	if up == s.state.Up && s.state.Failed > 1 {
+		return
+	}
+	if up != s.state.Up {
+		s.state.Up, s.state.Since = up, time.Now()
+	}
+	if up {
+		s.opts.Log.Info("redis.up", "kind", s.state.Kind)
+	} else {
+		s.opts.Log.Warn("redis.down", "kind", s.state.Kind, "error", s.state.Error)
+	}
+}
+
+// A reply is what a command gave.
+type reply struct {
+	msg rueidis.RedisMessage
+	err error
+}
+
+// do runs a command and waits for it for as long as a caller may wait. The command itself may take longer, to connect:
+// then its work serves the next one.
+func (s *Store) do(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisMessage, error) {
+	if !s.rest.enter(time.Now()) {
+		s.mu.Lock()
+		s.state.Skipped++
+		s.mu.Unlock()
+		return rueidis.RedisMessage{}, ErrResting
+	}
+	r := s.wait(ctx, f)
+	alive := r.err == nil || ctx.Err() != nil // a caller who gave up says nothing about Redis
+	s.rest.leave(time.Now(), alive)
+	if r.err != nil {
+		r.err = fmt.Errorf("redis: %w", r.err)
+	}
+	if !errors.Is(r.err, ErrClosed) && ctx.Err() == nil {
+		s.note(r.err)
+	}
+	return r.msg, r.err
+}
+
+func (s *Store) wait(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) reply {
+	caller, cancel := context.WithTimeoutCause(ctx, s.opts.Timeout, errSlow)
+	defer cancel()
+	done := make(chan reply, 1)
+	if err := s.start(func() { done <- s.run(context.WithoutCancel(ctx), f) }); err != nil {
+		return reply{err: err}
+	}
+	select {
+	case r := <-done:
+		return r
+	case <-caller.Done():
+		return reply{err: context.Cause(caller)}
+	}
+}
+
+// start runs f, which Close waits for.
+func (s *Store) start(f func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return errBusy
+	}
+	s.work.Go(func() {
+		defer func() { <-s.slots }()
+		f()
+	})
+	return nil
+}
+
+func (s *Store) run(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) reply {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Dial+s.opts.Timeout)
+	defer cancel()
+	client, err := s.connected(ctx)
+	if err != nil {
+		return reply{err: err}
+	}
+	msg, err := f(ctx, client).ToMessage()
+	if rueidis.IsRedisNil(err) {
+		return reply{msg: msg}
+	}
+	return reply{msg, err}
+}
+
+// connected waits for the first connection.
+func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
+	select {
+	case <-s.ready:
+		return s.client, nil
+	case <-s.stop:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
