@@ -241,7 +241,9 @@ func suffer(t *testing.T, s *Store) (skipped int64) {
 		t.Fatal("no call failed")
 	}
 	slices.Sort(late)
-	t.Logf("%d calls after the first second: p50 %v, p99 %v, longest %v; last error: %v", len(late), late[len(late)/2], late[len(late)*99/100], late[len(late)-1], other)
+	if n := len(late); n > 0 { // none on a machine so busy that all of it took one call
+		t.Logf("%d calls after the first second: p50 %v, p99 %v, longest %v; last error: %v", n, late[n/2], late[n*99/100], late[n-1], other)
+	}
 	return s.State().Skipped - before
 }
 
