@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/backend/redis"
 	"sluice/internal/config"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
@@ -44,6 +45,7 @@ type App struct {
 	gateway *gateway.Gateway
 	mock    *mockServer
 	fleet   *upstream.Fleet
+	shared  *redis.Store // nil: this process is alone
 	revoked *auth.Revoked
 
 	firstKey string // made by this start and not yet shown
@@ -141,6 +143,13 @@ func start(o Options, cfg *config.Config) (*App, error) {
 // Redis. One that cannot be reached is no reason not to start.
 func (a *App) openFleet(cfg *config.Config) error {
 	o := upstream.FleetOptions{Replica: rand.Text(), Notify: a.changed, Revoked: a.heardRevoked}
+	if cfg.Redis.URL != "" {
+		var err error
+		if a.shared, err = openRedis(&cfg.Redis, a.log); err != nil {
+			return err
+		}
+		o.Shared = a.shared
+	}
 	a.fleet = upstream.NewFleet(o)
 	a.metrics.WatchUpstreams(a.upstreamStates)
 	return nil
@@ -152,6 +161,9 @@ func (a *App) close() {
 	}
 	if a.current != nil {
 		a.current.close()
+	}
+	if a.shared != nil {
+		_ = a.shared.Close()
 	}
 	a.logs.close()
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sluice/internal/auth"
+	"sluice/internal/backend/redis"
 	"sluice/internal/config"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
@@ -34,16 +35,19 @@ func (a *App) operations() []telemetry.Operation {
 type Upstreams struct {
 	Replicas    int             `json:"replicas"` // that share the deployments, this one included
 	Shared      string          `json:"shared"`   // none, ok, or lost: whether the other replicas can be reached
+	Redis       *redis.State    `json:"redis,omitempty"`
 	Deployments []upstream.View `json:"deployments"`
 }
 
 func (a *App) getUpstreams(w http.ResponseWriter, _ *http.Request) error {
 	u := Upstreams{Replicas: a.fleet.Replicas(), Shared: "none", Deployments: a.fleet.Views()}
-	if a.fleet.IsShared() {
+	if a.shared != nil {
 		u.Shared = "ok"
 		if !a.fleet.Linked() {
 			u.Shared = "lost"
 		}
+		state := a.shared.State()
+		u.Redis = &state
 	}
 	return writeJSON(w, u)
 }

@@ -1,12 +1,39 @@
 package app
 
 import (
+	"crypto/x509"
+	"fmt"
 	"log/slog"
+	"os"
 
+	"sluice/internal/backend/redis"
+	"sluice/internal/config"
 	"sluice/internal/llm"
 	"sluice/internal/telemetry"
 	"sluice/internal/upstream"
 )
+
+func openRedis(c *config.Redis, log *slog.Logger) (*redis.Store, error) {
+	o := redis.Options{
+		URL: string(c.URL), Addresses: c.Addresses, Sentinel: c.Sentinel, Cluster: c.Cluster, Prefix: c.Prefix, Log: log,
+		SentinelUser: c.SentinelUser, SentinelPassword: string(c.SentinelPassword),
+	}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("redis.ca: %w", err)
+		}
+		o.CAs = x509.NewCertPool()
+		if !o.CAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redis.ca: %s holds no certificate", c.CA)
+		}
+	}
+	s, err := redis.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return s, nil
+}
 
 // changed tells operators what became of a deployment or credential.
 func (a *App) changed(c upstream.Change) {

@@ -208,6 +208,10 @@ type Redis struct {
 	Addresses []string `yaml:"addresses" restart:"true" example:"redis-2.internal:6379"`
 	// The name of the master that sentinels watch. With it, url and addresses are the sentinels'.
 	Sentinel string `yaml:"sentinel" restart:"true" example:"mymaster"`
+	// The sentinels' own user, where they want one.
+	SentinelUser string `yaml:"sentinel_user" restart:"true" example:"sluice"`
+	// The sentinels' own password, where they want one; that of url is the servers'.
+	SentinelPassword llm.Secret `yaml:"sentinel_password" restart:"true" example:"${SENTINEL_PASSWORD}"`
 	// The servers are a cluster.
 	Cluster bool `yaml:"cluster" restart:"true"`
 	// What keys and channels begin with; gateways that share a server and must not share state need different ones.

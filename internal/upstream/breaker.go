@@ -258,6 +258,17 @@ func (b *breaker) force(now, until time.Time, opens int) {
 	b.opens = max(b.opens, min(opens, mostOpens))
 }
 
+// suspect makes a closed breaker half-open: another replica opened it, its time is over, and nobody has seen
+// the target well since.
+func (b *breaker) suspect(until time.Time, opens int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.shut.Load() {
+		b.open(until)
+		b.opens = max(b.opens, min(opens, mostOpens))
+	}
+}
+
 // reset closes the breaker and forgets all that speaks against the target.
 func (b *breaker) reset() {
 	b.mu.Lock()

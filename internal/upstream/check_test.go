@@ -70,12 +70,18 @@ func TestCheck(t *testing.T) {
 		if gap := asked[1].Sub(asked[0]); gap < 9*time.Second || gap > 11*time.Second || gap == asked[2].Sub(asked[1]) {
 			t.Errorf("asked every %v and %v, want 10 s with jitter", gap, asked[2].Sub(asked[1]))
 		}
+		next := func() { // the moment after the next question
+			before, _ := a.seen()
+			for now := before; len(now) == len(before); now, _ = a.seen() {
+				time.Sleep(time.Second)
+			}
+		}
 		a.is(&llm.Error{Kind: llm.KindUpstream})
-		time.Sleep(11 * time.Second)
+		next()
 		if phases() != [2]phase{} {
 			t.Error("one failure opened a breaker")
 		}
-		time.Sleep(11 * time.Second)
+		next()
 		if phases() == [2]phase{} {
 			t.Error("two failures did not open the breakers")
 		}
@@ -87,7 +93,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%v: healthy answers did not close the breakers", phases())
 		}
 		a.is(&llm.Error{Kind: llm.KindUpstreamCreds})
-		time.Sleep(11 * time.Second)
+		next()
 		if p, _, _ := pool.slots[0].cred.breaker.state(time.Now()); p == phaseClosed || phases() != [2]phase{} {
 			t.Errorf("a refused credential: %v, deployments %v", p, phases())
 		}

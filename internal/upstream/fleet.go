@@ -67,9 +67,11 @@ type Fleet struct {
 	replicas atomic.Int32 // that share the deployments, this one included
 	linked   atomic.Bool  // the last exchange with Shared went well
 	hedges   budget
-	notices  chan Notice // to be told to the others
+	kick     chan struct{} // wakes Share
+	notices  chan Notice   // to be told to the others
 
 	mu          sync.Mutex // guards the rest
+	must        []Notice   // that must be told, in order
 	deployments map[string]*deployment
 	credentials map[string]*credential
 	budgets     map[string]*budget
@@ -78,7 +80,7 @@ type Fleet struct {
 // NewFleet makes a fleet that knows nothing yet.
 func NewFleet(o FleetOptions) *Fleet {
 	f := &Fleet{
-		replica: o.Replica, shared: o.Shared, notify: o.Notify, revoked: o.Revoked, notices: make(chan Notice, 256),
+		replica: o.Replica, shared: o.Shared, notify: o.Notify, revoked: o.Revoked, notices: make(chan Notice, 256), kick: make(chan struct{}, 1),
 		deployments: map[string]*deployment{}, credentials: map[string]*credential{}, budgets: map[string]*budget{},
 	}
 	f.replicas.Store(1)
@@ -111,6 +113,8 @@ type deployment struct {
 	children  sync.Map             // of a deployment for any model: *deployment by the model's name
 	offspring atomic.Int32         // how many children there are
 	mode      atomic.Pointer[Mode] // nil: active
+	unsaid    atomic.Int32         // words on the mode that the other replicas have not been told yet
+	met       atomic.Bool          // what the other replicas know has been taken in once
 	throttled atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
 	told      atomic.Int64         // the opening that was told, as its until; 0: closed
 	mishap    atomic.Pointer[Mishap]
@@ -378,12 +382,15 @@ func (f *Fleet) SetMode(key string, m Mode) error {
 	}
 	d.mode.Store(&m)
 	f.notify(Change{Deployment: key, Event: "mode", Mode: m})
-	f.tell(Notice{Deployment: key, Mode: string(m)})
+	if f.shared != nil {
+		d.unsaid.Add(1)
+		f.tellSurely(Notice{Deployment: key, Mode: string(m)})
+	}
 	return nil
 }
 
 // Revoke tells the other replicas to refuse a client's key, by its public part.
-func (f *Fleet) Revoke(public string) { f.tell(Notice{RevokedKey: public}) }
+func (f *Fleet) Revoke(public string) { f.tellSurely(Notice{RevokedKey: public}) }
 
 // Reset forgets all that speaks against a deployment and its credential, on every replica.
 func (f *Fleet) Reset(key string) error {
@@ -393,7 +400,7 @@ func (f *Fleet) Reset(key string) error {
 	}
 	d.reset()
 	f.notify(Change{Deployment: key, Event: "reset"})
-	f.tell(Notice{Deployment: key, Reset: true})
+	f.tellSurely(Notice{Deployment: key, Reset: true})
 	return nil
 }
 

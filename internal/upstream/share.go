@@ -26,18 +26,57 @@ func (f *Fleet) Share(ctx context.Context) {
 	defer tick.Stop()
 	said := map[string]int64{} // by deployment, the opening reported last
 	for {
+		f.deliver(ctx)
 		f.exchange(ctx, said)
 		f.permits(ctx)
 		select {
 		case <-tick.C:
+		case <-f.kick:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// IsShared tells whether there are other replicas to exchange with.
-func (f *Fleet) IsShared() bool { return f.shared != nil }
+// tellSurely keeps a notice until it has been told: an operator's word must reach everybody in the end.
+func (f *Fleet) tellSurely(n Notice) {
+	if f.shared == nil {
+		return
+	}
+	n.From = f.replica
+	f.mu.Lock()
+	f.must = append(f.must, n)
+	f.mu.Unlock()
+	select {
+	case f.kick <- struct{}{}:
+	default:
+	}
+}
+
+// deliver tells what must be told, in order, until one of them fails.
+func (f *Fleet) deliver(ctx context.Context) {
+	for {
+		f.mu.Lock()
+		if len(f.must) == 0 {
+			f.mu.Unlock()
+			return
+		}
+		n := f.must[0]
+		f.mu.Unlock()
+		try, stop := context.WithTimeout(ctx, tellTimeout)
+		err := f.shared.Tell(try, n)
+		stop()
+		if err != nil {
+			return
+		}
+		f.mu.Lock()
+		f.must = f.must[1:]
+		f.mu.Unlock()
+		if d, ok := f.find(n.Deployment); ok && n.Mode != "" {
+			d.unsaid.Add(-1)
+		}
+	}
+}
 
 // Linked tells whether the last exchange with the other replicas went well; true without any to exchange with.
 func (f *Fleet) Linked() bool { return f.shared == nil || f.linked.Load() }
@@ -77,6 +116,9 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 		return
 	}
 	f.replicas.Store(int32(max(picture.Replicas, 1)))
+	for _, public := range picture.Revoked {
+		f.revoked(public)
+	}
 	now := time.Now()
 	for _, d := range list {
 		if s := report.Shares[d.key]; !s.Until.IsZero() || s.Closed {
@@ -95,17 +137,25 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 func (f *Fleet) learn(d *deployment, c Common, now time.Time) {
 	d.queue.setOthers(c.Others)
 	d.tracker.merge(c.Latency)
-	f.setMode(d, Mode(c.Mode))
-	if c.Until.After(now) {
+	switch {
+	case d.unsaid.Load() > 0: // our own word is newer
+	case c.Mode != "":
+		f.setMode(d, Mode(c.Mode))
+	case d.word() != Active: // the store has forgotten
+		d.unsaid.Add(1)
+		f.tellSurely(Notice{Deployment: d.key, Mode: string(d.word())})
+	}
+	first := !d.met.Swap(true)
+	switch {
+	case c.Until.After(now):
 		f.force(d, now, c.Until, c.Opens)
+	case first && !c.Until.IsZero(): // half-open, and nobody has closed it: a restart is no reason to trust it
+		d.breaker.suspect(c.Until, c.Opens)
 	}
 }
 
 // setMode takes over an operator's word that another replica was told.
 func (f *Fleet) setMode(d *deployment, m Mode) {
-	if m == "" {
-		m = Active
-	}
 	if d.word() != m {
 		d.mode.Store(&m)
 		f.notify(Change{Deployment: d.key, Event: "mode", Mode: m, Remote: true})
