@@ -189,7 +189,7 @@ func TestFaults(t *testing.T) {
 		for _, f := range faults {
 			t.Run(p.Name+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
-				r := newRoom(t, p, "--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
+				r := newRoom(t, p, "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
 				until(t, "it works at first", func() bool { return works(t.Context(), r.store, "a", r.heard) })
 				heal := f.begin(t, r)
 				if skipped := suffer(t, r.store); skipped == 0 && !f.partly {

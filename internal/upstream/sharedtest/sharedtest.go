@@ -130,11 +130,16 @@ func dies(t *testing.T, h Harness) {
 	if p := sync1(t, a, "a", nil); p.Replicas != 2 || p.Commons["x"].Others != 500 {
 		t.Errorf("while it lives: %+v", p)
 	}
+	c := h.Join(t)
+	sync1(t, c, "c", shares{"y": {InFlight: 7}})
 	h.until(t, "the dead replica's calls are gone", func() bool {
-		p := sync1(t, a, "a", nil)
-		return p.Replicas == 1 && p.Commons["x"].Others == 0
+		p, q := sync1(t, a, "a", shares{"y": {InFlight: 5}}), sync1(t, c, "c", shares{"y": {InFlight: 7}})
+		if p.Commons["y"].Others != 7 || q.Commons["y"].Others != 5 {
+			t.Fatalf("the living do not see one another: %+v, %+v", p, q)
+		}
+		return p.Replicas == 2 && p.Commons["x"].Others == 0
 	})
-	if p := sync1(t, b, "b", shares{"x": {InFlight: 2}}); p.Replicas != 2 {
+	if p := sync1(t, b, "b", shares{"x": {InFlight: 2}}); p.Replicas != 3 {
 		t.Errorf("back again: %+v", p)
 	}
 	if p := sync1(t, a, "a", nil); p.Commons["x"].Others != 2 {
