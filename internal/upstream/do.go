@@ -25,6 +25,9 @@ type run struct {
 	again  []int     // slots that were tried a second time
 	spare  *spare    // the target to come back to when no other is left
 	busy   string    // the provider that said last that it is called too often
+
+	first lease      // of the first try
+	tries [1]llm.Try // where the trace begins
 }
 
 // A spare is a target that may be tried once more, after a wait.
@@ -38,6 +41,7 @@ type spare struct {
 // key that waits in a line; raw: nobody downstream needs the meaning.
 func (p *Pool) Do(ctx context.Context, call *llm.Call, plan Plan, who string, raw bool) (*llm.Reply, llm.Trace, error) {
 	r := &run{pool: p, call: call, plan: plan, who: who, raw: raw}
+	r.trace.Tries = r.tries[:0]
 	start := time.Now()
 	reply, err := r.do(ctx)
 	r.trace.Waited = time.Since(start)
@@ -220,8 +224,12 @@ func (r *run) falls() (llm.Fall, bool) {
 // called now.
 func (r *run) try(ctx context.Context, t llm.Target, bar llm.Bar) (class, *llm.Reply, error) {
 	p := r.pool
-	l, err := p.fleet.enter(ctx, p.at(&t), bar, r.who, p.QueueWait)
-	if l == nil {
+	l := &r.first
+	if l.d != nil {
+		l = new(lease)
+	}
+	ok, err := l.enter(ctx, p.fleet, p.at(&t), bar, r.who, p.QueueWait)
+	if !ok {
 		if err != nil && ctx.Err() != nil {
 			return classGone, nil, cancelledError(ctx)
 		}
@@ -255,7 +263,7 @@ func (r *run) send(ctx context.Context, t llm.Target, l *lease, hedge bool) sent
 		out.class, out.err = classFinal, fmt.Errorf("no provider %q in the pool", t.Provider)
 		return out
 	}
-	a := &llm.Attempt{Call: r.call, Target: t, Secret: up.Secrets[t.Credential], Raw: r.raw, MaxAnswer: r.pool.MaxAnswer}
+	a := llm.Attempt{Call: r.call, Target: t, Secret: up.Secrets[t.Credential], Raw: r.raw, MaxAnswer: r.pool.MaxAnswer}
 	out.reply, out.err = r.pool.attempt(ctx, up, a, l)
 	out.try.Took = time.Since(l.begun)
 	if out.err == nil {

@@ -82,8 +82,8 @@ func (r *run) second(ctx context.Context, finish chan<- *racer) *racer {
 	if !ok || bar != llm.Free || !p.fleet.hedges.hedge(now) {
 		return nil
 	}
-	l, _ := p.fleet.enter(ctx, p.at(&t), llm.Free, r.who, 0)
-	if l == nil {
+	l := new(lease)
+	if ok, _ := l.enter(ctx, p.fleet, p.at(&t), llm.Free, r.who, 0); !ok {
 		return nil
 	}
 	return r.race(ctx, t, l, true, finish)

@@ -21,47 +21,43 @@ type lease struct {
 	known atomic.Bool // the breakers have been told
 }
 
-// enter asks a deployment for a lease. last: its breaker may be open, and this is the one try that it gets all
-// the same. nil without an error: the deployment cannot be called now.
-func (f *Fleet) enter(ctx context.Context, d *deployment, how llm.Bar, who string, wait time.Duration) (*lease, error) {
+// enter fills a zero lease, or one that could not be had, with the right to call a deployment. how is what the plan
+// found in the way: Full: wait in its line; Open: its breaker is open, and this is the one call that it gets
+// all the same. False without an error: the deployment cannot be called now.
+func (l *lease) enter(ctx context.Context, f *Fleet, d *deployment, how llm.Bar, who string, wait time.Duration) (ok bool, err error) {
 	now := time.Now()
 	if d.word() != Active {
-		return nil, nil
+		return false, nil
 	}
-	l := &lease{fleet: f, d: d}
 	ask := (*breaker).allow
 	if how == llm.Open {
 		ask = (*breaker).resort
 	}
-	var ok bool
-	if ok, l.cred = ask(&d.cred.breaker, now); !ok {
-		return nil, nil
+	own, cred := permit(0), permit(0)
+	if ok, cred = ask(&d.cred.breaker, now); !ok {
+		return false, nil
 	}
-	if ok, l.own = ask(&d.breaker, now); !ok {
-		d.cred.breaker.cancel(l.cred)
-		return nil, nil
+	if ok, own = ask(&d.breaker, now); !ok {
+		d.cred.breaker.cancel(cred)
+		return false, nil
 	}
+	var s slot
 	if how != llm.Full {
-		if l.slot, ok = d.queue.try(); ok {
-			return l.start(), nil
-		}
-		l.cancel()
-		return nil, nil
+		s, ok = d.queue.try()
+	} else {
+		ctx, stop := context.WithTimeoutCause(ctx, wait, errQueueWait)
+		defer stop()
+		s, err = d.queue.acquire(ctx, who)
+		ok = err == nil
 	}
-	ctx, stop := context.WithTimeoutCause(ctx, wait, errQueueWait)
-	defer stop()
-	var err error
-	if l.slot, err = d.queue.acquire(ctx, who); err != nil {
-		l.cancel()
-		return nil, err
+	if !ok {
+		d.breaker.cancel(own)
+		d.cred.breaker.cancel(cred)
+		return false, err
 	}
-	return l.start(), nil
-}
-
-func (l *lease) start() *lease {
-	l.begun = time.Now()
-	l.d.tracker.try(l.begun)
-	return l
+	l.fleet, l.d, l.own, l.cred, l.slot, l.begun = f, d, own, cred, s, time.Now()
+	d.tracker.try(l.begun)
+	return true, nil
 }
 
 // cancel says that the call's outcome tells nothing about the deployment.

@@ -16,26 +16,27 @@ const (
 	maxHeldBytes  = 256 << 10
 )
 
-// attempt makes one call under a lease and reads ahead.
-func (p *Pool) attempt(ctx context.Context, up Upstream, a *llm.Attempt, l *lease) (*llm.Reply, error) {
+// attempt makes one call under a lease and reads ahead. The attempt's state is one allocation with its clock.
+func (p *Pool) attempt(ctx context.Context, up Upstream, a llm.Attempt, l *lease) (*llm.Reply, error) {
 	t := p.timeouts(a.Target.Timeouts)
 	if !a.Stream {
 		t.FirstToken, t.Idle = t.Total, t.Total // nothing is seen of an answer that comes whole, until it does
 	}
-	ctx, w := newWatch(ctx, t)
-	reply, err := up.Provider.Do(ctx, a)
+	h := &held{attempt: a, lease: l}
+	ctx = h.watch.begin(ctx, t)
+	reply, err := up.Provider.Do(ctx, &h.attempt)
 	if err != nil {
-		w.stop()
+		h.watch.stop()
 		return nil, err
 	}
-	s := &held{inner: reply.Stream, watch: w, lease: l}
-	if err := s.prime(); err != nil {
-		w.stop()
-		_ = s.inner.Close()
+	h.inner = reply.Stream
+	if err := h.prime(); err != nil {
+		h.watch.stop()
+		_ = h.inner.Close()
 		return nil, err
 	}
-	l.measure(a.Stream, s.size(), reply.Quota)
-	reply.Stream = s
+	l.measure(a.Stream, h.size(), reply.Quota)
+	reply.Stream = h
 	return reply, nil
 }
 
@@ -49,13 +50,14 @@ func (p *Pool) timeouts(t llm.Timeouts) llm.Timeouts {
 
 // held is an upstream's stream, watched by the clock, whose first events have been read already.
 type held struct {
-	inner  llm.Stream
-	watch  *watch
-	lease  *lease
-	events []*llm.Event // copies, given out first
-	event  *llm.Event   // then this one: the inner stream's current event
-	err    error        // then this: what came after a stream without output
-	whole  bool         // the answer was read to its end
+	attempt llm.Attempt
+	inner   llm.Stream
+	watch   watch
+	lease   *lease
+	events  []*llm.Event // copies, given out first
+	event   *llm.Event   // then this one: the inner stream's current event
+	err     error        // then this: what came after a stream without output
+	whole   bool         // the answer was read to its end
 }
 
 // prime reads to the first real output. Only the events before it are copied: the output itself is given
@@ -155,13 +157,14 @@ type watch struct {
 	done  bool
 }
 
-func newWatch(ctx context.Context, t llm.Timeouts) (context.Context, *watch) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watch{cancel: cancel, start: time.Now(), t: t}
+// begin starts the clock of a zero watch.
+func (w *watch) begin(ctx context.Context, t llm.Timeouts) context.Context {
+	ctx, w.cancel = context.WithCancelCause(ctx)
+	w.start, w.t = time.Now(), t
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(min(t.FirstToken, t.Total), w.tick)
-	return ctx, w
+	return ctx
 }
 
 func (w *watch) wait()  { w.since.Store(int64(time.Since(w.start))) }
