@@ -228,13 +228,13 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	defer plan.Release()
 	const raw = true                                                   // until a filter needs the meaning of an answer
 	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw) // call, retry, fall back
-	entry.Met(&trace)
+	entry.Met(trace)
 	if err != nil {
 		return err
 	}
 	defer reply.Close()
 	reply.Stream = entry.Meter(reply.Stream) // counts what the upstream sent
-	g.answerHeaders(w, reply, &trace, entry)
+	g.answerHeaders(w, reply, trace, entry)
 	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)
 	return err

@@ -15,7 +15,7 @@ type Try struct {
 type Trace struct {
 	Tries    []Try
 	Attempts int           // upstream calls, those of hedges included
-	Target   Target        // of the last try
+	Target   *Target       // of the last try; nil: none was made
 	Fallback string        // the model that answered instead of the one asked for; "" when it was that
 	Why      Fall          // with Fallback
 	Waited   time.Duration // for upstreams, until the first output or the last refusal

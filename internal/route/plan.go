@@ -67,7 +67,7 @@ func (p *Plan) begin(g *catalog.Group) {
 
 // Next names the best target that was not named yet, and what stands between it and a call: Free, or Full
 // when only a place in its waiting line is to be had. False: there is none left in this group.
-func (p *Plan) Next() (llm.Target, llm.Bar, bool) {
+func (p *Plan) Next() (*llm.Target, llm.Bar, bool) {
 	if t, ok := p.first(); ok {
 		return t, llm.Free, true
 	}
@@ -84,11 +84,11 @@ func (p *Plan) Next() (llm.Target, llm.Bar, bool) {
 			c := p.cands[i]
 			p.cands = slices.Delete(p.cands, i, i+1)
 			p.given = append(p.given, c.Index)
-			return p.group.Deployments[c.Index].Target, c.Bar, true
+			return &p.group.Deployments[c.Index].Target, c.Bar, true
 		}
 		if p.from == len(p.group.Deployments) {
 			if p.again {
-				return llm.Target{}, 0, false
+				return nil, 0, false
 			}
 			p.again, p.from = true, 0
 		}
@@ -97,21 +97,21 @@ func (p *Plan) Next() (llm.Target, llm.Bar, bool) {
 }
 
 // first names the first target of a group, where it can be found without looking at all of them.
-func (p *Plan) first() (llm.Target, bool) {
+func (p *Plan) first() (*llm.Target, bool) {
 	if p.from != 0 || p.again || len(p.given) > 0 || len(p.who.Tags)+len(p.ask.Tags) > 0 {
-		return llm.Target{}, false
+		return nil, false
 	}
 	i := quick(p.name, &p.pick, p.group)
 	if i < 0 {
-		return llm.Target{}, false
+		return nil, false
 	}
 	t := &p.group.Deployments[i].Target
 	p.seen = llm.Load{}
 	if p.router.load(t, p.now, &p.seen); p.seen.Bar != llm.Free {
-		return llm.Target{}, false
+		return nil, false
 	}
 	p.given = append(p.given, i)
-	return *t, true
+	return t, true
 }
 
 // collect looks at the next tier, at those that are free; the second time round at those that are full, too.
@@ -210,7 +210,7 @@ func (p *Plan) Took(t *llm.Target) {
 // Resort names the target to try when no other is left: of those of the group asked for whose breaker or
 // credential is refused, the one tried longest ago. until is when the first of them may be called again by
 // itself, zero when nobody knows.
-func (p *Plan) Resort() (t llm.Target, until time.Time, ok bool) {
+func (p *Plan) Resort() (t *llm.Target, until time.Time, ok bool) {
 	var best, soonest int64
 	for i := range p.main.Deployments {
 		d := &p.main.Deployments[i]
@@ -226,7 +226,7 @@ func (p *Plan) Resort() (t llm.Target, until time.Time, ok bool) {
 			continue
 		}
 		if !ok || load.Tried < best {
-			t, best, ok = d.Target, load.Tried, true
+			t, best, ok = &d.Target, load.Tried, true
 		}
 	}
 	if soonest != 0 {

@@ -236,7 +236,7 @@ func TestAffinity(t *testing.T) {
 		}
 		defer p.Release()
 		target, _, _ := p.Next()
-		p.Took(&target)
+		p.Took(target)
 		return target.Provider
 	}
 	used := map[string]bool{}

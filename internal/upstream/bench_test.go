@@ -31,13 +31,13 @@ func (o *once) Close() error { return nil }
 // always is a plan of one target.
 type always struct {
 	Plan
-	target llm.Target
+	target *llm.Target
 	named  bool
 }
 
-func (p *always) Next() (llm.Target, llm.Bar, bool) {
+func (p *always) Next() (*llm.Target, llm.Bar, bool) {
 	if p.named {
-		return llm.Target{}, 0, false
+		return nil, 0, false
 	}
 	p.named = true
 	return p.target, llm.Free, true
@@ -55,7 +55,7 @@ func BenchmarkDo(b *testing.B) {
 	call := &llm.Call{}
 	b.ReportAllocs()
 	for b.Loop() {
-		reply, _, err := pool.Do(context.Background(), call, &always{target: llm.Target{Provider: "p", Model: "m"}}, "k", true)
+		reply, _, err := pool.Do(context.Background(), call, &always{target: &llm.Target{Provider: "p", Model: "m"}}, "k", true)
 		if err != nil {
 			b.Fatal(err)
 		}

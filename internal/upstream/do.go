@@ -27,19 +27,20 @@ type run struct {
 	busy   string    // the provider that said last that it is called too often
 
 	first lease      // of the first try
+	sent  sent       // how the last one went
 	tries [1]llm.Try // where the trace begins
 }
 
 // A spare is a target that may be tried once more, after a wait.
 type spare struct {
-	target llm.Target
+	target *llm.Target
 	wait   time.Duration
 }
 
 // Do calls the targets of a plan until one answers. It returns when the first real output is there, so that
 // every failure before it can still be told by a status line, or be mended by another target. who is the
 // key that waits in a line; raw: nobody downstream needs the meaning.
-func (p *Pool) Do(ctx context.Context, call *llm.Call, plan Plan, who string, raw bool) (*llm.Reply, llm.Trace, error) {
+func (p *Pool) Do(ctx context.Context, call *llm.Call, plan Plan, who string, raw bool) (*llm.Reply, *llm.Trace, error) {
 	r := &run{pool: p, call: call, plan: plan, who: who, raw: raw}
 	r.trace.Tries = r.tries[:0]
 	start := time.Now()
@@ -49,7 +50,7 @@ func (p *Pool) Do(ctx context.Context, call *llm.Call, plan Plan, who string, ra
 	if reply != nil {
 		plan.Took(&reply.Target)
 	}
-	return reply, r.trace, err
+	return reply, &r.trace, err
 }
 
 func (r *run) do(ctx context.Context) (*llm.Reply, error) {
@@ -83,8 +84,8 @@ func (r *run) do(ctx context.Context) (*llm.Reply, error) {
 
 // visit tries a target, twice where that is worth it. done: the call is over, with a reply or an error that
 // no other target would mend.
-func (r *run) visit(ctx context.Context, t llm.Target, bar llm.Bar) (reply *llm.Reply, done bool, err error) {
-	r.pool.at(&t).budget.request(time.Now())
+func (r *run) visit(ctx context.Context, t *llm.Target, bar llm.Bar) (reply *llm.Reply, done bool, err error) {
+	r.pool.at(t).budget.request(time.Now())
 	for {
 		c, reply, err := r.try(ctx, t, bar)
 		switch {
@@ -174,8 +175,8 @@ func (r *run) more(ctx context.Context, wait time.Duration) bool {
 }
 
 // twice takes a second try at a target from its provider's budget. Each target gets one.
-func (r *run) twice(t llm.Target) bool {
-	if slices.Contains(r.again, t.Slot) || !r.pool.at(&t).budget.retry(time.Now(), r.pool.Budget) {
+func (r *run) twice(t *llm.Target) bool {
+	if slices.Contains(r.again, t.Slot) || !r.pool.at(t).budget.retry(time.Now(), r.pool.Budget) {
 		return false
 	}
 	r.again = append(r.again, t.Slot)
@@ -183,7 +184,7 @@ func (r *run) twice(t llm.Target) bool {
 }
 
 // keep makes a target the one to come back to; the one with the shortest wait is kept.
-func (r *run) keep(t llm.Target, wait time.Duration) {
+func (r *run) keep(t *llm.Target, wait time.Duration) {
 	if r.spare == nil || wait < r.spare.wait {
 		r.spare = &spare{t, wait}
 	}
@@ -222,13 +223,13 @@ func (r *run) falls() (llm.Fall, bool) {
 
 // try makes one upstream call, or two where the call hedges. Without a reply or an error the target cannot be
 // called now.
-func (r *run) try(ctx context.Context, t llm.Target, bar llm.Bar) (class, *llm.Reply, error) {
+func (r *run) try(ctx context.Context, t *llm.Target, bar llm.Bar) (class, *llm.Reply, error) {
 	p := r.pool
 	l := &r.first
 	if l.d != nil {
 		l = new(lease)
 	}
-	ok, err := l.enter(ctx, p.fleet, p.at(&t), bar, r.who, p.QueueWait)
+	ok, err := l.enter(ctx, p.fleet, p.at(t), bar, r.who, p.QueueWait)
 	if !ok {
 		if err != nil && ctx.Err() != nil {
 			return classGone, nil, cancelledError(ctx)
@@ -241,13 +242,16 @@ func (r *run) try(ctx context.Context, t llm.Target, bar llm.Bar) (class, *llm.R
 	if r.plan.Hedges() && r.call.Stream {
 		return r.hedged(ctx, t, l)
 	}
-	return r.note(r.send(ctx, t, l, false))
+	r.sent = sent{target: t}
+	r.send(ctx, &r.sent, l)
+	return r.note(&r.sent)
 }
 
 // A sent is how one upstream call went.
 type sent struct {
-	try    llm.Try
-	target llm.Target
+	target *llm.Target
+	hedge  bool
+	took   time.Duration
 	class  class
 	reply  *llm.Reply
 	err    error
@@ -255,37 +259,37 @@ type sent struct {
 
 // send makes one upstream call under a lease and reads ahead. It ends the lease, unless there is a reply,
 // whose end does.
-func (r *run) send(ctx context.Context, t llm.Target, l *lease, hedge bool) sent {
-	out := sent{target: t, try: llm.Try{Provider: t.Provider, Model: t.Model, Outcome: "ok", Hedge: hedge}}
-	up, ok := r.pool.Upstreams[t.Provider]
+func (r *run) send(ctx context.Context, s *sent, l *lease) {
+	up, ok := r.pool.Upstreams[s.target.Provider]
 	if !ok {
 		l.end()
-		out.class, out.err = classFinal, fmt.Errorf("no provider %q in the pool", t.Provider)
-		return out
+		s.class, s.err = classFinal, fmt.Errorf("no provider %q in the pool", s.target.Provider)
+		return
 	}
-	a := llm.Attempt{Call: r.call, Target: t, Secret: up.Secrets[t.Credential], Raw: r.raw, MaxAnswer: r.pool.MaxAnswer}
-	out.reply, out.err = r.pool.attempt(ctx, up, a, l)
-	out.try.Took = time.Since(l.begun)
-	if out.err == nil {
-		l.accept(out.try.Took)
-		return out
+	s.reply, s.err = r.attempt(ctx, &up, s.target, l)
+	s.took = time.Since(l.begun)
+	if s.err == nil {
+		l.accept(s.took)
+		return
 	}
 	if ctx.Err() != nil { // whatever came of it came of our leaving
-		out.err = cancelledError(ctx)
+		s.err = cancelledError(ctx)
 	}
-	out.class = classify(out.err)
-	out.try.Outcome = out.class.String()
-	l.refuse(out.class, llm.AsError(out.err))
+	s.class = classify(s.err)
+	l.refuse(s.class, llm.AsError(s.err))
 	l.end()
-	return out
 }
 
 // note enters a call in the trace.
-func (r *run) note(s sent) (class, *llm.Reply, error) {
+func (r *run) note(s *sent) (class, *llm.Reply, error) {
 	if s.class != classUnsupported { // nothing was sent
 		r.trace.Attempts++
 	}
-	r.trace.Tries = append(r.trace.Tries, s.try)
+	outcome := "ok"
+	if s.err != nil {
+		outcome = s.class.String()
+	}
+	r.trace.Tries = append(r.trace.Tries, llm.Try{Provider: s.target.Provider, Model: s.target.Model, Outcome: outcome, Took: s.took, Hedge: s.hedge})
 	r.trace.Target = s.target
 	if s.err != nil {
 		if r.failed.IsZero() {

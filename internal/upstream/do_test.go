@@ -30,14 +30,14 @@ type planned struct {
 	took  string
 }
 
-func (p *planned) target(slot int) llm.Target {
+func (p *planned) target(slot int) *llm.Target {
 	d := p.pool.slots[slot]
-	return llm.Target{Provider: d.Provider, Model: d.Model, Credential: d.Credential, Slot: slot}
+	return &llm.Target{Provider: d.Provider, Model: d.Model, Credential: d.Credential, Slot: slot}
 }
 
-func (p *planned) Next() (llm.Target, llm.Bar, bool) {
+func (p *planned) Next() (*llm.Target, llm.Bar, bool) {
 	if p.at >= len(p.groups) {
-		return llm.Target{}, 0, false
+		return nil, 0, false
 	}
 	for _, full := range []bool{false, true} {
 		for _, slot := range p.groups[p.at] {
@@ -52,7 +52,7 @@ func (p *planned) Next() (llm.Target, llm.Bar, bool) {
 			}
 		}
 	}
-	return llm.Target{}, 0, false
+	return nil, 0, false
 }
 
 func (p *planned) Fall(why llm.Fall) bool {
@@ -72,7 +72,7 @@ func (p *planned) Fallback() (string, llm.Fall) {
 	return fmt.Sprint("group", p.at), p.why
 }
 
-func (p *planned) Resort() (t llm.Target, until time.Time, ok bool) {
+func (p *planned) Resort() (t *llm.Target, until time.Time, ok bool) {
 	if len(p.groups) == 0 {
 		return t, until, false
 	}
@@ -197,7 +197,7 @@ func drain(reply *llm.Reply) error {
 	}
 }
 
-func outcomes(tr llm.Trace) string {
+func outcomes(tr *llm.Trace) string {
 	var words []string
 	for _, try := range tr.Tries {
 		words = append(words, try.Provider+" "+try.Outcome)

@@ -11,18 +11,16 @@ import (
 // A racer is one of the calls of a hedged try.
 type racer struct {
 	cancel context.CancelFunc
-	target llm.Target
 	lease  *lease
-	hedge  bool
 	done   chan struct{} // closed when sent is there
 	sent   sent
 }
 
-func (r *run) race(ctx context.Context, t llm.Target, l *lease, hedge bool, finish chan<- *racer) *racer {
+func (r *run) race(ctx context.Context, t *llm.Target, l *lease, hedge bool, finish chan<- *racer) *racer {
 	ctx, cancel := context.WithCancel(ctx)
-	x := &racer{cancel: cancel, target: t, lease: l, hedge: hedge, done: make(chan struct{})}
+	x := &racer{cancel: cancel, lease: l, done: make(chan struct{}), sent: sent{target: t, hedge: hedge}}
 	go func() {
-		x.sent = r.send(ctx, t, l, hedge)
+		r.send(ctx, &x.sent, l)
 		close(x.done)
 		finish <- x
 	}()
@@ -32,11 +30,13 @@ func (r *run) race(ctx context.Context, t llm.Target, l *lease, hedge bool, fini
 // hedged calls a target and, when it takes longer to begin than it nearly always does, a second one beside
 // it; the first to begin wins and the other is cancelled. Whoever closes the winner waits for the loser: it
 // reads the same request, whose bytes are given back afterwards.
-func (r *run) hedged(ctx context.Context, t llm.Target, l *lease) (class, *llm.Reply, error) {
+func (r *run) hedged(ctx context.Context, t *llm.Target, l *lease) (class, *llm.Reply, error) {
 	r.pool.fleet.hedges.request(time.Now())
 	delay, ok := hedgeDelay(l.d.firsts.p95())
 	if !ok {
-		return r.note(r.send(ctx, t, l, false))
+		r.sent = sent{target: t}
+		r.send(ctx, &r.sent, l)
+		return r.note(&r.sent)
 	}
 	_, _ = r.call.Body.Payload() // decoded once, before two read it; what is wrong with it each of them tells
 	finish := make(chan *racer, 2)
@@ -53,11 +53,11 @@ func (r *run) hedged(ctx context.Context, t llm.Target, l *lease) (class, *llm.R
 		case x := <-finish:
 			running--
 			if x.sent.reply == nil && running > 0 {
-				_, _, _ = r.note(x.sent) // the other one may still answer
+				_, _, _ = r.note(&x.sent) // the other one may still answer
 				x.cancel()
 				continue
 			}
-			c, reply, err := r.note(x.sent)
+			c, reply, err := r.note(&x.sent)
 			if reply == nil {
 				x.cancel()
 				return c, nil, err
@@ -83,7 +83,7 @@ func (r *run) second(ctx context.Context, finish chan<- *racer) *racer {
 		return nil
 	}
 	l := new(lease)
-	if ok, _ := l.enter(ctx, p.fleet, p.at(&t), llm.Free, r.who, 0); !ok {
+	if ok, _ := l.enter(ctx, p.fleet, p.at(t), llm.Free, r.who, 0); !ok {
 		return nil
 	}
 	return r.race(ctx, t, l, true, finish)
@@ -99,7 +99,7 @@ func (r *run) won(s llm.Stream, winner, loser *racer) llm.Stream {
 			loser.cancel()
 			r.trace.Attempts++
 			r.trace.Tries = append(r.trace.Tries, llm.Try{
-				Provider: loser.target.Provider, Model: loser.target.Model, Outcome: "outrun", Took: time.Since(loser.lease.begun), Hedge: loser.hedge,
+				Provider: loser.sent.target.Provider, Model: loser.sent.target.Model, Outcome: "outrun", Took: time.Since(loser.lease.begun), Hedge: loser.sent.hedge,
 			})
 		}
 		end = func() {

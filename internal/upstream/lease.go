@@ -148,7 +148,7 @@ func (l *lease) end() {
 }
 
 // measure notes how long the answer took to begin, and what the vendor said of its rate limits.
-func (l *lease) measure(stream bool, tokens int64, q llm.Quota) {
+func (l *lease) measure(stream bool, tokens int64, q *llm.Quota) {
 	now := time.Now()
 	took := now.Sub(l.begun)
 	if stream {
@@ -157,7 +157,7 @@ func (l *lease) measure(stream bool, tokens int64, q llm.Quota) {
 		took = normalise(took, tokens)
 	}
 	l.d.tracker.observe(took)
-	if until, closed := throttle(q, l.d.queue.inFlight(), now); closed {
+	if until, closed := throttle(*q, l.d.queue.inFlight(), now); closed {
 		l.d.throttled.Store(until.UnixNano())
 	}
 }

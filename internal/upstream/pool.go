@@ -91,14 +91,14 @@ func (p *Pool) Replicas() int { return p.fleet.Replicas() }
 type Plan interface {
 	// Next names the best target not named yet, and what stands between it and a call: Free, or Full when
 	// only a place in its waiting line is to be had.
-	Next() (llm.Target, llm.Bar, bool)
+	Next() (*llm.Target, llm.Bar, bool)
 	// Fall turns to the next model of a list, and tells whether there is one.
 	Fall(why llm.Fall) bool
 	// Fallback names the model that the plan fell back to last, "" when it did not, and why.
 	Fallback() (string, llm.Fall)
 	// Resort names the target to try when no other is left, though its breaker is open, and when one of them
 	// may be called by itself; zero when nobody knows.
-	Resort() (t llm.Target, until time.Time, ok bool)
+	Resort() (t *llm.Target, until time.Time, ok bool)
 	// Took notes that a target has answered.
 	Took(t *llm.Target)
 	// Loads are what is known of all deployments of the model.

@@ -16,14 +16,12 @@ const (
 	maxHeldBytes  = 256 << 10
 )
 
-// attempt makes one call under a lease and reads ahead. The attempt's state is one allocation with its clock.
-func (p *Pool) attempt(ctx context.Context, up Upstream, a llm.Attempt, l *lease) (*llm.Reply, error) {
-	t := p.timeouts(a.Target.Timeouts)
-	if !a.Stream {
-		t.FirstToken, t.Idle = t.Total, t.Total // nothing is seen of an answer that comes whole, until it does
-	}
-	h := &held{attempt: a, lease: l}
-	ctx = h.watch.begin(ctx, t)
+// attempt makes one call under a lease and reads ahead. Its clock and what the provider is asked are part of
+// the stream's state.
+func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease) (*llm.Reply, error) {
+	h := &held{lease: l}
+	h.attempt = llm.Attempt{Call: r.call, Target: *t, Secret: up.Secrets[t.Credential], Raw: r.raw, MaxAnswer: r.pool.MaxAnswer}
+	ctx = h.watch.begin(ctx, r.pool.timeouts(&h.attempt))
 	reply, err := up.Provider.Do(ctx, &h.attempt)
 	if err != nil {
 		h.watch.stop()
@@ -35,17 +33,22 @@ func (p *Pool) attempt(ctx context.Context, up Upstream, a llm.Attempt, l *lease
 		_ = h.inner.Close()
 		return nil, err
 	}
-	l.measure(a.Stream, h.size(), reply.Quota)
+	l.measure(h.attempt.Stream, h.size(), &reply.Quota)
 	reply.Stream = h
 	return reply, nil
 }
 
-func (p *Pool) timeouts(t llm.Timeouts) llm.Timeouts {
-	return llm.Timeouts{
-		FirstToken: orDefault(t.FirstToken, p.Timeouts.FirstToken),
-		Idle:       orDefault(t.Idle, p.Timeouts.Idle),
-		Total:      orDefault(t.Total, p.Timeouts.Total),
+// timeouts bound an attempt. Nothing is seen of an answer that comes whole, until it does.
+func (p *Pool) timeouts(a *llm.Attempt) llm.Timeouts {
+	t := llm.Timeouts{
+		FirstToken: orDefault(a.Target.Timeouts.FirstToken, p.Timeouts.FirstToken),
+		Idle:       orDefault(a.Target.Timeouts.Idle, p.Timeouts.Idle),
+		Total:      orDefault(a.Target.Timeouts.Total, p.Timeouts.Total),
 	}
+	if !a.Stream {
+		t.FirstToken, t.Idle = t.Total, t.Total
+	}
+	return t
 }
 
 // held is an upstream's stream, watched by the clock, whose first events have been read already.

@@ -71,7 +71,10 @@ func (e *Entry) Call(c *llm.Call) {
 
 // Met notes what the call met upstream.
 func (e *Entry) Met(t *llm.Trace) {
-	e.Attempts, e.Target, e.Upstream, e.Fallback = t.Attempts, t.Target, t.Waited, t.Fallback
+	e.Attempts, e.Upstream, e.Fallback = t.Attempts, t.Waited, t.Fallback
+	if t.Target != nil {
+		e.Target = *t.Target
+	}
 	if len(t.Tries) > 1 {
 		e.Tries = t.Tries
 	}
