@@ -60,10 +60,7 @@ func (c *call) serve(p *plan) {
 		watch := context.AfterFunc(c.ctx, func() { c.gone.Store(int64(c.since())) })
 		defer watch()
 	}
-	f := newScript().fault
-	if n := p.script.calls.Add(1); t.hits(n) {
-		f = t.fault
-	}
+	f := t.fails(p.script.calls.Add(1))
 	if p.err != nil {
 		c.refuse(p)
 		return

@@ -66,6 +66,11 @@
 //	rate=R          the share R, 0 to 1, chosen by the seed
 //	first=N         the first N;  skip=N not the first N;  every=N each Nth
 //
+// Several faults, each call that has one having one of them, chosen by the seed, are divided by "|", which ends the rest of the script:
+// "rate=0.2 status=500 | status=429 retry=1s | hang=head | cut=1".
+//
+// PUT /script takes the place of the script file: what comes after it is answered by it, and calls are counted anew.
+//
 // # The log
 //
 // GET /log answers {"served", "dropped", "entries"}, oldest first; ?id= takes one X-Request-Id, ?after= those with a larger

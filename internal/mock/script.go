@@ -46,6 +46,7 @@ type Script struct {
 	sse       sseStyle
 	header    [][2]string
 	fault     fault
+	others    []fault // alternatives to fault
 	first     int64
 	skip      int64
 	every     int64
@@ -209,8 +210,22 @@ var options = map[string]func(s *Script, v string) error{
 	"every": func(s *Script, v string) error { return count(&s.every, v, 1, 1<<40) },
 }
 
-// apply adds the options written in text to s.
+// apply adds the options written in text to s. After a "|" an alternative to the faults begins.
 func (s *Script) apply(text string) error {
+	text, rest, more := strings.Cut(text, "|")
+	for more {
+		var one string
+		one, rest, more = strings.Cut(rest, "|")
+		other := newScript()
+		if err := other.set(one); err != nil {
+			return err
+		}
+		s.others = append(slices.Clip(s.others), other.fault)
+	}
+	return s.set(text)
+}
+
+func (s *Script) set(text string) error {
 	for field := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '&' || r == ';' || r <= ' ' }) {
 		name, value, ok := strings.Cut(field, "=")
 		set := options[name]
@@ -255,6 +270,21 @@ func (s *Script) hits(n int64) bool {
 	default:
 		return true
 	}
+}
+
+// fails gives the faults of the nth call (from 1), if it has any.
+func (s *Script) fails(n int64) fault {
+	switch {
+	case !s.hits(n):
+		return newScript().fault
+	case len(s.others) == 0:
+		return s.fault
+	}
+	// Another sequence than that of hits, or the alternatives would follow from the rate.
+	if i := mix(^s.seed, uint64(n)) % uint64(len(s.others)+1); i > 0 {
+		return s.others[i-1]
+	}
+	return s.fault
 }
 
 // mix hashes two numbers (splitmix64's finaliser): a random sequence that any call can enter at its own place.

@@ -90,6 +90,52 @@ func TestRateIsSeeded(t *testing.T) {
 	}
 }
 
+// TestAlternatives: a call that has a fault has one of those divided by "|", all about as often, and the others go on.
+func TestAlternatives(t *testing.T) {
+	s := newServer(t, Options{Script: "mix = echo?seed=7 rate=0.5 status=500 | status=429 retry=3s | status=503 body=empty"})
+	seen := map[int]int{}
+	for range 1000 {
+		w := post(s, "/v1/chat/completions", chat("mix", false))
+		if seen[w.Code]++; (w.Code == 429) != (w.Header().Get("Retry-After") == "3") {
+			t.Fatalf("%d with Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+		}
+	}
+	if len(seen) != 4 || seen[200] < 450 || seen[200] > 550 || min(seen[500], seen[429], seen[503]) < 120 {
+		t.Errorf("%v", seen)
+	}
+	if _, err := New(Options{Default: "status=500|bad=1"}); err == nil {
+		t.Error("a bad alternative is taken")
+	}
+}
+
+func TestPutScript(t *testing.T) {
+	s := newServer(t, Options{Script: "pet = echo?text=before&first=1&status=500"})
+	put := func(text string) int {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/script", strings.NewReader(text)))
+		return w.Code
+	}
+	ask := func() string { w := post(s, "/v1/chat/completions", chat("pet", false)); return fmt.Sprint(w.Code, w.Body) }
+	if got := ask(); !strings.HasPrefix(got, "500") {
+		t.Errorf("%s", got)
+	}
+	if code := put("pet = echo?bad=1"); code != http.StatusBadRequest {
+		t.Errorf("a bad script: %d", code)
+	}
+	if got := ask(); !strings.Contains(got, "before") {
+		t.Errorf("%s", got)
+	}
+	if code := put("pet = echo?text=after&first=1&status=503"); code != http.StatusNoContent {
+		t.Errorf("%d", code)
+	}
+	if got := ask(); !strings.HasPrefix(got, "503") { // counted anew
+		t.Errorf("%s", got)
+	}
+	if got := ask(); !strings.Contains(got, "after") {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestScriptFile(t *testing.T) {
 	file := `
 # what the models of a real vendor mean here

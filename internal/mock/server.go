@@ -28,10 +28,8 @@ type Options struct {
 // Server is the fake upstream: an http.Handler that serves the three vendors' paths under any prefix.
 type Server struct {
 	opts    Options
-	rules   []rule
+	book    atomic.Pointer[book]
 	log     *log
-	plans   *generations[planKey, *plan]
-	scripts *generations[string, *scripted]
 	seed    maphash.Seed
 	buffers sync.Pool
 	calls   atomic.Int64
@@ -39,9 +37,28 @@ type Server struct {
 	close   func()
 }
 
+// A book is what is answered: a script file, and what has been made by it so far.
+type book struct {
+	rules   []rule
+	plans   *generations[planKey, *plan]
+	scripts *generations[string, *scripted]
+}
+
+func newBook(script string) (*book, error) {
+	rules, err := parseRules(script)
+	if err != nil {
+		return nil, err
+	}
+	return &book{
+		rules:   rules,
+		plans:   newGenerations[planKey, *plan](128<<20, func(p *plan) int64 { return p.weight }),
+		scripts: newGenerations[string, *scripted](4096, func(*scripted) int64 { return 1 }),
+	}, nil
+}
+
 // New makes a Server; the error names what is wrong with a script.
 func New(o Options) (*Server, error) {
-	rules, err := parseRules(o.Script)
+	b, err := newBook(o.Script)
 	if err != nil {
 		return nil, err
 	}
@@ -54,13 +71,9 @@ func New(o Options) (*Server, error) {
 		o.Log = 10_000
 	}
 	closed := make(chan struct{})
-	return &Server{
-		opts: o, rules: rules, log: newLog(o.Log),
-		plans:   newGenerations[planKey, *plan](128<<20, func(p *plan) int64 { return p.weight }),
-		scripts: newGenerations[string, *scripted](4096, func(*scripted) int64 { return 1 }),
-		seed:    maphash.MakeSeed(),
-		closed:  closed, close: sync.OnceFunc(func() { close(closed) }),
-	}, nil
+	s := &Server{opts: o, log: newLog(o.Log), seed: maphash.MakeSeed(), closed: closed, close: sync.OnceFunc(func() { close(closed) })}
+	s.book.Store(b)
+	return s, nil
 }
 
 // Close ends every answer that waits, so that an http.Server can shut down.
@@ -146,6 +159,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveGet(w, r)
 		return
 	}
+	if r.Method == http.MethodPut && r.URL.Path == "/script" {
+		s.takeScript(w, r)
+		return
+	}
 	a, name := route(r.URL.Path)
 	if a == noAPI || r.Method != http.MethodPost {
 		writeJSON(w, http.StatusNotFound, openaiError(404, "Invalid URL ("+r.Method+" "+r.URL.Path+")"))
@@ -172,6 +189,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.buffers.Put(buf) // the plan holds no part of it
 	}
 	c.serve(p)
+}
+
+// maxScript bounds a script file that is put.
+const maxScript = 1 << 20
+
+// takeScript turns to another script file. Answers under way end by the one that they began with.
+func (s *Server) takeScript(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxScript))
+	var b *book
+	if err == nil {
+		b, err = newBook(string(text))
+	}
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, openaiError(http.StatusBadRequest, err.Error()))
+		return
+	}
+	s.book.Store(b)
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // route finds the operation by the end of the path, so that a base URL may have any prefix; name is Gemini's model.
@@ -239,19 +274,20 @@ func (s *Server) plan(a api, name string, r *http.Request, body []byte) *plan {
 	_ = h.WriteByte(0)
 	_, _ = h.Write(body)
 	key := planKey{h.Sum64(), len(body)}
-	if p, ok := s.plans.get(key); ok {
+	b := s.book.Load()
+	if p, ok := b.plans.get(key); ok {
 		return p
 	}
-	return s.plans.add(key, s.makePlan(&ask{api: a, model: name, sse: sse, stream: a == geminiStream}, extra, body))
+	return b.plans.add(key, s.makePlan(b, &ask{api: a, model: name, sse: sse, stream: a == geminiStream}, extra, body))
 }
 
-func (s *Server) makePlan(k *ask, extra string, body []byte) *plan {
+func (s *Server) makePlan(b *book, k *ask, extra string, body []byte) *plan {
 	p := &plan{api: k.api, script: &scripted{Script: newScript()}, weight: 1024}
 	p.err = k.read(body)
 	if p.model = k.model; p.err != nil {
 		return p
 	}
-	if p.script, p.err = s.script(k.model, extra); p.err != nil {
+	if p.script, p.err = s.script(b, k.model, extra); p.err != nil {
 		p.script = &scripted{Script: newScript()}
 		return p
 	}
@@ -301,14 +337,14 @@ func (s *Server) render(k *ask, t *Script) *rendering {
 }
 
 // script finds the script of a model name and the request's own; asked is what the client calls the model.
-func (s *Server) script(asked, extra string) (*scripted, error) {
+func (s *Server) script(b *book, asked, extra string) (*scripted, error) {
 	key := asked + "\x00" + extra
-	if t, ok := s.scripts.get(key); ok {
+	if t, ok := b.scripts.get(key); ok {
 		return t, nil
 	}
 	name, own, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(asked, "models/"), "mock/"), "?")
 	texts := []string{s.opts.Default}
-	for _, r := range s.rules {
+	for _, r := range b.rules {
 		if ok, _ := globMatch(r.pattern, name); ok {
 			if r.model != "" {
 				name = r.model
@@ -327,8 +363,8 @@ func (s *Server) script(asked, extra string) (*scripted, error) {
 			return nil, bad("%v", err)
 		}
 	}
-	t.instant = t.latency+t.ttft+t.pace+t.stall == 0 && t.drip == 0 && t.fault == newScript().fault
-	return s.scripts.add(key, t), nil
+	t.instant = t.latency+t.ttft+t.pace+t.stall == 0 && t.drip == 0 && len(t.others) == 0 && t.fault == newScript().fault
+	return b.scripts.add(key, t), nil
 }
 
 // globMatch is path.Match without the special meaning of the slash, which model names have.
@@ -396,7 +432,7 @@ func (s *Server) models() []string {
 	for name := range personas {
 		names = append(names, name)
 	}
-	for _, r := range s.rules {
+	for _, r := range s.book.Load().rules {
 		if !strings.ContainsAny(r.pattern, `*?[\`) {
 			names = append(names, r.pattern)
 		}
@@ -428,7 +464,7 @@ func (s *Server) serveModel(w http.ResponseWriter, r *http.Request, name string)
 		name = u
 	}
 	var refused *refusal
-	if _, err := s.script(name, ""); errors.As(err, &refused) {
+	if _, err := s.script(s.book.Load(), name, ""); errors.As(err, &refused) {
 		writeJSON(w, refused.status, vendorError(v, refused.status, refused.message, 0))
 		return
 	}
