@@ -240,7 +240,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	return err
 }
 
-var errDeadline = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the time that X-Request-Timeout-Ms allows has passed"}
+var errDeadline = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the time that X-Request-Timeout-Ms allows has passed", Err: upstream.ErrDeadline}
 
 // deadline bounds a call by the client's own wish. It only ever shortens what the configuration allows.
 func deadline(r *http.Request, who *auth.Who) (context.Context, context.CancelFunc, error) {

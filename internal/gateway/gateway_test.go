@@ -343,6 +343,10 @@ func TestDeadlineReachesTheProvider(t *testing.T) {
 	if !strings.Contains(rec.Body.String(), "X-Request-Timeout-Ms") {
 		t.Errorf("the client is not told whose deadline it was: %s", rec.Body)
 	}
+	var known llm.Load
+	if h.state.Pool.Load(&llm.Target{Provider: "p", Model: "up-m"}, time.Now(), &known); known.Failing != 0 {
+		t.Error("a client's deadline is held against the upstream")
+	}
 }
 
 // A call ends with the state that it began with, whatever is swapped in while it runs.

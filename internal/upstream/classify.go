@@ -40,8 +40,9 @@ func (c class) speaksAgainst() bool {
 	return c == classCredential || c == classForbidden || c == classLimited || c == classTransient || c == classConnect
 }
 
-// errDeadline is the cause that ends a call whose client has said how long it may take.
-var errDeadline = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the request's own deadline has passed"}
+// ErrDeadline must be the cause that ends the context of a call whose client has said how long it may take: then it says
+// nothing about the upstream.
+var ErrDeadline = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the request's own deadline has passed"}
 
 // classify tells what an error of an attempt means. Formats and transports have already told what each
 // vendor's refusal is (llm.Kind); here it is decided what follows from it.
@@ -61,7 +62,7 @@ func classify(err error) class {
 		return classLimited
 	case llm.KindOverloaded, llm.KindUpstream, llm.KindUpstreamTimeout:
 		switch {
-		case errors.Is(err, errDeadline):
+		case errors.Is(err, ErrDeadline):
 			return classOwn
 		case notSent(err):
 			return classConnect

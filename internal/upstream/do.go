@@ -97,7 +97,14 @@ func (r *run) visit(ctx context.Context, t *llm.Target, bar llm.Bar) (reply *llm
 		switch c {
 		case classTransient: // once more, after a moment
 			wait, same := backoff(r.rounds, retryAfter(err), jitter())
-			if !same || !r.more(ctx, wait) || !r.twice(t) {
+			if !same {
+				return nil, false, nil
+			}
+			if r.trace.Attempts == r.pool.Attempts-1 { // the last one is for a target that has not failed yet, if there is one
+				r.keep(t, wait)
+				return nil, false, nil
+			}
+			if !r.more(ctx, wait) || !r.twice(t) {
 				return nil, false, nil
 			}
 			if !r.sleep(ctx, wait) {

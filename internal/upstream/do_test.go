@@ -237,6 +237,9 @@ func TestFailover(t *testing.T) {
 		{name: "filtered: the content list", stages: []string{"a: content", "b"}, groups: [][]int{{0}, {1}}, falls: map[llm.Fall][]int{llm.FallContent: {1}}, want: "a content_filtered, b ok", fell: "group1"},
 		{name: "through two fallbacks", stages: []string{"a: connect", "b: credential", "c"}, groups: [][]int{{0}, {1}, {2}}, falls: map[llm.Fall][]int{llm.FallGeneral: {1, 2}}, want: "a connect, b credential, c ok", fell: "group2"},
 		{name: "four calls at most", stages: []string{"a: connect", "b: connect", "c: connect", "d: connect", "e"}, groups: [][]int{{0, 1, 2, 3, 4}}, want: "a connect, b connect, c connect, d connect", err: llm.KindUpstream},
+		{name: "the last attempt is for another model", stages: []string{"a: 500", "b: 500", "c"}, groups: [][]int{{0, 1}, {2}}, falls: map[llm.Fall][]int{llm.FallGeneral: {1}}, want: "a transient, a transient, b transient, c ok", most: 250 * time.Millisecond, fell: "group1"},
+		{name: "the last attempt is a second try when there is no other", stages: []string{"a: 500", "b: 500, ok"}, groups: [][]int{{0, 1}}, want: "a transient, a transient, b transient, b ok", most: 750 * time.Millisecond},
+		{name: "two attempts are for two", stages: []string{"a: 500", "b"}, groups: [][]int{{0, 1}}, o: Options{Attempts: 2}, want: "a transient, b ok"},
 		{name: "no attempts left for a second try", stages: []string{"a: 500", "b"}, groups: [][]int{{0, 1}}, o: Options{Attempts: 1}, want: "a transient", err: llm.KindUpstream},
 		{name: "a stream that never begins", stages: []string{"a: hang", "b"}, groups: [][]int{{0, 1}}, o: Options{Timeouts: llm.Timeouts{FirstToken: time.Second}}, want: "a transient, a transient, b ok", least: 2 * time.Second, most: 2250 * time.Millisecond},
 		{name: "time for retries is over", stages: []string{"a: 500 after 20s", "b: connect after 20s", "c"}, groups: [][]int{{0, 1, 2}}, want: "a transient, a transient, b connect", err: llm.KindUpstream, least: time.Minute, most: time.Minute + time.Second},
@@ -291,7 +294,7 @@ func TestFailover(t *testing.T) {
 func TestFailoverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool, _ := theatre(Options{}, "a: limited2s")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errDeadline)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, ErrDeadline)
 		defer cancel()
 		start := time.Now()
 		_, tr, err := pool.Do(ctx, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
@@ -300,10 +303,10 @@ func TestFailoverEnds(t *testing.T) {
 		}
 		pool, _ = theatre(Options{}, "a: ok after 5s", "b")
 		start = time.Now()
-		ctx, cancel = context.WithTimeoutCause(t.Context(), 2*time.Second, errDeadline)
+		ctx, cancel = context.WithTimeoutCause(t.Context(), 2*time.Second, ErrDeadline)
 		defer cancel()
 		_, _, err = pool.Do(ctx, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true)
-		if err == nil || llm.AsError(err).Msg != errDeadline.Msg || time.Since(start) != 2*time.Second {
+		if err == nil || llm.AsError(err).Msg != ErrDeadline.Msg || time.Since(start) != 2*time.Second {
 			t.Errorf("%v after %v, want the deadline's own words after 2 s", err, time.Since(start))
 		}
 		if l := pool.slots[0].tracker.failing.Load(); l != 0 {
