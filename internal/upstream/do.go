@@ -100,7 +100,9 @@ func (r *run) visit(ctx context.Context, t *llm.Target, bar llm.Bar) (reply *llm
 			if !same {
 				return nil, false, nil
 			}
-			if r.trace.Attempts == r.pool.Attempts-1 { // the last one is for a target that has not failed yet, if there is one
+			// One that asks for time gets it while others are asked; and the last attempt is for a target that has not
+			// failed yet. This one's turn comes when there is no other.
+			if retryAfter(err) > 0 || r.trace.Attempts == r.pool.Attempts-1 {
 				r.keep(t, wait)
 				return nil, false, nil
 			}

@@ -132,6 +132,7 @@ func (s *stage) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 		"connect": {Kind: llm.KindUpstream, Err: llm.ErrNotSent}, "unsupported": {Kind: llm.KindUnsupported}, "context": {Kind: llm.KindContextLength},
 		"content": {Kind: llm.KindContentFiltered}, "400": {Kind: llm.KindInvalid},
 		"limited2s": {Kind: llm.KindRateLimited, RetryAfter: 2 * time.Second}, "limited60s": {Kind: llm.KindRateLimited, RetryAfter: time.Minute},
+		"overloaded2s": {Kind: llm.KindOverloaded, RetryAfter: 2 * time.Second},
 	}
 	if e := kinds[word]; e != nil {
 		return nil, &llm.Error{Kind: e.Kind, Msg: word, Err: e.Err, RetryAfter: e.RetryAfter}
@@ -237,6 +238,8 @@ func TestFailover(t *testing.T) {
 		{name: "filtered: the content list", stages: []string{"a: content", "b"}, groups: [][]int{{0}, {1}}, falls: map[llm.Fall][]int{llm.FallContent: {1}}, want: "a content_filtered, b ok", fell: "group1"},
 		{name: "through two fallbacks", stages: []string{"a: connect", "b: credential", "c"}, groups: [][]int{{0}, {1}, {2}}, falls: map[llm.Fall][]int{llm.FallGeneral: {1, 2}}, want: "a connect, b credential, c ok", fell: "group2"},
 		{name: "four calls at most", stages: []string{"a: connect", "b: connect", "c: connect", "d: connect", "e"}, groups: [][]int{{0, 1, 2, 3, 4}}, want: "a connect, b connect, c connect, d connect", err: llm.KindUpstream},
+		{name: "one that asks for time gets it while others are asked", stages: []string{"a: overloaded2s", "b"}, groups: [][]int{{0, 1}}, want: "a transient, b ok"},
+		{name: "one that asks for time gets it when there is no other", stages: []string{"a: overloaded2s, ok"}, groups: [][]int{{0}}, want: "a transient, a ok", least: 2 * time.Second, most: 2250 * time.Millisecond},
 		{name: "the last attempt is for another model", stages: []string{"a: 500", "b: 500", "c"}, groups: [][]int{{0, 1}, {2}}, falls: map[llm.Fall][]int{llm.FallGeneral: {1}}, want: "a transient, a transient, b transient, c ok", most: 250 * time.Millisecond, fell: "group1"},
 		{name: "the last attempt is a second try when there is no other", stages: []string{"a: 500", "b: 500, ok"}, groups: [][]int{{0, 1}}, want: "a transient, a transient, b transient, b ok", most: 750 * time.Millisecond},
 		{name: "two attempts are for two", stages: []string{"a: 500", "b"}, groups: [][]int{{0, 1}}, o: Options{Attempts: 2}, want: "a transient, b ok"},
