@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -224,7 +225,9 @@ func sendError(ctx context.Context, err error) error {
 	}
 	var ours *llm.Error
 	if errors.As(err, &ours) {
-		return ours // a refused address
+		refused := *ours // an address, by control
+		refused.Err = fmt.Errorf("%w: %w", llm.ErrNotSent, ours.Err)
+		return &refused
 	}
 	var netErr net.Error
 	if errors.As(err, &netErr) && netErr.Timeout() {

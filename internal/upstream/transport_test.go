@@ -2,9 +2,11 @@ package upstream
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -235,4 +237,74 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 	_, _ = io.ReadFull(resp.Body, make([]byte, 14))
 	_ = resp.Body.Close() // the test hangs if this waits for the end
+}
+
+// An error before a connection stood says so, an error after it does not; whichever client was at work.
+func TestNotSentIsTold(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.EnableHTTP2 = true
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.StartTLS()
+	defer secure.Close()
+	breaks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, _ := http.NewResponseController(w).Hijack()
+		_ = conn.Close()
+	}))
+	defer breaks.Close()
+	tr := NewTransport(TransportOptions{AllowPrivate: loopback})
+	strict := NewTransport(TransportOptions{})
+	for _, tt := range []struct {
+		name string
+		tr   *Transport
+		url  string
+		want bool
+	}{
+		{"refused", tr, closed.URL, true},
+		{"no such name", tr, "http://no-such-host.invalid/", true},
+		{"unknown certificate", tr, secure.URL, true},
+		{"address not allowed", strict, breaks.URL, true},
+		{"broke off", tr, breaks.URL, false},
+	} {
+		_, err := tt.tr.Send(t.Context(), request(t, tt.url, "{}"))
+		if kindOf(err) != llm.KindUpstream || errors.Is(err, llm.ErrNotSent) != tt.want {
+			t.Errorf("%s: %v, want ErrNotSent: %v", tt.name, err, tt.want)
+		}
+	}
+}
+
+// An upstream that chooses HTTP/2 gets it, from the first call on and on one connection.
+func TestSendHTTP2(t *testing.T) {
+	var conns atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %d", r.Proto, len(b))
+	}))
+	srv.EnableHTTP2 = true
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.StartTLS()
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	tr := NewTransport(TransportOptions{AllowPrivate: loopback, RootCAs: roots})
+	defer tr.CloseIdle()
+	for _, size := range []int{2, 500_000, 2} {
+		resp, err := tr.Send(t.Context(), request(t, srv.URL, strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		if want := fmt.Sprintf("HTTP/2.0 %d", size); string(got) != want || err != nil {
+			t.Errorf("got %q %v, want %q", got, err, want)
+		}
+		_ = resp.Body.Close()
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
 }
