@@ -43,7 +43,9 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 		defer resp.Body.Close()
 		return nil, refusal(u, resp)
 	}
-	reply := &llm.Reply{Target: a.Target, Header: allowed(resp.Header), Quota: wire.ReadQuota(resp.Header, time.Now()), Dropped: dropped(enc)}
+	reply := new(llm.Reply)
+	reply.Target, reply.Header, reply.Dropped = a.Target, allowed(resp.Header), dropped(enc)
+	reply.Quota = wire.ReadQuota(resp.Header, time.Now())
 	if a.Stream && !plain(resp) {
 		if reply.Stream = u.ReadStream(resp.Body, raw); reply.Stream != nil {
 			return reply, nil

@@ -20,9 +20,10 @@ const (
 // the stream's state.
 func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease) (*llm.Reply, error) {
 	h := &held{lease: l}
-	h.attempt = llm.Attempt{Call: r.call, Target: *t, Secret: up.Secrets[t.Credential], Raw: r.raw, MaxAnswer: r.pool.MaxAnswer}
-	ctx = h.watch.begin(ctx, r.pool.timeouts(&h.attempt))
-	reply, err := up.Provider.Do(ctx, &h.attempt)
+	a := &h.attempt
+	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, up.Secrets[t.Credential], r.raw, r.pool.MaxAnswer
+	ctx = h.watch.begin(ctx, r.pool.timeouts(a))
+	reply, err := up.Provider.Do(ctx, a)
 	if err != nil {
 		h.watch.stop()
 		return nil, err
@@ -33,7 +34,7 @@ func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease
 		_ = h.inner.Close()
 		return nil, err
 	}
-	l.measure(h.attempt.Stream, h.size(), &reply.Quota)
+	l.measure(a.Stream, h.size(), &reply.Quota)
 	reply.Stream = h
 	return reply, nil
 }

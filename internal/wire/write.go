@@ -99,6 +99,7 @@ type stream struct {
 	out      Written
 	last     time.Time // of the last write
 	deadline time.Time // of writes, as set on the connection
+	opened   bool      // the head is out
 	raw      bool      // frames passed verbatim: enc knows nothing of them
 	broken   error     // the client is gone
 	ended    bool
@@ -225,13 +226,25 @@ func (s *stream) write(b []byte) error {
 	return s.broken
 }
 
+// flush hands over what was written.
 func (s *stream) flush() error {
-	if s.broken == nil {
-		if err := s.rc.Flush(); err != nil {
-			s.broken = clientGone(err)
-		}
+	if s.broken != nil {
+		return s.broken
+	}
+	flush := s.rc.Flush
+	if !s.opened {
+		flush, s.opened = s.flushHead, true
+	}
+	if err := flush(); err != nil {
+		s.broken = clientGone(err)
 	}
 	return s.broken
+}
+
+// flushHead is the first flush. net/http writes the head then, for which it needs much stack.
+func (s *stream) flushHead() (err error) {
+	Apart(func() { err = s.rc.Flush() })
+	return err
 }
 
 // ClientLeft tells whether a call's context ended because the client went, not because we end the call.

@@ -11,6 +11,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/wire"
 )
 
 // ReadStream reads a streamed chat answer.
@@ -58,7 +59,8 @@ func (s *stream) Next() (*llm.Event, error) {
 	if err != nil {
 		return nil, s.end(s.broken(err))
 	}
-	s.ev = llm.Event{Raw: f.Raw, Format: s.format, More: s.frames.Buffered()}
+	s.ev = llm.Event{} // in place: a literal would stand on the stack, which an open stream keeps
+	s.ev.Raw, s.ev.Format, s.ev.More = f.Raw, s.format, s.frames.Buffered()
 	if s.raw && s.began && !f.Partial && quiet(&f) {
 		s.ev.Output, s.loose = true, true
 		return &s.ev, nil
@@ -173,7 +175,8 @@ func (s *stream) chunk(f *sse.Frame, data []byte) error {
 		s.ev.Output = len(c.Choices) > 0
 	} else {
 		c = new(answer)
-		if err := json.Unmarshal(data, c, readOptions); err != nil {
+		var err error
+		if wire.Apart(func() { err = json.Unmarshal(data, c, readOptions) }); err != nil {
 			return s.unreadable(f, data, err)
 		}
 	}
