@@ -96,6 +96,7 @@ func (c *Client) Send(ctx context.Context, r *llm.Request) (*llm.Response, error
 	if err != nil {
 		return nil, err
 	}
+	var stale error
 	if cn != nil {
 		sent := time.Now()
 		x, err := c.exchange(ctx, cn, out)
@@ -105,8 +106,13 @@ func (c *Client) Send(ctx context.Context, r *llm.Request) (*llm.Response, error
 		if x.heard || ctx.Err() != nil || time.Since(sent) > staleTime {
 			return nil, err
 		}
+		stale = err
 	}
-	if cn, err = c.connect(ctx, t); err != nil {
+	switch cn, err = c.connect(ctx, t); {
+	case err == nil:
+	case stale != nil && errors.Is(err, llm.ErrNotSent):
+		return nil, fmt.Errorf("%w, and no new connection: %v", stale, err) //nolint:errorlint // it was sent, once
+	default:
 		return nil, err
 	}
 	x, err := c.exchange(ctx, cn, out)

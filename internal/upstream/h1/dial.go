@@ -39,7 +39,7 @@ func (c *Client) connect(ctx context.Context, t *target) (*conn, error) {
 		c.park(t, rw)
 		return nil, ErrHTTP2
 	}
-	return &conn{target: t, rw: rw, sock: s, abort: func() { _ = s.Conn.Close() }, idleFor: c.o.IdleTime}, nil
+	return &conn{target: t, rw: rw, sock: s, abort: func() { _ = s.Close() }, idleFor: c.o.IdleTime}, nil
 }
 
 func speaksHTTP2(rw net.Conn) bool {

@@ -54,7 +54,7 @@ func trust(servers ...*httptest.Server) *tls.Config {
 func TestTLS(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		srv, conns, resumed := counted(t, func(s *httptest.Server) {
-			s.TLS = &tls.Config{MaxVersion: version, NextProtos: []string{"http/1.1"}} //nolint:gosec // the version is what is tested
+			s.TLS = &tls.Config{MaxVersion: version, NextProtos: []string{"http/1.1"}}
 			s.StartTLS()
 		})
 		c := newClient(t, Options{TLS: trust(srv)})
@@ -111,7 +111,7 @@ func TestHTTP2IsHandedOver(t *testing.T) {
 	std := &http.Transport{DialTLSContext: c.DialTLS, ForceAttemptHTTP2: true}
 	defer std.CloseIdleConnections()
 	for range 3 {
-		if _, err := c.Send(t.Context(), post(srv.URL, "{}")); err != ErrHTTP2 { //nolint:bodyclose,errorlint // none came; as it is
+		if _, err := c.Send(t.Context(), post(srv.URL, "{}")); err != ErrHTTP2 { //nolint:errorlint // it comes as it is
 			t.Fatalf("got %v, want %v", err, ErrHTTP2)
 		}
 		resp, err := (&http.Client{Transport: std}).Post(srv.URL, "text/plain", strings.NewReader("hello"))

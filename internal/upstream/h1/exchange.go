@@ -157,7 +157,7 @@ func (x *exchange) readChunks(p []byte) (int, error) {
 		m, readErr := x.receiveBody(p)
 		n, err := x.chunks.decode(p[:m])
 		switch {
-		case err == errAfter:
+		case errors.Is(err, errAfter):
 			x.keep = false
 			fallthrough
 		case err == nil && x.chunks.state == chunksEnd:

@@ -396,4 +396,4 @@ func sameHeader(a, b http.Header) bool {
 	return true
 }
 
-var discardLog = log.New(io.Discard, "", 0) //nolint:depguard // httptest takes no other
+var discardLog = log.New(io.Discard, "", 0)

@@ -101,7 +101,7 @@ func (c *Client) put(cn *conn) {
 	if !full {
 		t.free = append(t.free, cn)
 		if c.timer == nil {
-			c.timer = time.AfterFunc(c.o.IdleTime, c.sweep)
+			c.timer = time.AfterFunc(cn.idleFor, c.sweep)
 		}
 	}
 	c.mu.Unlock()

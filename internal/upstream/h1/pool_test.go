@@ -60,6 +60,19 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
+// When there is no new connection for the second try, the error is the first one's: the request had left.
+func TestStaleConnectionAndNoNewOne(t *testing.T) {
+	s, c := listen(t), newClient(t, Options{})
+	cn := warm(t, s, c)
+	got := call(t.Context(), c, post(s.url(), "{}"))
+	cn.request(t)
+	_ = s.Close()
+	_ = cn.Close()
+	if a := <-got; a.err == nil || errors.Is(a.err, llm.ErrNotSent) {
+		t.Errorf("got %v, want an error that leaves open whether it was sent", a.err)
+	}
+}
+
 // Once a byte of an answer has come, the request was heard and is not sent again.
 func TestNoRetryAfterAnAnswerBegan(t *testing.T) {
 	s, c := listen(t), newClient(t, Options{})
@@ -207,7 +220,8 @@ func TestIdleConnectionsExpire(t *testing.T) {
 func TestCancel(t *testing.T) {
 	cause := errors.New("the test's")
 	for _, tt := range []struct{ name, answer string }{
-		{"before the head", ""}, {"in the head", "HTTP/1.1 200 OK\r\nConte"},
+		{"before the head", ""},
+		{"in the head", "HTTP/1.1 200 OK\r\nConte"},
 		{"in the body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun"},
 		{"in a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nbegun"},
 		{"a body without length", "HTTP/1.1 200 OK\r\n\r\nbegun"},
@@ -415,10 +429,10 @@ func TestManyAtOnce(t *testing.T) {
 					cancel()
 					return
 				}
-				switch {
-				case j%7 == 3:
+				switch j % 7 {
+				case 3:
 					cancel()
-				case j%7 == 5:
+				case 5:
 					_, _ = io.ReadFull(resp.Body, make([]byte, 30))
 				default:
 					if b, err := io.ReadAll(resp.Body); string(b) != strings.Repeat(body, 20) || err != nil {
