@@ -35,7 +35,7 @@ const (
 var cpuBars = []struct {
 	scenario string
 	most     float64
-}{{"small", 0.85}, {"stream", 1.1}, {"200k", 1.6}, {"2m", 2.5}}
+}{{"small", 0.6}, {"stream", 1}, {"200k", 1.3}, {"2m", 1.8}}
 
 // judge holds what was measured against the bars; what was not measured is not judged.
 func (r *Report) judge() {
@@ -53,7 +53,7 @@ func (r *Report) judge() {
 		add("p99 added at half load beside a bare proxy", "x", ratio, 2)
 	}
 	if t := r.target("slow", judged); t != nil && t.Median.PerStream > 0 {
-		add("memory a slow stream", "KB", float64(t.Median.PerStream)/(1<<10), 64)
+		add("memory a slow stream", "KB", float64(t.Median.PerStream)/(1<<10), 40)
 	}
 	if p := r.program(judged); p != nil {
 		add("idle memory", "MB", float64(p.Idle)/(1<<20), 40)

@@ -115,7 +115,10 @@ func TestPutScript(t *testing.T) {
 		s.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/script", strings.NewReader(text)))
 		return w.Code
 	}
-	ask := func() string { w := post(s, "/v1/chat/completions", chat("pet", false)); return fmt.Sprint(w.Code, w.Body) }
+	ask := func() string {
+		w := post(s, "/v1/chat/completions", chat("pet", false))
+		return fmt.Sprint(w.Code, w.Body)
+	}
 	if got := ask(); !strings.HasPrefix(got, "500") {
 		t.Errorf("%s", got)
 	}

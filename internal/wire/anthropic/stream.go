@@ -11,6 +11,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/wire"
 )
 
 // ReadStream reads a streamed answer and owns body. CountTokens has none.
@@ -90,10 +91,20 @@ func (s *stream) next() (*llm.Event, error) {
 		s.ended = true
 		return &s.ev, nil
 	}
-	if err := s.decode(f.Data); err != nil {
+	decode := s.decode
+	if s.raw && !s.output {
+		decode = s.decodeApart
+	}
+	if err := decode(f.Data); err != nil {
 		return nil, err
 	}
 	return &s.ev, nil
+}
+
+// decodeApart decodes what comes before the first output of a stream that passes raw behind it.
+func (s *stream) decodeApart(data []byte) (err error) {
+	wire.Apart(func() { err = s.decode(data) })
+	return err
 }
 
 // broken classifies the end of the bytes before the end of the message.

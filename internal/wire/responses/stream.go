@@ -12,6 +12,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/wire"
 )
 
 // ReadStream reads a streamed answer and owns body.
@@ -97,7 +98,16 @@ func (s *stream) next() error {
 		s.ev.Output = bytes.HasSuffix(kind, []byte(".delta"))
 		return nil
 	}
+	if s.raw && !s.output {
+		return s.frameApart(kind, f.Data)
+	}
 	return s.frame(kind, f.Data)
+}
+
+// frameApart decodes what comes before the first output of a stream that passes raw behind it.
+func (s *stream) frameApart(kind, data []byte) (err error) {
+	wire.Apart(func() { err = s.frame(kind, data) })
+	return err
 }
 
 // frameKind is an event's type, from its data, or by its name where the data has none.
