@@ -81,13 +81,12 @@ func (c *call) refuse(p *plan) {
 		status = r.status
 	}
 	c.outcome = refused
-	c.error(p.api.vendor(), status, encode(vendorError(p.api.vendor(), status, text, 0)))
+	c.vendorHeaders(p.api.vendor())
+	c.error(status, encode(vendorError(p.api.vendor(), status, text, 0)))
 }
 
-func (c *call) error(v vendor, status int, body []byte) {
-	h := c.w.Header()
-	c.vendorHeaders(v)
-	h["Content-Type"] = []string{jsonType}
+func (c *call) error(status int, body []byte) {
+	c.w.Header()["Content-Type"] = []string{jsonType}
 	c.writeHead(status)
 	n, _ := c.w.Write(body) //nolint:gosec // an error repeats what it is about, in JSON
 	c.sent = int64(n)
@@ -127,7 +126,7 @@ func (c *call) answer(p *plan, t *Script, f *fault) error {
 	}
 	if f.errorEvent.at != nowhere && !r.stream {
 		c.fault, c.outcome = "error", cutShort
-		c.error(p.api.vendor(), status, encode(c.errorObject(p, f)))
+		c.error(status, encode(c.errorObject(p, f)))
 		return nil
 	}
 	return c.deliver(status, p, t, f)
@@ -165,7 +164,7 @@ func (c *call) refuses(p *plan, f *fault) bool {
 		if f.retryForm == "gemini" {
 			delay = f.retry
 		}
-		c.error(v, f.status, encode(vendorError(v, f.status, message(v, f.status, delay), delay)))
+		c.error(f.status, encode(vendorError(v, f.status, message(v, f.status, delay), delay)))
 	default:
 		_ = c.instead(f.status, f.body)
 	}

@@ -145,6 +145,7 @@ func TestRetryForms(t *testing.T) {
 		{"", "Retry-After", "3"},
 		{":ms", "Retry-After-Ms", "2500"},
 		{":openai", "X-Ratelimit-Reset-Requests", "2.5s"},
+		{":openai", "X-Ratelimit-Remaining-Requests", "0"},
 		{":azure", "Retry-After-Ms", "0"},
 		{":azure", "Retry-After", "3"},
 	}
