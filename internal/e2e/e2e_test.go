@@ -227,7 +227,8 @@ func started(t *testing.T, config string, env ...string) *gateway {
 func startMock(dir string, args ...string) (*process, string, error) {
 	var addr string
 	p, err := launch(dir, nil, func(line string) bool {
-		if _, rest, ok := strings.Cut(line, "mock upstream on http://"); ok {
+		if _, rest, ok := strings.Cut(line, "mock upstream on "); ok {
+			_, rest, _ = strings.Cut(rest, "://")
 			addr, _, _ = strings.Cut(rest, " ")
 		}
 		return addr != ""

@@ -134,9 +134,13 @@ func slowDrip(t *testing.T, seed uint64) (finish func(*testing.T)) {
 
 // served is what the mock's log says of a call.
 type servedCall struct {
-	Model, Outcome string
-	Bytes          int64
-	Head           http.Header `json:"request_head"`
+	Model, Outcome, Fault, Path string
+	Status                      int
+	Start                       time.Time
+	End                         float64 `json:"end_ms"`
+	Bytes                       int64
+	Head                        http.Header `json:"request_head"` // this and the next only with --capture
+	Body                        string      `json:"request_body"`
 }
 
 // mockLog reads it once n calls are in it.

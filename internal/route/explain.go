@@ -46,7 +46,7 @@ type Alternate struct {
 // Explain plans a call and tells the plan. The order is the one that this call would have met; the next one's
 // may differ, as strategies take turns.
 func (r *Router) Explain(who *auth.Who, call *llm.Call, ask Ask) (*Explanation, error) {
-	p, err := r.Plan(who, call, ask)
+	p, err := r.plan(who, call, ask)
 	if err != nil {
 		return nil, err
 	}

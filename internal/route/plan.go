@@ -3,6 +3,7 @@ package route
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"sluice/internal/auth"
@@ -235,14 +236,24 @@ func (p *Plan) Resort() (t *llm.Target, until time.Time, ok bool) {
 	return t, until, ok
 }
 
-// Serves tells whether any deployment of the group asked for has the tags that the call wants.
-func (p *Plan) Serves() bool {
-	for i := range p.main.Deployments {
-		if p.fits(&p.main.Deployments[i]) {
-			return true
+// tagged turns to the first model of the call's way that has a deployment with the tags that the call wants. Without one it says so: to
+// wait and come again would not help.
+func (p *Plan) tagged() error {
+	for {
+		for i := range p.group.Deployments {
+			if p.fits(&p.group.Deployments[i]) {
+				return nil
+			}
 		}
+		if p.Fall(llm.FallGeneral) {
+			continue
+		}
+		want := strings.Join(slices.Concat(p.who.Tags, p.ask.Tags), ", ")
+		if len(p.ask.Tags) > 0 {
+			return llm.Errorf(llm.KindInvalid, "%s: no deployment of the model %s has all of the tags %s", TagsHeader, p.call.Model, want)
+		}
+		return &llm.Error{Kind: llm.KindModelNotAllowed, Param: "model", Msg: "this key's calls go to deployments with the tags " + want + ", and the model " + p.call.Model + " has none"}
 	}
-	return false
 }
 
 // Loads are what is known of all deployments of the group.

@@ -47,6 +47,18 @@ func New(o Options) *Router {
 // the client said, before anything is resolved; the models that it falls back to are part of what the
 // operator made of that name. Release the plan when the call is over.
 func (r *Router) Plan(who *auth.Who, call *llm.Call, ask Ask) (*Plan, error) {
+	p, err := r.plan(who, call, ask)
+	if err == nil && len(who.Tags)+len(ask.Tags) > 0 {
+		if err = p.tagged(); err != nil {
+			p.Release()
+			return nil, err
+		}
+	}
+	return p, err
+}
+
+// plan is Plan, whether or not any deployment has the tags that the call wants.
+func (r *Router) plan(who *auth.Who, call *llm.Call, ask Ask) (*Plan, error) {
 	if !who.Allows(call.Model) {
 		return nil, &llm.Error{Kind: llm.KindModelNotAllowed, Param: "model", Msg: "this key may not use the model " + call.Model}
 	}

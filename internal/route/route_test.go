@@ -114,6 +114,36 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// Tags that no deployment has are told, to the request or to the key, unless a model that it falls back to has them.
+func TestTagsThatNoneHas(t *testing.T) {
+	us, eu := group("us", "", "a+us"), group("eu", "", "b+eu")
+	us.Lists[llm.FallGeneral] = []string{"eu"}
+	r := New(Options{Catalog: catalog.New([]catalog.Group{us, eu}, nil)})
+	for _, tt := range []struct {
+		who  auth.Who
+		ask  Ask
+		want []string
+		kind llm.Kind
+	}{
+		{auth.Who{}, Ask{Tags: []string{"us"}}, []string{"a"}, ""},
+		{auth.Who{}, Ask{Tags: []string{"eu"}}, []string{"b"}, ""},
+		{auth.Who{}, Ask{Tags: []string{"eu"}, NoFallback: true}, nil, llm.KindInvalid},
+		{auth.Who{}, Ask{Tags: []string{"moon"}}, nil, llm.KindInvalid},
+		{auth.Who{Tags: []string{"eu"}}, Ask{}, []string{"b"}, ""},
+		{auth.Who{Tags: []string{"moon"}}, Ask{}, nil, llm.KindModelNotAllowed},
+	} {
+		tt.who.Models = []string{"*"}
+		var got []string
+		p, err := r.Plan(&tt.who, &llm.Call{Model: "us"}, tt.ask)
+		if err == nil {
+			got = names(p, true)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil && llm.AsError(err).Kind != tt.kind || (err == nil) != (tt.kind == "") {
+			t.Errorf("%v %v: %v, want %q\n%s", tt.who.Tags, tt.ask, err, tt.kind, diff)
+		}
+	}
+}
+
 // When nothing is left, the deployment tried longest ago is the one to try; drained ones never are.
 func TestResort(t *testing.T) {
 	at := time.Now().Add(time.Minute)
