@@ -143,7 +143,9 @@ func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	for _, h := range args[min(4, len(args)):] {
 		k, v, _ := strings.Cut(h, ":")
-		req.Header.Set(k, strings.TrimSpace(v))
+		if req.Header.Set(k, strings.TrimSpace(v)); k == "Host" {
+			req.Host = strings.TrimSpace(v)
+		}
 	}
 	client := http.Client{Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
