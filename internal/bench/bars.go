@@ -37,6 +37,9 @@ var cpuBars = []struct {
 	most     float64
 }{{"small", 0.6}, {"stream", 1}, {"200k", 1.3}, {"2m", 1.8}}
 
+// mostForPool is what a pool of 300 deployments may cost, as a multiple of a pool of one.
+const mostForPool = 1.03
+
 // judge holds what was measured against the bars; what was not measured is not judged.
 func (r *Report) judge() {
 	add := func(name, unit string, got, most float64) {
@@ -47,6 +50,11 @@ func (r *Report) judge() {
 			if ratio, ok := t.Ratios["cpu"]; ok {
 				add(b.scenario+": CPU a call beside a bare proxy", "x", ratio.Median, b.most)
 			}
+		}
+	}
+	if one, many := r.target("small", "pool-1"), r.target("small", "pool-300"); one != nil && many != nil {
+		if ratio, ok := compare(many.Rounds, one.Rounds)["cpu"]; ok {
+			add("small: CPU a call with 300 deployments beside one", "x", ratio.Median, mostForPool)
 		}
 	}
 	if ratio, ok := r.addedP99(); ok {

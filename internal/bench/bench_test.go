@@ -264,7 +264,7 @@ func TestTargets(t *testing.T) {
 	l := &lab{mockAt: "127.0.0.1:1", self: []string{"self"}, dir: t.TempDir()}
 	for _, spec := range []string{
 		"x", "x=http://example.com:80/v1", "x=http://10.0.0.1:80", "x=http://localhost:80", "x=https://127.0.0.1:80", "x=http://127.0.0.1",
-		"x=http://0.0.0.0:80", "x=http://[fe80::1]:80", "x=command", "direct=1",
+		"x=http://0.0.0.0:80", "x=http://[fe80::1]:80", "x=command", "direct=1", "pool", "pool=0", "pool=1001", "pool=x",
 	} {
 		if err := l.add(spec); err == nil {
 			t.Errorf("%s is taken", spec)
@@ -287,11 +287,23 @@ func TestTargets(t *testing.T) {
 	if err := l.add("direct"); err == nil {
 		t.Error("a target is taken twice")
 	}
+	if err := l.add("pool=3:latency"); err != nil {
+		t.Fatal(err)
+	}
+	p := l.targets[len(l.targets)-1]
+	argv := p.argv("127.0.0.1:9")
+	text, err := os.ReadFile(argv[len(argv)-1])
+	if err != nil || p.name != "pool-3-latency" || !strings.Contains(string(text), "{name: c2,") || strings.Contains(string(text), "{name: c3,") {
+		t.Errorf("%s: %v\n%s", p.name, err, text)
+	}
+	if err := l.add("pool=3:latency"); err == nil {
+		t.Error("a pool is taken twice")
+	}
 	if err := l.add("sluice=/bin/other"); err != nil {
 		t.Fatal(err)
 	}
 	s := l.targets[len(l.targets)-1]
-	argv := s.argv("127.0.0.1:9")
+	argv = s.argv("127.0.0.1:9")
 	if len(argv) != 4 || argv[0] != "/bin/other" || argv[1] != "serve" || len(s.key) < 40 {
 		t.Errorf("argv %q, key of %d letters", argv, len(s.key))
 	}

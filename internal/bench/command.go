@@ -21,7 +21,7 @@ import (
 // Command is `sluice bench`: it starts the fake upstream and the targets, measures, and ends them all.
 type Command struct {
 	Scenario    []string      `short:"s" placeholder:"NAME" help:"Scenarios: small, 2k, 200k, 2m, stream, meter, halfload, slow. Left out: small and stream, or all with --compare."`
-	Target      []string      `short:"t" sep:"none" placeholder:"TARGET" help:"sluice (this program), sluice=FILE, proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated."`
+	Target      []string      `short:"t" sep:"none" placeholder:"TARGET" help:"sluice (this program), sluice=FILE, pool=N (this program with N deployments behind each name; pool=N:STRATEGY), proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated."`
 	Compare     bool          `help:"Run the targets in turn, round by round, and print the ratios to the proxy. Without --target: sluice, proxy, direct, and nginx if it is installed."`
 	Rounds      int           `default:"0" help:"Runs of each scenario against each target. 0: 5 with --compare, else 1."`
 	Duration    time.Duration `default:"3s" help:"Length of a run, after a fifth of it for warming."`

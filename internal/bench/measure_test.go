@@ -225,6 +225,18 @@ func TestBars(t *testing.T) {
 	if err := c.verdict(&Report{}); err == nil {
 		t.Error("--check of nothing is well")
 	}
+	pool := func(name string, cpu ...float64) (t TargetReport) {
+		t.Target = name
+		for _, c := range cpu {
+			t.Rounds = append(t.Rounds, Result{CPU: c})
+		}
+		return t
+	}
+	pools := Report{Scenarios: []ScenarioReport{{Name: "small", Targets: []TargetReport{pool("pool-1", 50, 100, 50), pool("pool-300", 51, 110, 52)}}}}
+	pools.judge()
+	if b := pools.Bars[0]; b.Got != 1.04 || b.Met {
+		t.Errorf("%+v: want the median of the rounds' ratios, and the bar missed", b)
+	}
 	half := func(name string, p99 float64) TargetReport {
 		return TargetReport{Target: name, Rounds: []Result{{P99: p99}, {P99: p99}}}
 	}

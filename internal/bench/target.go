@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,17 +43,34 @@ data: %[2]s
 keys:
   - name: bench
     key: %[3]s
+log:
+  level: info
+  file: %[5]s
 providers:
   - name: bench
     kind: openai
     base_url: http://%[4]s/v1
-    api_key: bench-upstream-credential
     allow_private: [127.0.0.0/8, "::1/128"]
-    models: ["bench-*"]
-log:
-  level: info
-  file: %[5]s
 `
+
+// oneUpstream ends the configuration with an upstream that is reached by its models' own names.
+const oneUpstream = `    api_key: bench-upstream-credential
+    models: ["bench-*"]
+`
+
+// poolOf ends it with a group of n deployments behind each model's name: the same upstream, with so many credentials.
+func poolOf(n int, strategy string) string {
+	var b strings.Builder
+	b.WriteString("    models: []\n    credentials:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "      - {name: c%d, api_key: bench-upstream-credential-%[1]d}\n", i)
+	}
+	b.WriteString("models:\n")
+	for _, s := range scenarios {
+		fmt.Fprintf(&b, "  - {name: %s%s, provider: bench, model: %[1]s%[2]s, strategy: %s}\n", modelPrefix, s.name, strategy)
+	}
+	return b.String()
+}
 
 // nginxConfig forwards and does nothing else.
 const nginxConfig = `daemon off; master_process off; worker_processes 1; pid %[2]s/nginx.pid; error_log %[2]s/error.log;
@@ -114,9 +133,6 @@ func (l *lab) close() {
 // add makes a target of what the user wrote.
 func (l *lab) add(spec string) error {
 	name, value, given := strings.Cut(spec, "=")
-	if slices.ContainsFunc(l.targets, func(t *target) bool { return t.name == name }) {
-		return fmt.Errorf("target %s is given twice", name)
-	}
 	t := &target{name: name, path: "/v1", cpu: l.gateCPU}
 	var err error
 	switch {
@@ -128,7 +144,9 @@ func (l *lab) add(spec string) error {
 			return append(slices.Clone(l.self), "bench", "--proxy-listen", listen, "--proxy-to", l.mockAt)
 		}
 	case name == "sluice" && !strings.Contains(value, "://"):
-		l.addSluice(t, value)
+		l.addSluice(t, value, oneUpstream)
+	case name == "pool":
+		err = l.addPool(t, value)
 	case name == "nginx" && !given:
 		err = l.addNginx(t)
 	case strings.Contains(value, "://") && !strings.Contains(value, " "):
@@ -140,29 +158,47 @@ func (l *lab) add(spec string) error {
 			return strings.Fields(strings.NewReplacer("{listen}", listen, "{upstream}", l.mockAt).Replace(value))
 		}
 	default:
-		err = errors.New("want sluice, sluice=FILE, proxy, direct, nginx, NAME=URL, or NAME=COMMAND with {listen} and {upstream}")
+		err = errors.New("want sluice, sluice=FILE, pool=N, proxy, direct, nginx, NAME=URL, or NAME=COMMAND with {listen} and {upstream}")
 	}
 	if err != nil {
 		return fmt.Errorf("target %s: %w", spec, err)
+	}
+	if slices.ContainsFunc(l.targets, func(o *target) bool { return o.name == t.name }) {
+		return fmt.Errorf("target %s is given twice", t.name)
 	}
 	l.targets = append(l.targets, t)
 	return nil
 }
 
-func (l *lab) addSluice(t *target, bin string) {
+// mostDeployments bounds a pool under test.
+const mostDeployments = 1000
+
+// addPool makes this program with N deployments behind each name, or N:STRATEGY, a target.
+func (l *lab) addPool(t *target, value string) error {
+	count, strategy, _ := strings.Cut(value, ":")
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 || n > mostDeployments {
+		return fmt.Errorf("want pool=N or pool=N:STRATEGY, with 1 to %d deployments", mostDeployments)
+	}
+	t.name = strings.TrimSuffix(fmt.Sprintf("pool-%d-%s", n, strategy), "-")
+	l.addSluice(t, "", poolOf(n, cmp.Or(strategy, "weighted")))
+	return nil
+}
+
+func (l *lab) addSluice(t *target, bin, upstreams string) {
 	argv := slices.Clone(l.self)
 	if bin != "" {
 		argv = []string{bin}
 	}
 	// A random key, because Sluice refuses those that can be guessed. It lives as long as the bench.
 	t.bin, t.key = argv[0], "bench-"+rand.Text()+rand.Text()
-	data := filepath.Join(l.dir, "data")
-	config := filepath.Join(l.dir, "sluice.yaml")
-	t.log = filepath.Join(l.dir, "sluice.log")
+	data := filepath.Join(l.dir, t.name+".data")
+	config := filepath.Join(l.dir, t.name+".yaml")
+	t.log = filepath.Join(l.dir, t.name+".log")
 	// The provider's own variables would add providers that nobody asked for here.
 	t.env = []string{"OPENAI_API_KEY=", "ANTHROPIC_API_KEY=", "GEMINI_API_KEY="}
 	t.argv = func(listen string) []string {
-		text := fmt.Sprintf(sluiceConfig, listen, data, t.key, l.mockAt, t.log)
+		text := fmt.Sprintf(sluiceConfig, listen, data, t.key, l.mockAt, t.log) + upstreams
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return nil
 		}
