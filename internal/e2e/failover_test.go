@@ -170,14 +170,30 @@ type statusCase struct {
 }
 
 var statusCases = []statusCase{
-	{"status=500", 2, 200, "free"}, {"status=502", 2, 200, "free"}, {"status=503", 2, 200, "free"}, {"status=529", 2, 200, "free"}, {"status=408", 2, 200, "free"},
-	{"status=500&body=html", 2, 200, "free"}, {"status=503&body=empty", 2, 200, "free"}, {"status=204", 2, 200, "free"},
-	{"status=500&retry=2s", 1, 200, "free"}, {"status=503&retry=2s", 1, 200, "free"}, {"status=529&retry=60s", 1, 200, "free"},
-	{"status=429", 1, 200, "free"}, {"status=429&retry=30s", 1, 200, "breaker_open"}, {"status=429&retry=30s:ms", 1, 200, "breaker_open"},
-	{"status=429&retry=30s:date", 1, 200, "breaker_open"}, {"status=429&retry=30s:openai", 1, 200, "breaker_open"},
-	{"status=401", 1, 200, "credential_refused"}, {"status=401&retry=2s", 1, 200, "credential_refused"}, {"status=402", 1, 200, "credential_refused"},
+	{"status=500", 2, 200, "free"},
+	{"status=502", 2, 200, "free"},
+	{"status=503", 2, 200, "free"},
+	{"status=529", 2, 200, "free"},
+	{"status=408", 2, 200, "free"},
+	{"status=500&body=html", 2, 200, "free"},
+	{"status=503&body=empty", 2, 200, "free"},
+	{"status=204", 2, 200, "free"},
+	{"status=500&retry=2s", 1, 200, "free"},
+	{"status=503&retry=2s", 1, 200, "free"},
+	{"status=529&retry=60s", 1, 200, "free"},
+	{"status=429", 1, 200, "free"},
+	{"status=429&retry=30s", 1, 200, "breaker_open"},
+	{"status=429&retry=30s:ms", 1, 200, "breaker_open"},
+	{"status=429&retry=30s:date", 1, 200, "breaker_open"},
+	{"status=429&retry=30s:openai", 1, 200, "breaker_open"},
+	{"status=401", 1, 200, "credential_refused"},
+	{"status=401&retry=2s", 1, 200, "credential_refused"},
+	{"status=402", 1, 200, "credential_refused"},
 	{"status=403", 1, 200, "breaker_open"},
-	{"status=400", 1, 400, "free"}, {"status=400&retry=2s", 1, 400, "free"}, {"status=400&body=html", 1, 400, "free"}, {"status=422", 1, 422, "free"},
+	{"status=400", 1, 400, "free"},
+	{"status=400&retry=2s", 1, 400, "free"},
+	{"status=400&body=html", 1, 400, "free"},
+	{"status=422", 1, 422, "free"},
 }
 
 // statuses is R7: what each refusal leads to, as docs/routing.md has it. Each case has a provider of its own, so that none speaks against another.

@@ -47,7 +47,9 @@ func (f *flood) run(ctx context.Context, g *gateway, model string, n, rate int) 
 	}
 }
 
-func (f *flood) state() string { return fmt.Sprintf("%d calls, %d failed", f.made.Load(), f.failed.Load()) }
+func (f *flood) state() string {
+	return fmt.Sprintf("%d calls, %d failed", f.made.Load(), f.failed.Load())
+}
 
 // judge holds the flood to 99.9 %. Of the few hundred calls of a short run one may fail: that is as near as they come to it.
 func (f *flood) judge(t *testing.T) {

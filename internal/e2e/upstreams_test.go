@@ -91,12 +91,6 @@ func (v *vendor) script(t *testing.T, text string) {
 	}
 }
 
-// forget empties its log.
-func (v *vendor) forget(t *testing.T) {
-	t.Helper()
-	v.control(t, http.MethodDelete, "/log", "")
-}
-
 func (v *vendor) control(t *testing.T, method, path, body string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, "http://"+v.addr+path, strings.NewReader(body))
@@ -133,13 +127,15 @@ func same(path string) func(string, bool) string { return func(string, bool) str
 var dialects = []dialect{
 	{
 		"openai", same("/v1/chat/completions"), chat,
-		regexp.MustCompile(`"content": ?"([^"]*)"`), [2]string{`"finish_reason"`, "data: [DONE]"},
+		regexp.MustCompile(`"content": ?"([^"]*)"`),
+		[2]string{`"finish_reason"`, "data: [DONE]"},
 	},
 	{
 		"anthropic", same("/v1/messages"), func(model, text string, stream bool) string {
 			return fmt.Sprintf(`{"model":%q,"max_tokens":500,"stream":%v,"messages":[{"role":"user","content":%q}]}`, model, stream, text)
 		},
-		regexp.MustCompile(`"text": ?"([^"]*)"`), [2]string{`"stop_reason"`, `"message_stop"`},
+		regexp.MustCompile(`"text": ?"([^"]*)"`),
+		[2]string{`"stop_reason"`, `"message_stop"`},
 	},
 	{
 		"gemini", func(model string, stream bool) string {
@@ -150,7 +146,8 @@ var dialects = []dialect{
 		}, func(_, text string, _ bool) string {
 			return fmt.Sprintf(`{"contents":[{"role":"user","parts":[{"text":%q}]}]}`, text)
 		},
-		regexp.MustCompile(`"text": ?"([^"]*)"`), [2]string{`"finishReason"`, `"finishReason"`},
+		regexp.MustCompile(`"text": ?"([^"]*)"`),
+		[2]string{`"finishReason"`, `"finishReason"`},
 	},
 }
 
