@@ -380,10 +380,12 @@ func (f *Fleet) SetMode(key string, m Mode) error {
 	if !ok {
 		return ErrNoDeployment
 	}
+	if f.shared != nil {
+		d.unsaid.Add(1) // first: a picture that is being taken in knows only the word before
+	}
 	d.mode.Store(&m)
 	f.notify(Change{Deployment: key, Event: "mode", Mode: m})
 	if f.shared != nil {
-		d.unsaid.Add(1)
 		f.tellSurely(Notice{Deployment: key, Mode: string(m)})
 	}
 	return nil

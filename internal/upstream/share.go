@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -137,13 +138,8 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 func (f *Fleet) learn(d *deployment, c Common, now time.Time) {
 	d.queue.setOthers(c.Others)
 	d.tracker.merge(c.Latency)
-	switch {
-	case d.unsaid.Load() > 0: // our own word is newer
-	case c.Mode != "":
-		f.setMode(d, Mode(c.Mode))
-	case d.word() != Active: // the store has forgotten
-		d.unsaid.Add(1)
-		f.tellSurely(Notice{Deployment: d.key, Mode: string(d.word())})
+	if d.unsaid.Load() == 0 { // else our own word is newer
+		f.setMode(d, cmp.Or(Mode(c.Mode), Active))
 	}
 	first := !d.met.Swap(true)
 	switch {
