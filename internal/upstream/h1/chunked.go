@@ -6,7 +6,6 @@ import "errors"
 const (
 	maxChunkLine = 4 << 10  // one chunk's size and extensions
 	maxTrailer   = 16 << 10 // all trailer fields
-	maxChunk     = 1 << 59  // a chunk's size, so that nothing overflows
 )
 
 var errChunk = errors.New("the answer's chunks are malformed")
@@ -115,7 +114,7 @@ func (d *chunked) digit(c byte) bool {
 	default:
 		return false
 	}
-	if d.left >= maxChunk>>4 || d.line > 16 {
+	if d.line > 16 { // as many as 64 bits hold
 		return false
 	}
 	d.left = d.left<<4 | uint64(c)

@@ -258,30 +258,71 @@ func TestCancelLeavesOthersAlone(t *testing.T) {
 	cn.say(t, okAnswer)
 	want(t, <-next, 200, "ok")
 
+	// An answer that is here whole can be read after its call was cancelled; the connection is closed.
 	ctx, cancel = context.WithCancel(t.Context())
-	got = call(ctx, c, post(s.url(), "{}"))
-	cn.request(t)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		cn.request(t)
+		cn.say(t, okAnswer)
+		cn.gone(t)
+	}()
+	resp, err := c.Send(ctx, post(s.url(), "{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cancel()
-	if a := <-got; a.err == nil {
-		t.Error("the cancelled call ended well")
+	<-gone
+	if b, err := io.ReadAll(resp.Body); string(b) != "ok" || err != nil {
+		t.Errorf("got %q %v", b, err)
+	}
+	_ = resp.Body.Close()
+	if n := c.idleCount(); n != 0 {
+		t.Errorf("%d connections are kept, all are closed", n)
 	}
 	s.none()
 }
 
 // An upstream may answer before it has read a large body; nothing reads the body's bytes once the call is over.
 func TestEarlyAnswer(t *testing.T) {
-	s, c := listen(t), newClient(t, Options{})
+	held := &lateConn{}
+	s, c := listen(t), newClient(t, Options{Dial: func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+		held.Conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+		return held, err
+	}})
 	body := strings.Repeat("x", 64<<20) // more than any socket takes
 	r := post(s.url(), body)
-	got := call(t.Context(), c, r)
-	cn := s.accept()
-	_, _ = cn.r.ReadByte()
-	cn.say(t, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
-	want(t, <-got, 413, "no")
-	for _, p := range r.Body {
-		clear(p) // the race detector looks
+	s.wg.Go(func() {
+		cn := s.accept()
+		_, _ = cn.r.ReadByte()
+		cn.say(t, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+	})
+	resp, err := c.Send(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
 	}
-	cn.gone(t)
+	if b, err := io.ReadAll(resp.Body); resp.Status != 413 || string(b) != "no" || err != nil {
+		t.Errorf("got %d %q %v", resp.Status, b, err)
+	}
+	_ = resp.Body.Close()
+	if !held.read.Load() {
+		t.Error("the request's bytes are still being read")
+	}
+}
+
+// A lateConn goes on with the bytes for a while after a write has failed.
+type lateConn struct {
+	net.Conn
+	read atomic.Bool // it is done with them
+}
+
+func (c *lateConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		<-time.After(20 * time.Millisecond)
+		c.read.Store(true)
+	}
+	return n, err
 }
 
 func TestLargeBodies(t *testing.T) {
