@@ -289,17 +289,27 @@ func (s *sharedGateway) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
+// forgetful is for gateways whose tests are each to meet the fault itself, not what an earlier one has made the gateway think
+// of the upstream.
+const forgetful = "breaker: {open: 1ms, open_max: 1ms, probe: 1ms, successes: 1}\n"
+
 // mockConfig offers every model and fault of the mock over every upstream format.
 func mockConfig(url string) string {
 	var b strings.Builder
-	b.WriteString("providers:\n")
+	b.WriteString(forgetful + "providers:\n")
 	for _, u := range upstreams {
-		fmt.Fprintf(&b, "  - {name: %s, kind: %s, base_url: \"%s%s\", api_key: upstream-secret-%s, allow_private: [127.0.0.1/32], models: []}\n", u.name, u.kind, url, u.path, u.name)
+		for _, name := range []string{u.name, u.name + "-refused"} { // a refused credential must not be the one that the others call with
+			fmt.Fprintf(&b, "  - {name: %s, kind: %s, base_url: \"%s%s\", api_key: upstream-secret-%s, allow_private: [127.0.0.1/32], models: []}\n", name, u.kind, url, u.path, u.name)
+		}
 	}
 	b.WriteString("models:\n")
 	for _, u := range upstreams {
 		for name, model := range models {
-			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %s, model: %q}\n", u.name, name, u.name, model)
+			provider := u.name
+			if name == "s401" {
+				provider += "-refused"
+			}
+			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %s, model: %q}\n", u.name, name, provider, model)
 		}
 		fmt.Fprintf(&b, "  - {name: %s-tools-lenient, provider: %s, model: tools, lenient: true}\n", u.name, u.name)
 	}

@@ -87,14 +87,18 @@ func replay(t *testing.T) (*gateway, *replayer) {
 		if r.Format() == "" || kind == "" || len(r.Ask) == 0 {
 			continue
 		}
-		if !made[kind] {
-			made[kind] = true
-			fmt.Fprintf(&providers, "  - {name: up-%s, kind: %s, base_url: %q, api_key: upstream-secret-%s, allow_private: [127.0.0.1/32], models: []}\n", kind, kind, up.URL, kind)
+		name := "up-" + kind
+		if r.Status >= 400 { // a refused credential must not be the one that the others call with
+			name += "-refused"
 		}
-		fmt.Fprintf(&models, "  - {name: c%s, provider: up-%s, model: %s}\n", modelOf(r), kind, modelOf(r))
+		if !made[name] {
+			made[name] = true
+			fmt.Fprintf(&providers, "  - {name: %s, kind: %s, base_url: %q, api_key: upstream-secret-%s, allow_private: [127.0.0.1/32], models: []}\n", name, kind, up.URL, kind)
+		}
+		fmt.Fprintf(&models, "  - {name: c%s, provider: %s, model: %s}\n", modelOf(r), name, modelOf(r))
 		p.recordings[modelOf(r)], p.asked[modelOf(r)] = r, make(chan []byte, 9)
 	}
-	return started(t, "providers:\n"+providers.String()+"models:\n"+models.String()), p
+	return started(t, forgetful+"providers:\n"+providers.String()+"models:\n"+models.String()), p
 }
 
 // asClient is a recorded request as a client of the gateway sends it: another model, else the same bytes.
