@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// faults are what may be wrong with an upstream before its first output.
-const faults = "status=500 | status=429 | status=429&retry=1s | hang=head | rst=head | garbage=start | cut=1 | status=503&body=html | drop=head"
+// faults are what may be wrong with an upstream before its first output. The one that keeps a deployment away for a second is rarer than the
+// others, or they would hardly be met.
+const (
+	common = "status=500 | status=429 | hang=head | rst=head | garbage=start | cut=1 | status=503&body=html | drop=head"
+	faults = common + " | " + common + " | status=429&retry=1s"
+)
 
 // A flood is many calls of all dialects, streamed or not, at a steady rate.
 type flood struct {
@@ -70,7 +74,7 @@ func faultMix(t *testing.T, seed uint64) {
 	n := sized(500, 5000)
 	var f flood
 	shown := progress(10*time.Second, f.state)
-	f.run(t.Context(), g, "m", n, sized(250, 100))
+	f.run(t.Context(), g, "m", n, sized(150, 100))
 	shown()
 	f.judge(t)
 	kinds, ill := map[string]int{}, 0
@@ -82,7 +86,7 @@ func faultMix(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	if ill < n/20 || len(kinds) < 6 {
+	if ill < n/50 || len(kinds) < 4 {
 		t.Errorf("only %d faults were met, of the kinds %v", ill, kinds)
 	}
 	say("  faults met: %v; answered by the fallback: %d", kinds, len(c.calls(t, 0)))

@@ -88,7 +88,7 @@ func (c *call) refuse(p *plan) {
 func (c *call) error(status int, body []byte) {
 	c.w.Header()["Content-Type"] = []string{jsonType}
 	c.writeHead(status)
-	n, _ := c.w.Write(body) //nolint:gosec // JSON, and told to be
+	n, _ := c.w.Write(body) //nolint:gosec // an error repeats what it is about, in JSON
 	c.sent = int64(n)
 }
 
