@@ -88,8 +88,7 @@ func (c *call) refuse(p *plan) {
 func (c *call) error(status int, body []byte) {
 	c.w.Header()["Content-Type"] = []string{jsonType}
 	c.writeHead(status)
-	n, _ := c.w.Write(body) //nolint:gosec // an error repeats what it is about, in JSON
-	c.sent = int64(n)
+	_ = c.put(body)
 }
 
 // answer delivers p with the timing of t and the faults of f.
