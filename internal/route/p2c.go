@@ -19,20 +19,31 @@ func powerOfTwo(p *Pick, c []Candidate) int {
 	if explores(p.Turn) {
 		return oldest(c)
 	}
-	first, rest := bits.Mul64(random(p, len(c)), uint64(len(c)))
-	i, j := int(first), portion(rest, len(c)-1) // what the first draw leaves of the number is uniform, too
-	if j >= i {
-		j++
-	}
-	up, down := odds(&c[i])
-	upOther, downOther := odds(&c[j])
-	// up/down < upOther/downOther, in integers of 128 bits.
-	high, low := bits.Mul64(up, downOther)
-	highOther, lowOther := bits.Mul64(upOther, down)
-	if high < highOther || high == highOther && low < lowOther {
+	i, j := pair(p, len(c))
+	if worse(&c[i], &c[j]) {
 		return j
 	}
 	return i
+}
+
+// pair draws two different ones of n.
+func pair(p *Pick, n int) (i, j int) {
+	first, rest := bits.Mul64(random(p, n), uint64(n))
+	i, j = int(first), portion(rest, n-1) // what the first draw leaves of the number is uniform, too
+	if j >= i {
+		j++
+	}
+	return i, j
+}
+
+// worse tells whether x has the lower score.
+func worse(x, other *Candidate) bool {
+	up, down := odds(x)
+	upOther, downOther := odds(other)
+	// up/down < upOther/downOther, in integers of 128 bits.
+	high, low := bits.Mul64(up, downOther)
+	highOther, lowOther := bits.Mul64(upOther, down)
+	return high < highOther || high == highOther && low < lowOther
 }
 
 // odds is the score of a candidate as a fraction: parts in a million over tenths of microseconds.

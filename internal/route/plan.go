@@ -103,6 +103,9 @@ func (p *Plan) first() (*llm.Target, bool) {
 		return nil, false
 	}
 	i := quick(p.name, &p.pick, p.group)
+	if p.name == "p2c" {
+		i = p.ofTwo()
+	}
 	if i < 0 {
 		return nil, false
 	}
@@ -113,6 +116,28 @@ func (p *Plan) first() (*llm.Target, bool) {
 	}
 	p.given = append(p.given, i)
 	return t, true
+}
+
+// ofTwo is p2c's first choice, found by a look at no more than the two that it draws; -1 where the strategy must see all of the tier, as it
+// must when one of the two is not free: only then are free pairs drawn alike.
+func (p *Plan) ofTwo() int {
+	n := len(p.group.Sums)
+	if n < 2 || explores(p.pick.Turn) {
+		return -1
+	}
+	p.pick.Random = rand.Uint64() //nolint:gosec // G404: spreads load, keeps no secret
+	i, j := pair(&p.pick, n)
+	two := slices.Grow(p.cands[:0], 2)[:2]
+	for k, at := range [2]int{i, j} {
+		two[k] = Candidate{Index: at}
+		if p.router.load(&p.group.Deployments[at].Target, p.now, &two[k].Load); two[k].Bar != llm.Free {
+			return -1
+		}
+	}
+	if worse(&two[0], &two[1]) {
+		return j
+	}
+	return i
 }
 
 // collect looks at the next tier, at those that are free; the second time round at those that are full, too.

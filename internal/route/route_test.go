@@ -388,6 +388,52 @@ func TestQuickIsTheStrategy(t *testing.T) {
 	}
 }
 
+// p2c looks at the two that it draws, not at 300, and draws free ones alike whoever is not.
+func TestTwoOfMany(t *testing.T) {
+	var loads []llm.Load
+	looks := 0
+	plans := func(n int) *Router {
+		g := catalog.Group{Name: "m", Strategy: "p2c"}
+		for i := range n {
+			g.Deployments = append(g.Deployments, catalog.Deployment{Weight: 1, Target: llm.Target{Slot: i}})
+		}
+		loads = make([]llm.Load, n)
+		return New(Options{Catalog: catalog.New([]catalog.Group{g}, nil), Load: func(t *llm.Target, _ time.Time, l *llm.Load) { looks++; *l = loads[t.Slot] }})
+	}
+	first := func(r *Router) int {
+		p, _ := r.Plan(everyone, &llm.Call{Model: "m"}, Ask{})
+		defer p.Release()
+		target, _, _ := p.Next()
+		return target.Slot
+	}
+	r, most := plans(300), 0
+	for turn := range uint64(200) {
+		looks = 0
+		if first(r); !explores(turn) {
+			most = max(most, looks)
+		}
+	}
+	if most > 3 {
+		t.Errorf("%d looks for one choice", most)
+	}
+	r = plans(5)
+	loads[2].Bar, loads[4].Failing = llm.Open, 1
+	const turns = 20_000
+	counts := make([]int, 5)
+	for range turns {
+		counts[first(r)]++
+	}
+	// 0, 1 and 3 are alike; 4 loses each pair, and gets exploring turns alone.
+	for _, i := range []int{0, 1, 3} {
+		if counts[i] < turns*30/100 || counts[i] > turns*36/100 {
+			t.Errorf("%v: the free ones are not drawn alike", counts)
+		}
+	}
+	if counts[2] != 0 || counts[4] > turns*3/100 {
+		t.Errorf("%v: one is broken, one always fails", counts)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	loads := map[int]llm.Load{1: {Bar: llm.Open}, 3: {InFlight: 4, Latency: 1500 * time.Microsecond}}
 	g := group("m", "least-busy", "a", "b", "c+eu", "d")
