@@ -291,7 +291,7 @@ func (s *sharedGateway) stop() {
 
 // forgetful is for gateways whose tests are each to meet the fault itself, not what an earlier one has made the gateway think
 // of the upstream.
-const forgetful = "breaker: {open: 1ms, open_max: 1ms, probe: 1ms, successes: 1}\n"
+const forgetful = "retries: {attempts: 1}\nbreaker: {requests: 10000, connect_errors: 1000, open: 1ms, open_max: 1ms, probe: 1ms, successes: 1}\n"
 
 // mockConfig offers every model and fault of the mock over every upstream format.
 func mockConfig(url string) string {

@@ -76,7 +76,7 @@ func (r *run) do(ctx context.Context) (*llm.Reply, error) {
 			return reply, err
 		}
 		if !r.more(ctx, 0) {
-			return nil, r.verdict(time.Time{})
+			return nil, r.verdict(time.Time{}, false)
 		}
 	}
 	return r.last(ctx)
@@ -154,15 +154,23 @@ func (r *run) last(ctx context.Context) (*llm.Reply, error) {
 			return reply, nil
 		}
 	}
-	return nil, r.verdict(until)
+	var l llm.Load
+	if ok {
+		r.pool.at(t).load(time.Now(), &l)
+	}
+	return nil, r.verdict(until, l.Bar == llm.Credential)
 }
 
-// verdict is what the client is told when nothing answered.
-func (r *run) verdict(until time.Time) error {
+// verdict is what the client is told when nothing answered. until is when a deployment may be called again by
+// itself; refused: what bars them is that their credentials were refused.
+func (r *run) verdict(until time.Time, refused bool) error {
 	if r.err != nil {
 		return r.err
 	}
 	e := &llm.Error{Kind: llm.KindNoUpstream, Msg: "no upstream of the model can be called now", RetryAfter: time.Second}
+	if refused {
+		e.Kind, e.Msg = llm.KindUpstreamCreds, "the model's upstreams have refused the gateway's credentials"
+	}
 	if !until.IsZero() {
 		e.RetryAfter = max(time.Second, time.Until(until).Round(time.Second))
 	}

@@ -432,6 +432,23 @@ func TestRefusedCredential(t *testing.T) {
 	})
 }
 
+// When the only credential is refused, callers are told so, at once and without another call.
+func TestRefusedCredentialAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, stages := theatre(Options{}, "a: credential")
+		for i := range 20 {
+			_, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+			e := llm.AsError(err)
+			if e.Kind != llm.KindUpstreamCreds || i > 2 && (e.RetryAfter < time.Second || e.RetryAfter > 10*time.Second) {
+				t.Errorf("call %d: %v, Retry-After %v", i, err, e.RetryAfter)
+			}
+		}
+		if n := stages["a"].calls; n > 2 {
+			t.Errorf("%d calls, want one and one of last resort", n)
+		}
+	})
+}
+
 // Answers that break off half way count against the deployment, too.
 func TestBrokenAnswersOpenTheBreaker(t *testing.T) {
 	pool, _ := theatre(Options{}, "a: cut")
