@@ -113,6 +113,7 @@ type deployment struct {
 	children  sync.Map             // of a deployment for any model: *deployment by the model's name
 	offspring atomic.Int32         // how many children there are
 	mode      atomic.Pointer[Mode] // nil: active
+	words     atomic.Int32         // how often the mode has changed
 	unsaid    atomic.Int32         // words on the mode that the other replicas have not been told yet
 	met       atomic.Bool          // what the other replicas know has been taken in once
 	throttled atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
@@ -384,6 +385,7 @@ func (f *Fleet) SetMode(key string, m Mode) error {
 		d.unsaid.Add(1) // first: a picture that is being taken in knows only the word before
 	}
 	d.mode.Store(&m)
+	d.words.Add(1)
 	f.notify(Change{Deployment: key, Event: "mode", Mode: m})
 	if f.shared != nil {
 		f.tellSurely(Notice{Deployment: key, Mode: string(m)})

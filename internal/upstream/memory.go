@@ -172,10 +172,7 @@ func (m *Memory) Tell(_ context.Context, n Notice) error {
 		delete(m.breakers, n.Deployment)
 	}
 	m.breaker(n.Deployment, n.Until, n.Opens, n.Closed)
-	switch {
-	case n.Mode == ModeActive:
-		delete(m.modes, n.Deployment)
-	case n.Mode != "" && room(m.modes, n.Deployment):
+	if n.Mode != "" && room(m.modes, n.Deployment) {
 		m.modes[n.Deployment] = n.Mode
 	}
 	if n.RevokedKey != "" {

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -88,7 +87,9 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 	defer stop()
 	list := f.all()
 	report := Report{Replica: f.replica, Shares: make(map[string]Share, len(list))}
-	for _, d := range list {
+	words := make([]int32, len(list))
+	for i, d := range list {
+		words[i] = d.words.Load()
 		s := Share{InFlight: d.queue.inFlight()}
 		s.Samples, s.Latency = d.tracker.take()
 		opening := d.told.Load()
@@ -121,7 +122,7 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 		f.revoked(public)
 	}
 	now := time.Now()
-	for _, d := range list {
+	for i, d := range list {
 		if s := report.Shares[d.key]; !s.Until.IsZero() || s.Closed {
 			said[d.key] = d.told.Load()
 			if !s.Until.IsZero() {
@@ -130,16 +131,21 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 				said[d.key] = 0
 			}
 		}
-		f.learn(d, picture.Commons[d.key], now)
+		f.learn(d, picture.Commons[d.key], words[i], now)
 	}
 }
 
-// learn takes in what all replicas know of a deployment.
-func (f *Fleet) learn(d *deployment, c Common, now time.Time) {
+// learn takes in what all replicas know of a deployment. words is how often its mode had changed when they were asked.
+func (f *Fleet) learn(d *deployment, c Common, words int32, now time.Time) {
 	d.queue.setOthers(c.Others)
 	d.tracker.merge(c.Latency)
-	if d.unsaid.Load() == 0 { // else our own word is newer
-		f.setMode(d, cmp.Or(Mode(c.Mode), Active))
+	switch {
+	case d.unsaid.Load() > 0 || d.words.Load() != words: // our own word is newer, or the one that was just heard
+	case c.Mode != "":
+		f.setMode(d, Mode(c.Mode))
+	case d.word() != Active: // the store has forgotten
+		d.unsaid.Add(1)
+		f.tellSurely(Notice{Deployment: d.key, Mode: string(d.word())})
 	}
 	first := !d.met.Swap(true)
 	switch {
@@ -154,6 +160,7 @@ func (f *Fleet) learn(d *deployment, c Common, now time.Time) {
 func (f *Fleet) setMode(d *deployment, m Mode) {
 	if d.word() != m {
 		d.mode.Store(&m)
+		d.words.Add(1)
 		f.notify(Change{Deployment: d.key, Event: "mode", Mode: m, Remote: true})
 	}
 }
@@ -245,7 +252,9 @@ func (f *Fleet) hear(n Notice) {
 		d.reset()
 		f.notify(Change{Deployment: d.key, Event: "reset", Remote: true})
 	case n.Mode != "":
-		f.setMode(d, Mode(n.Mode))
+		if d.unsaid.Load() == 0 { // else our own word reaches the store after it
+			f.setMode(d, Mode(n.Mode))
+		}
 	case n.Closed:
 		if d.told.Swap(0) != 0 {
 			d.breaker.reset()

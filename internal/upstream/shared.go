@@ -62,7 +62,7 @@ type Common struct {
 	Latency time.Duration // moving average over the samples of all: each report moves it by 1-(1-Alpha)^Samples towards its mean; 0: none
 	Until   time.Time     // the breaker was opened until then; past: half-open, nobody has closed it; zero: nothing is known, which closes nothing
 	Opens   int           // how often in a row it has opened, for Until
-	Mode    string        // an operator's word, as Notice.Mode; "": in service
+	Mode    string        // an operator's last word, as Notice.Mode; "": none is known, which unsays nothing
 }
 
 // A Notice is news that cannot wait for the next report.

@@ -101,9 +101,7 @@ func (m *mind) picture(f facts, me string, now time.Time) upstream.Picture {
 	}
 	m.mend(f)
 	for key, w := range m.words {
-		if w.mode != upstream.ModeActive {
-			change(key, func(c *upstream.Common) { c.Mode = w.mode })
-		}
+		change(key, func(c *upstream.Common) { c.Mode = w.mode })
 	}
 	m.since = f.now - overlap.Milliseconds()
 	return p

@@ -280,12 +280,8 @@ func modes(t *testing.T, h Harness) {
 	a, b := h.Join(t), h.Join(t)
 	for _, mode := range []string{"draining", "disabled", upstream.ModeActive, "disabled"} {
 		tell(t, a, upstream.Notice{From: "a", Deployment: "x", Mode: mode})
-		want := mode
-		if mode == upstream.ModeActive {
-			want = ""
-		}
 		for id, s := range map[string]upstream.Shared{"a": a, "b": b, "later": h.Join(t)} {
-			if got := sync1(t, s, id, nil).Commons["x"].Mode; got != want {
+			if got := sync1(t, s, id, nil).Commons["x"].Mode; got != mode {
 				t.Errorf("after %q %s sees %q", mode, id, got)
 			}
 		}
@@ -458,7 +454,7 @@ func wiped(t *testing.T, h Harness) {
 		t.Errorf("later: %+v on %d replicas, want %+v on 3", got, p.Replicas, want)
 	}
 	for id, s := range map[string]upstream.Shared{"a": a, "b": b, "later": h.Join(t)} {
-		if got := sync1(t, s, id, nil).Commons["y"].Mode; got != "" {
+		if got := sync1(t, s, id, nil).Commons["y"].Mode; got != upstream.ModeActive {
 			t.Errorf("%s sees %q of a deployment put back in service after the loss", id, got)
 		}
 	}
