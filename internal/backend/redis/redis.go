@@ -46,6 +46,7 @@ type Store struct {
 	mu     sync.Mutex // guards what follows
 	closed bool
 	state  State
+	said   bool // whether it is up has been told the log
 	mind   mind
 }
 
@@ -139,12 +140,13 @@ func (s *Store) note(err error) {
 		s.state.Failed++
 		s.state.Error = err.Error()
 	}
-	if up == s.state.Up && s.state.Failed > 1 {
+	if up == s.state.Up && s.said {
 		return
 	}
 	if up != s.state.Up {
 		s.state.Up, s.state.Since = up, time.Now()
 	}
+	s.said = true
 	if up {
 		s.opts.Log.Info("redis.up", "kind", s.state.Kind)
 	} else {
