@@ -96,7 +96,7 @@ func (a *App) postUpstreams(w http.ResponseWriter, r *http.Request) error {
 
 // Revocation is what POST /admin/keys/revoke takes.
 type Revocation struct {
-	Key string `json:"key"` // its public part, as logs have it, or its name where it has none
+	Key string `json:"key"` // its public part, as logs have it, or its name
 }
 
 // postRevoke refuses a key on every replica from now on, whatever the configuration says.
@@ -105,9 +105,11 @@ func (a *App) postRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, maxOperation, &rev); err != nil {
 		return err
 	}
-	if a.who(rev.Key) == nil {
+	who := a.who(rev.Key)
+	if who == nil {
 		return llm.Errorf(llm.KindNotFound, "key: there is no key with that public part or name")
 	}
+	rev.Key = who.Public() // what a key that has a public part is refused by
 	if err := a.revoked.Add(rev.Key); err != nil {
 		return err
 	}
