@@ -110,10 +110,11 @@ func (a *App) postRevoke(w http.ResponseWriter, r *http.Request) error {
 		return llm.Errorf(llm.KindNotFound, "key: there is no key with that public part or name")
 	}
 	rev.Key = who.Public() // what a key that has a public part is refused by
-	if err := a.revoked.Add(rev.Key); err != nil {
+	err := a.revoked.Add(rev.Key)
+	a.fleet.Revoke(rev.Key) // even if this replica will have forgotten it after a restart
+	if err != nil {
 		return err
 	}
-	a.fleet.Revoke(rev.Key)
 	a.log.Warn("key revoked", "event", "key_revoked", "key", rev.Key)
 	return writeJSON(w, rev)
 }

@@ -1,12 +1,16 @@
 package app
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/upstream"
 )
 
 // A key is refused whether it was revoked by its public part or by its name.
@@ -24,6 +28,34 @@ func TestRevoke(t *testing.T) {
 		}
 		if !r.app.revoked.Has(who) || !strings.Contains(answer.Body.String(), "public") {
 			t.Errorf("revoked as %q: refused %t, answer %s", by, r.app.revoked.Has(who), answer.Body)
+		}
+	}
+}
+
+// A disk that cannot keep a revoked key is told of, and keeps nobody from refusing the key.
+func TestRevokeWithoutDisk(t *testing.T) {
+	r := newRig(t, "")
+	store := upstream.NewMemory(nil)
+	r.app.fleet = upstream.NewFleet(upstream.FleetOptions{Replica: "this one", Shared: store})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { r.app.fleet.Share(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	if err := os.RemoveAll(r.app.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	err := r.app.postRevoke(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/admin/keys/revoke", strings.NewReader(`{"key":"test"}`)))
+	if err == nil || !r.app.revoked.Has(r.app.who("test")) {
+		t.Errorf("error %v, refused %t", err, r.app.revoked.Has(r.app.who("test")))
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+		if p, _ := store.Sync(t.Context(), upstream.Report{Replica: "another"}); len(p.Revoked) == 1 && p.Revoked[0] == "test" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the other replicas are not told")
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // redisLine is the configuration's line of a Redis of the test's own.
 func redisLine(s *redistest.Server) string { return "redis: {url: \"redis://" + s.Addr + "\"}\n" }
 
-// leastBusySpread is R43: four replicas that see each other late keep the calls in flight equal over deployments of which one is
+// leastBusySpread: four replicas that see each other late keep the calls in flight equal over deployments of which one is
 // ten times as slow as another. What is in flight is what the mock had, moment by moment. Ten calls for each replica and
 // deployment, as docs/routing.md has it: a whole number each.
 func leastBusySpread(t *testing.T, _ *rand.Rand) {
@@ -125,7 +125,7 @@ func killedReplica(t *testing.T, _ *rand.Rand) {
 	holds(t, true, "breakers and latencies outlive a restart of all", "known to each of %d new ones before its first call", len(again))
 }
 
-// sharedBreaker is R43: what one replica finds broken, all leave alone; one call in each span probes it, whichever makes it; and
+// sharedBreaker: what one replica finds broken, all leave alone; one call in each span probes it, whichever makes it; and
 // all come back when it is well.
 func sharedBreaker(t *testing.T, _ *rand.Rand) {
 	besides(t)
@@ -161,7 +161,7 @@ func sharedBreaker(t *testing.T, _ *rand.Rand) {
 	unhurt(t, append(all, l.end()...))
 }
 
-// operatorsWord is R43: what an operator says to one replica holds on all, also on one that comes later.
+// operatorsWord: what an operator says to one replica holds on all, also on one that comes later.
 func operatorsWord(t *testing.T, _ *rand.Rand) {
 	besides(t)
 	_, mock := mocked(t)

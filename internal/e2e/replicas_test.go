@@ -40,9 +40,9 @@ func TestReplicas(t *testing.T) {
 		{"R21 killed replica", killedReplica},
 		{"R35 rolling update", rollingUpdate},
 		{"R37 revoked keys", revokedKeys},
-		{"R43 least-busy", leastBusySpread},
-		{"R43 one breaker for all", sharedBreaker},
-		{"R43 an operator's word", operatorsWord},
+		{"pool least-busy", leastBusySpread},
+		{"pool one breaker", sharedBreaker},
+		{"pool operators' words", operatorsWord},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			say("%s", c.name)
