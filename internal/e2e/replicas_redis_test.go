@@ -1,9 +1,18 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -294,4 +303,56 @@ func failover(t *testing.T, redis string, master, replica *redistest.Server) {
 	n, first := wrongs(shots)
 	holds(t, n == 0, "client errors <= 0.1 %", "%d of %d calls failed %s", n, len(shots), first)
 	measured(t, worst < 30*time.Second, "they share again", "at most %.1f s after the kill", worst.Seconds())
+}
+
+// asDocumented runs the example of docs/configuration.md: TLS by an authority of one's own, a user, a password, a database.
+func asDocumented(t *testing.T, _ *rand.Rand) {
+	besides(t)
+	dir := t.TempDir()
+	ca := authority(t, dir)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // Redis cannot be given a port by the kernel
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_, port, _ := net.SplitHostPort(addr)
+	_ = l.Close()
+	server := redistest.Own(t).Start(t, "--tls-port", port, "--tls-auth-clients", "no", "--tls-cert-file", ca, "--tls-key-file", ca, "--tls-ca-cert-file", ca)
+	server.Do(t, "ACL", "SETUSER", "sluice", "on", ">pass", "~{sluice-staging}:*", "&{sluice-staging}:*", "-@all", "+@scripting", "+@hash", "+@sortedset", "+set", "+publish", "+subscribe",
+		"+pexpire", "+time", "+ping", "+hello", "+select")
+	_, mock := mocked(t)
+	c := muster(t, 2, "redis: {url: \"rediss://sluice:${REDIS_PASSWORD:-pass}@"+addr+"/1\", ca: "+ca+", prefix: sluice-staging}\nproviders:\n"+provider("up", mock)+
+		"models:\n  - {name: m, provider: up, model: echo}\n")
+	act(t, c[0], "up/echo", "drain")
+	c.each(t, "it drains", func(p *pool) bool { return p.state("up/echo") == "draining closed" && p.Redis.Listens == 1 })
+	for _, g := range c {
+		if line := g.find("redis.down"); line != "" {
+			t.Error(line)
+		}
+	}
+	holds(t, true, "TLS, a user with the rights that docs/high-availability.md names, a database, a prefix", "2 replicas share by them")
+}
+
+// authority writes a certificate for 127.0.0.1 that signs itself, and its key, into one file.
+func authority(t *testing.T, dir string) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(crand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...)
+	file := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

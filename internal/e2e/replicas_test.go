@@ -35,6 +35,7 @@ func TestReplicas(t *testing.T) {
 		{"R18 Redis at fault", redisFaults},
 		{"R18 no wait for Redis", noWait},
 		{"R18 wrong Redis", wrongRedis},
+		{"R18 Redis as documented", asDocumented},
 		{"R19 Sentinel failover", sentinelFailover},
 		{"R19 cluster failover", clusterFailover},
 		{"R21 killed replica", killedReplica},

@@ -112,6 +112,7 @@ type deployment struct {
 	queue     *queue
 	children  sync.Map             // of a deployment for any model: *deployment by the model's name
 	offspring atomic.Int32         // how many children there are
+	wording   sync.Mutex           // makes looking at the next three and changing the mode one step
 	mode      atomic.Pointer[Mode] // nil: active
 	words     atomic.Int32         // how often the mode has changed
 	unsaid    atomic.Int32         // words on the mode that the other replicas have not been told yet
@@ -381,11 +382,13 @@ func (f *Fleet) SetMode(key string, m Mode) error {
 	if !ok {
 		return ErrNoDeployment
 	}
+	d.wording.Lock()
 	if f.shared != nil {
-		d.unsaid.Add(1) // first: a picture that is being taken in knows only the word before
+		d.unsaid.Add(1)
 	}
 	d.mode.Store(&m)
 	d.words.Add(1)
+	d.wording.Unlock()
 	f.notify(Change{Deployment: key, Event: "mode", Mode: m})
 	if f.shared != nil {
 		f.tellSurely(Notice{Deployment: key, Mode: string(m)})

@@ -139,6 +139,7 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 func (f *Fleet) learn(d *deployment, c Common, words int32, now time.Time) {
 	d.queue.setOthers(c.Others)
 	d.tracker.merge(c.Latency)
+	d.wording.Lock()
 	switch {
 	case d.unsaid.Load() > 0 || d.words.Load() != words: // our own word is newer, or the one that was just heard
 	case c.Mode != "":
@@ -147,6 +148,7 @@ func (f *Fleet) learn(d *deployment, c Common, words int32, now time.Time) {
 		d.unsaid.Add(1)
 		f.tellSurely(Notice{Deployment: d.key, Mode: string(d.word())})
 	}
+	d.wording.Unlock()
 	first := !d.met.Swap(true)
 	switch {
 	case c.Until.After(now):
@@ -252,9 +254,11 @@ func (f *Fleet) hear(n Notice) {
 		d.reset()
 		f.notify(Change{Deployment: d.key, Event: "reset", Remote: true})
 	case n.Mode != "":
+		d.wording.Lock()
 		if d.unsaid.Load() == 0 { // else our own word reaches the store after it
 			f.setMode(d, Mode(n.Mode))
 		}
+		d.wording.Unlock()
 	case n.Closed:
 		if d.told.Swap(0) != 0 {
 			d.breaker.reset()
