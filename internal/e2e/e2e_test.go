@@ -268,6 +268,9 @@ type sharedGateway struct {
 
 var shared sharedGateway
 
+// unforgiving makes each call stand for itself: no failure is mended by another try, none speaks against the next call.
+const unforgiving = "retries: {attempts: 1}\nbreaker: {requests: 10000, connect_errors: 1000, open: 1ms, open_max: 1ms, probe: 1ms, successes: 1}\n"
+
 func (s *sharedGateway) start() error {
 	if s.dir, s.err = os.MkdirTemp("", "sluice-e2e"); s.err != nil {
 		return s.err
@@ -277,7 +280,7 @@ func (s *sharedGateway) start() error {
 		return s.err
 	}
 	s.url = "http://" + addr
-	s.gw, s.err = serve(s.dir, mockConfig(s.url))
+	s.gw, s.err = serve(s.dir, unforgiving+mockConfig(s.url))
 	return s.err
 }
 
@@ -289,27 +292,26 @@ func (s *sharedGateway) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// forgetful is for gateways whose tests are each to meet the fault itself, not what an earlier one has made the gateway think
-// of the upstream.
-const forgetful = "retries: {attempts: 1}\nbreaker: {requests: 10000, connect_errors: 1000, open: 1ms, open_max: 1ms, probe: 1ms, successes: 1}\n"
+// refusedTwin ends the names of the providers whose credentials are refused: that is the end of a credential for all its models.
+const refusedTwin = "-refused"
 
 // mockConfig offers every model and fault of the mock over every upstream format.
 func mockConfig(url string) string {
 	var b strings.Builder
-	b.WriteString(forgetful + "providers:\n")
+	b.WriteString("providers:\n")
 	for _, u := range upstreams {
-		for _, name := range []string{u.name, u.name + "-refused"} { // a refused credential must not be the one that the others call with
-			fmt.Fprintf(&b, "  - {name: %s, kind: %s, base_url: \"%s%s\", api_key: upstream-secret-%s, allow_private: [127.0.0.1/32], models: []}\n", name, u.kind, url, u.path, u.name)
+		for _, twin := range []string{"", refusedTwin} {
+			fmt.Fprintf(&b, "  - {name: %s%s, kind: %s, base_url: \"%s%s\", api_key: upstream-secret-%[1]s, allow_private: [127.0.0.1/32], models: []}\n", u.name, twin, u.kind, url, u.path)
 		}
 	}
 	b.WriteString("models:\n")
 	for _, u := range upstreams {
 		for name, model := range models {
-			provider := u.name
+			twin := ""
 			if name == "s401" {
-				provider += "-refused"
+				twin = refusedTwin
 			}
-			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %s, model: %q}\n", u.name, name, provider, model)
+			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %[1]s%[3]s, model: %[4]q}\n", u.name, name, twin, model)
 		}
 		fmt.Fprintf(&b, "  - {name: %s-tools-lenient, provider: %s, model: tools, lenient: true}\n", u.name, u.name)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,17 +89,17 @@ func replay(t *testing.T) (*gateway, *replayer) {
 			continue
 		}
 		name := "up-" + kind
-		if r.Status >= 400 { // a refused credential must not be the one that the others call with
-			name += "-refused"
+		if r.Status >= 400 { // it may be the end of a credential for all its models
+			name += refusedTwin + strconv.Itoa(len(p.asked))
 		}
 		if !made[name] {
 			made[name] = true
-			fmt.Fprintf(&providers, "  - {name: %s, kind: %s, base_url: %q, api_key: upstream-secret-%s, allow_private: [127.0.0.1/32], models: []}\n", name, kind, up.URL, kind)
+			fmt.Fprintf(&providers, "  - {name: %s, kind: %s, base_url: %q, api_key: upstream-secret-%[2]s, allow_private: [127.0.0.1/32], models: []}\n", name, kind, up.URL)
 		}
-		fmt.Fprintf(&models, "  - {name: c%s, provider: %s, model: %s}\n", modelOf(r), name, modelOf(r))
+		fmt.Fprintf(&models, "  - {name: c%s, provider: %s, model: %[1]s}\n", modelOf(r), name)
 		p.recordings[modelOf(r)], p.asked[modelOf(r)] = r, make(chan []byte, 9)
 	}
-	return started(t, forgetful+"providers:\n"+providers.String()+"models:\n"+models.String()), p
+	return started(t, unforgiving+"providers:\n"+providers.String()+"models:\n"+models.String()), p
 }
 
 // asClient is a recorded request as a client of the gateway sends it: another model, else the same bytes.
