@@ -152,7 +152,7 @@ func sharedBreaker(t *testing.T, _ *rand.Rand) {
 	passed := time.Since(known)
 	probes := len(logged(t, bad)) - before
 	sick.stop()
-	most := int(passed/span) + 1
+	most := int(passed/span) + 2 // the first may be used late, the last at once
 	holds(t, probes >= 1 && probes <= most, "one probe in each span, of all replicas", "%d in %.1f spans of %v under 200 calls a second to 4 replicas", probes, float64(passed)/float64(span), span)
 	measured(t, soon < time.Second, "open on all within a moment", "%.0f ms", ms(soon))
 	mocked(t, "--listen", bad)

@@ -165,21 +165,32 @@ func (b *breaker) grant(now time.Time) {
 	b.granted = now.Add(b.rule().Probe)
 }
 
-// succeed says that a call went well.
-func (b *breaker) succeed(now time.Time, p permit) {
+// succeed says that a call went well, and tells whether it counted as a probe.
+func (b *breaker) succeed(now time.Time, p permit) (probed bool) {
 	if !b.shut.Load() {
 		b.window.add(now, 1, 0)
 		if b.connects.Load() != 0 {
 			b.connects.Store(0)
 		}
-		return
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.probing(p) {
-		if b.successes++; b.successes >= b.rule().Successes {
-			b.close()
-		}
+	if !b.probing(p) {
+		return false
+	}
+	if b.successes++; b.successes >= b.rule().Successes {
+		b.close()
+	}
+	return true
+}
+
+// credit counts a probe that went well on another replica. Who makes the last one closes the breaker, and says so.
+func (b *breaker) credit(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shut.Load() && !now.Before(b.until) {
+		b.successes = min(b.successes+1, b.rule().Successes-1)
 	}
 }
 

@@ -75,12 +75,14 @@ func (l *lease) accept(first time.Duration) {
 	}
 	now := l.begun.Add(first)
 	d := l.d
-	d.breaker.succeed(now, l.own)
+	probed := d.breaker.succeed(now, l.own)
 	d.cred.breaker.succeed(now, l.cred)
 	d.tracker.succeed()
 	if l.own != 0 {
 		if p, _, _ := d.breaker.state(now); p == phaseClosed {
 			l.fleet.closed(d)
+		} else if probed {
+			l.fleet.tell(Notice{Deployment: d.key, Probed: true})
 		}
 	}
 	if l.cred != 0 && d.cred.told.Load() {

@@ -217,7 +217,7 @@ func (f *Fleet) sendNotices(ctx context.Context) {
 		select {
 		case n := <-f.notices:
 			ctx, stop := context.WithTimeout(ctx, tellTimeout)
-			_ = f.shared.Tell(ctx, n) // the next report repeats all but a mode and a reset, which an operator sees
+			_ = f.shared.Tell(ctx, n) // the next report repeats what matters; without the rest a breaker closes later
 			stop()
 		case <-ctx.Done():
 			return
@@ -264,6 +264,8 @@ func (f *Fleet) hear(n Notice) {
 			d.breaker.reset()
 			f.notify(Change{Deployment: d.key, Event: "breaker_closed", Remote: true})
 		}
+	case n.Probed:
+		d.breaker.credit(now)
 	case n.Until.After(now):
 		f.force(d, now, n.Until, n.Opens)
 	}

@@ -20,7 +20,7 @@ type Shared interface {
 	// the span is over.
 	Permit(ctx context.Context, purpose string, span time.Duration) (bool, error)
 	// Tell sends a notice to every replica that listens, this one included, and keeps what must outlast it: all
-	// but Reset is in later pictures, too. After an error some may have heard it.
+	// but Reset and Probed is in later pictures, too. After an error some may have heard it.
 	Tell(ctx context.Context, n Notice) error
 	// Listen calls f for each notice until ctx ends, whose error it returns, and joins again after a lost
 	// connection. What is sent while it is not joined only later pictures tell. f must neither block nor call the store.
@@ -73,6 +73,7 @@ type Notice struct {
 	Until      time.Time `json:"until,omitzero"`        // the breaker opened until then
 	Opens      int       `json:"opens,omitempty"`       // how often in a row, for Until
 	Closed     bool      `json:"closed,omitempty"`      // the breaker closed
+	Probed     bool      `json:"probed,omitempty"`      // a probe of the half-open breaker went well, one of those that close it
 	Reset      bool      `json:"reset,omitempty"`       // all that was learned of it is forgotten
 	RevokedKey string    `json:"revoked_key,omitempty"` // the public part of a client's key that no replica may take any more
 }

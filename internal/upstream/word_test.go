@@ -108,6 +108,48 @@ func TestWordsOvertakePictures(t *testing.T) {
 	})
 }
 
+// Two probes that go well close a breaker, whichever replicas make them.
+func TestProbesOfAllCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := NewMemory(nil)
+		list := make([]*replica, 4)
+		for i := range list {
+			list[i] = newReplica(t, string(rune('a'+i)), shared, "x", "y")
+		}
+		time.Sleep(time.Second)
+		for range 10 { // no replica makes both of them
+			list[0].slots[0].breaker.trip(time.Now(), 5*time.Second, 0)
+			list[0].fleet.opened(list[0].slots[0], time.Now(), classLimited)
+			synctest.Wait()
+			opened := time.Now()
+			probed := make(map[*replica]bool)
+			for shut := len(list); shut > 0 && time.Since(opened) < time.Minute; {
+				time.Sleep(100 * time.Millisecond)
+				for _, r := range list {
+					if !probed[r] && r.bar(0) == llm.Free {
+						if p, _, _ := r.slots[0].breaker.state(time.Now()); p == phaseHalfOpen {
+							probed[r] = true
+						}
+						_ = r.call(t)
+					}
+				}
+				shut = 0
+				for _, r := range list {
+					if p, _, _ := r.slots[0].breaker.state(time.Now()); p != phaseClosed {
+						shut++
+					}
+				}
+			}
+			if n := len(probed); n > 2 {
+				t.Errorf("%d probes, %v from opened to closed everywhere", n, time.Since(opened))
+			}
+		}
+		for _, r := range list {
+			r.stop()
+		}
+	})
+}
+
 // A remote store never answers, and finds out who asks.
 type remote struct{ asked, byCall atomic.Int32 }
 

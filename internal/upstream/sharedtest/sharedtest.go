@@ -349,6 +349,7 @@ func notices(t *testing.T, h Harness) {
 		{From: "a", Deployment: "x", Mode: "draining"},
 		{From: "a", Deployment: "x", Until: hour(1), Opens: 7},
 		{From: "a", Deployment: "x", Closed: true},
+		{From: "a", Deployment: "x", Probed: true},
 		{From: "a", Deployment: "x", Reset: true},
 		{From: "a", RevokedKey: "0123456789ab"},
 	} {
