@@ -48,6 +48,7 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 	reply.Quota = wire.ReadQuota(resp.Header, time.Now())
 	if a.Stream && !plain(resp) {
 		if reply.Stream = u.ReadStream(resp.Body, raw); reply.Stream != nil {
+			resp.Header = nil // read; a stream that stays open would keep it
 			return reply, nil
 		}
 	}
