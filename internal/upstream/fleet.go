@@ -143,6 +143,7 @@ func (f *Fleet) take(o *Options) []*deployment {
 		if creds[credKey] == nil {
 			if creds[credKey] = f.credentials[credKey]; creds[credKey] == nil {
 				creds[credKey] = &credential{key: credKey}
+				creds[credKey].breaker.shared = f.shared != nil
 			}
 		}
 		if budgets[d.Provider] == nil {
@@ -150,20 +151,14 @@ func (f *Fleet) take(o *Options) []*deployment {
 				budgets[d.Provider] = new(budget)
 			}
 		}
-		known := f.deployments[key]
+		known := cmp.Or(keep[key], f.deployments[key])
 		if known == nil {
 			known = f.grown(d)
 		}
-		if keep[key] != nil {
-			known = keep[key] // named twice: the stricter limit holds
-			if known.MaxInFlight == 0 || d.MaxInFlight > 0 && d.MaxInFlight < known.MaxInFlight {
-				known.MaxInFlight = d.MaxInFlight
-			}
-		} else if known == nil {
+		if known == nil {
 			known = f.blank(d, creds[credKey], budgets[d.Provider])
-		} else {
-			known.MaxInFlight = d.MaxInFlight
 		}
+		known.MaxInFlight = d.MaxInFlight
 		known.breaker.rules.Store(&o.Breaker)
 		known.cred.breaker.rules.Store(&o.Breaker)
 		known.queue.setLimit(known.MaxInFlight, o.QueueLength)
@@ -176,7 +171,6 @@ func (f *Fleet) take(o *Options) []*deployment {
 func (f *Fleet) blank(d Deployment, c *credential, b *budget) *deployment {
 	n := &deployment{Deployment: d, key: d.Key(), cred: c, budget: b, queue: new(queue)}
 	n.breaker.shared = f.shared != nil
-	c.breaker.shared = f.shared != nil
 	return n
 }
 
@@ -186,9 +180,9 @@ func (f *Fleet) grown(d Deployment) *deployment {
 	if p := f.deployments[parent.Key()]; p != nil && d.Model != "" {
 		if c, ok := p.children.LoadAndDelete(d.Model); ok {
 			p.offspring.Add(-1)
-			c := c.(*deployment)
-			c.queue = new(queue) // a limit of its own may come
-			return c
+			if c := c.(*deployment); c.queue != p.queue { // one that waits in its parent's line begins anew, with a line of its own
+				return c
+			}
 		}
 	}
 	return nil
@@ -352,7 +346,7 @@ func (f *Fleet) Views() []View {
 		v := View{
 			Deployment: d.key, Provider: d.Provider, Model: d.Model, Credential: d.Credential,
 			State: l.Bar.String(), Breaker: p.String(), Opens: opens, InFlight: l.InFlight, Others: l.Others, Waiting: d.queue.length(),
-			MaxInFlight: d.MaxInFlight, LatencyMs: ms(l.Latency), Failing: float64(l.Failing), LastError: d.mishap.Load(),
+			MaxInFlight: d.queue.bound(), LatencyMs: ms(l.Latency), Failing: float64(l.Failing), LastError: d.mishap.Load(),
 		}
 		if p95, ok := d.firsts.p95(); ok {
 			v.P95Ms = ms(p95)

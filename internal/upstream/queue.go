@@ -103,6 +103,13 @@ func (q *queue) load() (own, others int32, full bool) {
 	return own, others, !q.open.Load() && q.full()
 }
 
+// bound is how many calls may be under way over all replicas; 0: any number.
+func (q *queue) bound() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.limit
+}
+
 // length counts the calls that wait.
 func (q *queue) length() int {
 	q.mu.Lock()
