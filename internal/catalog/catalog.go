@@ -88,15 +88,6 @@ func (g *Group) sum() {
 // Names lists the models that have an entry of their own, sorted.
 func (c *Catalog) Names() []string { return c.names }
 
-// Groups are all entries, those with a * last.
-func (c *Catalog) Groups() []*Group {
-	all := make([]*Group, 0, len(c.names)+len(c.stars))
-	for _, name := range c.names {
-		all = append(all, c.groups[name])
-	}
-	return append(all, c.stars...)
-}
-
 // Resolve finds where a model is served: by its entry, by an entry with a * that fits (the longest first), as
 // provider/model, or by a provider that owns the bare name. Only configured names are looked at, so nothing
 // in a request can name a host.

@@ -30,13 +30,20 @@ func sized[T any](short, full T) T {
 	return short
 }
 
-// TestReliability runs the checks of docs/reliability.md. Each has a gateway and a mock of its own.
-func TestReliability(t *testing.T) {
+// seedOf is SLUICE_SEED, which repeats a run, or a fresh one; it is told.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
 	seed := rand.Uint64()
 	if v, err := strconv.ParseUint(os.Getenv("SLUICE_SEED"), 10, 64); err == nil {
 		seed = v
 	}
 	t.Logf("SLUICE_SEED=%d", seed)
+	return seed
+}
+
+// TestReliability runs the checks of docs/reliability.md. Each has a gateway and a mock of its own.
+func TestReliability(t *testing.T) {
+	seed := seedOf(t)
 	drip := slowDrip(t, seed) // needs 20 minutes and next to no CPU: the others run beside it
 	for _, c := range []struct {
 		name string

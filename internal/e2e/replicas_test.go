@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,11 +22,7 @@ import (
 // TestReplicas runs several gateways that share a Redis, as docs/high-availability.md tells to. What a replica does, the others
 // must show in the end on any machine; how soon is held to its bar in a long run only.
 func TestReplicas(t *testing.T) {
-	seed := rand.Uint64()
-	if v, err := strconv.ParseUint(os.Getenv("SLUICE_SEED"), 10, 64); err == nil {
-		seed = v
-	}
-	t.Logf("SLUICE_SEED=%d", seed)
+	seed := seedOf(t)
 	for _, c := range []struct {
 		name string
 		run  func(t *testing.T, rnd *rand.Rand)

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,11 +16,7 @@ import (
 
 // TestUpstreams is what clients see of upstreams that fail. Each check has a gateway and mocks of its own, whose logs are the truth.
 func TestUpstreams(t *testing.T) {
-	seed := rand.Uint64()
-	if v, err := strconv.ParseUint(os.Getenv("SLUICE_SEED"), 10, 64); err == nil {
-		seed = v
-	}
-	t.Logf("SLUICE_SEED=%d", seed)
+	seed := seedOf(t)
 	for _, c := range []struct {
 		name string
 		run  func(t *testing.T, seed uint64)

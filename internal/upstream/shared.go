@@ -78,8 +78,5 @@ type Notice struct {
 	RevokedKey string    `json:"revoked_key,omitempty"` // the public part of a client's key that no replica may take any more
 }
 
-// ModeActive is the mode of a deployment that an operator has put back in service.
-const ModeActive = "active"
-
 // Alpha is the weight of a new sample in every moving average.
 const Alpha = 0.3

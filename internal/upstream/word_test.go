@@ -50,13 +50,13 @@ func TestWordsNotToldYet(t *testing.T) {
 		if err := a.fleet.SetMode("x/m", Draining); err != nil {
 			t.Fatal(err)
 		}
-		a.fleet.hear(Notice{From: "b", Deployment: "x/m", Mode: ModeActive})
+		a.fleet.hear(Notice{From: "b", Deployment: "x/m", Mode: string(Active)})
 		if got := a.slots[0].word(); got != Draining {
 			t.Errorf("%s", got)
 		}
 		shared.down.Store(false)
 		time.Sleep(time.Second)
-		a.fleet.hear(Notice{From: "b", Deployment: "x/m", Mode: ModeActive})
+		a.fleet.hear(Notice{From: "b", Deployment: "x/m", Mode: string(Active)})
 		if got := a.slots[0].word(); got != Active {
 			t.Errorf("%s, said after ours was told", got)
 		}

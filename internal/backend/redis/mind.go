@@ -119,7 +119,7 @@ func (m *mind) mend(f facts) {
 	old := func(at int64, limit time.Duration) bool { return f.now-at > limit.Milliseconds() }
 	for key, w := range m.words {
 		switch {
-		case w.mode == upstream.ModeActive && old(w.since, keep):
+		case w.mode == string(upstream.Active) && old(w.since, keep):
 			delete(m.words, key)
 		case f.modes[key].since < w.since:
 			m.lost[key] = w
@@ -137,7 +137,7 @@ func (m *mind) mend(f facts) {
 		}
 	}
 	for key, w := range f.modes {
-		if w.mode == upstream.ModeActive && old(w.since, keep) {
+		if w.mode == string(upstream.Active) && old(w.since, keep) {
 			m.forget = append(m.forget, row{keyMode, key, f.raw[keyMode][key]})
 		}
 	}

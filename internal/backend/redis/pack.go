@@ -50,7 +50,7 @@ func readNotice(text string, now time.Time) (upstream.Notice, bool) {
 }
 
 func isMode(s string) bool {
-	return s == "" || s == "draining" || s == "disabled" || s == upstream.ModeActive
+	return s == "" || s == string(upstream.Draining) || s == string(upstream.Disabled) || s == string(upstream.Active)
 }
 
 // facts are what the server has, as it has them. Values that nobody of ours wrote are in no member but garbage.

@@ -278,7 +278,7 @@ func reset(t *testing.T, h Harness) {
 
 func modes(t *testing.T, h Harness) {
 	a, b := h.Join(t), h.Join(t)
-	for _, mode := range []string{"draining", "disabled", upstream.ModeActive, "disabled"} {
+	for _, mode := range []string{"draining", "disabled", string(upstream.Active), "disabled"} {
 		tell(t, a, upstream.Notice{From: "a", Deployment: "x", Mode: mode})
 		for id, s := range map[string]upstream.Shared{"a": a, "b": b, "later": h.Join(t)} {
 			if got := sync1(t, s, id, nil).Commons["x"].Mode; got != mode {
@@ -444,7 +444,7 @@ func wiped(t *testing.T, h Harness) {
 	if got := sync1(t, b, "b", shares{"x": {InFlight: 4}}).Commons["x"].Mode; got != "disabled" {
 		t.Errorf("a deployment that an operator disabled is %q at the first picture after", got)
 	}
-	tell(t, a, upstream.Notice{From: "a", Deployment: "y", Mode: upstream.ModeActive}) // newer than what b remembers
+	tell(t, a, upstream.Notice{From: "a", Deployment: "y", Mode: string(upstream.Active)}) // newer than what b remembers
 	for range 2 {
 		sync1(t, a, "a", shares{"x": {InFlight: 3, Samples: 1, Latency: time.Minute}})
 		sync1(t, b, "b", shares{"x": {InFlight: 4}})
@@ -455,7 +455,7 @@ func wiped(t *testing.T, h Harness) {
 		t.Errorf("later: %+v on %d replicas, want %+v on 3", got, p.Replicas, want)
 	}
 	for id, s := range map[string]upstream.Shared{"a": a, "b": b, "later": h.Join(t)} {
-		if got := sync1(t, s, id, nil).Commons["y"].Mode; got != upstream.ModeActive {
+		if got := sync1(t, s, id, nil).Commons["y"].Mode; got != string(upstream.Active) {
 			t.Errorf("%s sees %q of a deployment put back in service after the loss", id, got)
 		}
 	}
