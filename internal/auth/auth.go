@@ -21,12 +21,17 @@ import (
 type Who struct {
 	Name      string    // what people call the key
 	ID        string    // its public part; "" when only its hash is known
+	Org       string    // whose money it is, and who sees whom; never ""
+	Team      string    // "": none
+	User      string    // "": a service key
+	Project   string    // "": none
 	Models    []string  // globs of model names, as clients say them; none: no model
 	Endpoints []llm.Op  // kinds of call; none: all
 	Disabled  bool      //
 	Expires   time.Time // zero: never
 	Tags      []string  // that a deployment must have to serve it
 	Asks      []string  // what its requests may ask for by header; nil: everything
+	Rules     []llm.Bound
 }
 
 // What a request may ask for by header.
