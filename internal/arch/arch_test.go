@@ -40,10 +40,13 @@ var rooms = map[string]room{
 	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
 	"usage":    {may: "llm auth catalog"},
 
+	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
+	"idempotency/idempotencytest": {may: "idempotency"},
+
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "upstream", tests: "upstream/sharedtest redistest faultproxy"},
 
-	"gateway": {may: "llm sse wire auth catalog route upstream usage", tests: "wire/* mock"},
+	"gateway": {may: "llm sse wire auth catalog idempotency route upstream usage", tests: "wire/* mock"},
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -92,6 +95,7 @@ var laws = [][2]string{
 	{"*", "e2e"},
 	{"*", "wire/wiretest"}, // what serves tests stays out of the binary
 	{"*", "upstream/sharedtest"},
+	{"*", "idempotency/idempotencytest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
 	{"backend/*", "backend/*"},

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/idempotency"
 	"sluice/internal/llm"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
@@ -36,7 +37,10 @@ type State struct {
 	Router *route.Router
 	Pool   *upstream.Pool
 	Ledger *usage.Ledger
+	Once   *idempotency.Keys // nil: an Idempotency-Key means nothing
 	Limits Limits
+	// Linger is how long a call may go on after its client has left, to learn what it costs; 0: it is cancelled.
+	Linger time.Duration
 }
 
 // Limits bound what one client may take.
@@ -193,7 +197,7 @@ func (g *Gateway) serveSafely(w http.ResponseWriter, r *http.Request, s *State, 
 }
 
 // serve is the path of a call. An error it returns before the entry has begun is still to be told.
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire.Format, entry *usage.Entry) error {
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire.Format, entry *usage.Entry) (err error) {
 	who, err := s.Auth.Identify(r) // before a byte of the body is read
 	if err != nil {
 		return err
@@ -220,6 +224,19 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	ask, err := route.ReadAsk(r.Header, who)
 	if err != nil {
 		return err
+	}
+	last, done, err := g.once(w, r, s, who, call, body.Bytes(), entry) // a call that has been made is not made again
+	if done || err != nil {
+		return err
+	}
+	if last != nil {
+		defer func() { err = last.end(ctx, err) }()
+		w = last
+		if last.stays > 0 {
+			var end context.CancelFunc
+			ctx, end = linger(ctx, last.stays)
+			defer end()
+		}
 	}
 	plan, err := s.Router.Plan(who, call, ask) // the deployments that may serve it; no I/O
 	if err != nil {

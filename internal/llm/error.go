@@ -11,31 +11,36 @@ type Kind string
 
 // The kinds. Each format turns them into its own status, type and words in one function.
 const (
-	KindInvalid          Kind = "invalid_request"
-	KindUnknownField     Kind = "unknown_field"
-	KindUnsupported      Kind = "unsupported"            // the target cannot carry a member
-	KindInvalidKey       Kind = "invalid_api_key"        // missing, malformed or unknown
-	KindKeyExpired       Kind = "key_expired"            //
-	KindModelNotAllowed  Kind = "model_not_allowed"      //
-	KindModelNotFound    Kind = "model_not_found"        //
-	KindNotFound         Kind = "not_found"              // no such path
-	KindMethodNotAllowed Kind = "method_not_allowed"     //
-	KindTooLarge         Kind = "request_too_large"      //
-	KindMediaType        Kind = "unsupported_media_type" // Content-Type or Content-Encoding
-	KindRequestTimeout   Kind = "request_timeout"        // the client was too slow to send
-	KindRateLimited      Kind = "rate_limited"           //
-	KindConcurrency      Kind = "concurrency_limited"    //
-	KindBudget           Kind = "budget_exceeded"        //
-	KindContextLength    Kind = "context_length_exceeded"
-	KindContentFiltered  Kind = "content_filtered"
-	KindGuardrail        Kind = "guardrail_blocked"
-	KindUpstream         Kind = "upstream_error"
-	KindUpstreamTimeout  Kind = "upstream_timeout"
-	KindUpstreamCreds    Kind = "upstream_credentials_exhausted" // an upstream refused our credential
-	KindNoUpstream       Kind = "no_healthy_upstream"
-	KindOverloaded       Kind = "overloaded"
-	KindClientGone       Kind = "client_closed_request"
-	KindInternal         Kind = "internal"
+	KindInvalid            Kind = "invalid_request"
+	KindUnknownField       Kind = "unknown_field"
+	KindUnsupported        Kind = "unsupported"            // the target cannot carry a member
+	KindInvalidKey         Kind = "invalid_api_key"        // missing, malformed or unknown
+	KindKeyExpired         Kind = "key_expired"            //
+	KindModelNotAllowed    Kind = "model_not_allowed"      //
+	KindModelNotFound      Kind = "model_not_found"        //
+	KindNotFound           Kind = "not_found"              // no such path
+	KindMethodNotAllowed   Kind = "method_not_allowed"     //
+	KindTooLarge           Kind = "request_too_large"      //
+	KindMediaType          Kind = "unsupported_media_type" // Content-Type or Content-Encoding
+	KindRequestTimeout     Kind = "request_timeout"        // the client was too slow to send
+	KindRateLimited        Kind = "rate_limited"           //
+	KindConcurrency        Kind = "concurrency_limited"    //
+	KindBudget             Kind = "budget_exceeded"        //
+	KindBudgetUnknown      Kind = "budget_unavailable"     // nobody knows what is left of it, so nothing is given
+	KindUnpriced           Kind = "model_unpriced"         // a budget in money cannot bound it
+	KindLedgerFull         Kind = "ledger_full"            // what was used could not be written down any more
+	KindIdempotencyRunning Kind = "idempotency_running"    // a twin of this call is under way
+	KindIdempotencyReused  Kind = "idempotency_reused"     // another request has this Idempotency-Key
+	KindContextLength      Kind = "context_length_exceeded"
+	KindContentFiltered    Kind = "content_filtered"
+	KindGuardrail          Kind = "guardrail_blocked"
+	KindUpstream           Kind = "upstream_error"
+	KindUpstreamTimeout    Kind = "upstream_timeout"
+	KindUpstreamCreds      Kind = "upstream_credentials_exhausted" // an upstream refused our credential
+	KindNoUpstream         Kind = "no_healthy_upstream"
+	KindOverloaded         Kind = "overloaded"
+	KindClientGone         Kind = "client_closed_request"
+	KindInternal           Kind = "internal"
 )
 
 // A Problem is one thing wrong with one member.
