@@ -42,6 +42,8 @@ var rooms = map[string]room{
 
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
+	"rules":                       {may: "llm"},
+	"directory":                   {may: "llm auth rules"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "upstream", tests: "upstream/sharedtest redistest faultproxy"},

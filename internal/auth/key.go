@@ -3,6 +3,7 @@
 package auth
 
 import (
+	"errors"
 	"hash/crc32"
 	"io"
 	"strings"
@@ -25,11 +26,28 @@ const (
 
 // NewKey draws a key from a source of cryptographic randomness.
 func NewKey(random io.Reader) (string, error) {
-	var b strings.Builder
-	b.WriteString(prefix)
-	if err := draw(&b, random, publicLen); err != nil {
+	public, err := NewPublic(random)
+	if err != nil {
 		return "", err
 	}
+	return NewSecret(public, random)
+}
+
+// NewPublic draws a public part.
+func NewPublic(random io.Reader) (string, error) {
+	var b strings.Builder
+	err := draw(&b, random, publicLen)
+	return b.String(), err
+}
+
+// NewSecret draws a key with a public part that is known: the same key after a rotation.
+func NewSecret(public string, random io.Reader) (string, error) {
+	if !IsPublic(public) {
+		return "", errors.New("not the public part of a key")
+	}
+	var b strings.Builder
+	b.WriteString(prefix)
+	b.WriteString(public)
 	b.WriteByte('-')
 	if err := draw(&b, random, secretLen); err != nil {
 		return "", err
@@ -37,6 +55,11 @@ func NewKey(random io.Reader) (string, error) {
 	sum := checksum(b.String())
 	b.Write(sum[:])
 	return b.String(), nil
+}
+
+// IsPublic tells whether a text has the form of a public part.
+func IsPublic(s string) bool {
+	return len(s) == publicLen && strings.Trim(s, base62) == ""
 }
 
 // draw writes n characters, each equally likely: bytes that would favour some are thrown away.
