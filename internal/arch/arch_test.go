@@ -57,7 +57,7 @@ var rooms = map[string]room{
 	"provider/anthropic": {may: "llm wire wire/anthropic provider", tests: "sse mock upstream"},
 	"provider/gemini":    {may: "llm wire wire/gemini provider", tests: "sse mock upstream"},
 
-	"config":    {may: "llm"},
+	"config":    {may: "llm rules"},
 	"telemetry": {may: "llm usage"},
 	"mock":      {tests: "llm sse wire wire/*"},
 	"bench":     {tests: "mock"},

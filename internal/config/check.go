@@ -28,6 +28,7 @@ func check(d *decoder, c *Config) {
 	d.providers(c)
 	d.models(c)
 	d.redis(&c.Redis)
+	d.money(c)
 }
 
 // tags checks what fields' struct tags ask: required, enum, pattern, min, max, and off.

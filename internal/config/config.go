@@ -31,6 +31,20 @@ type Config struct {
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Who may call. With none, a first key is made at the first start and shown once.
 	Keys []Key `yaml:"keys"`
+	// What is mixed into the hash of every key, at least 32 characters. Replicas that share a store must have the same. Left out: the file pepper in the data directory.
+	Pepper llm.Secret `yaml:"pepper" example:"${SLUICE_PEPPER}" restart:"true"`
+	// What keys, teams, users, projects and models may consume, in money, tokens, requests and calls at a time.
+	Rules []SharedRule `yaml:"rules"`
+	// Where keys, their owners and the ledger are kept.
+	Store Store `yaml:"store"`
+	// How calls are accounted for.
+	Ledger Ledger `yaml:"ledger"`
+	// What becomes of a call whose client leaves.
+	Disconnect Disconnect `yaml:"disconnect"`
+	// Who is told that a budget runs out.
+	Alerts Alerts `yaml:"alerts"`
+	// How long a call is remembered that its client gave an Idempotency-Key.
+	Idempotency Idempotency `yaml:"idempotency"`
 	// Where calls can go.
 	Providers []Provider `yaml:"providers"`
 	// Names that clients may use beside the providers' own.
@@ -47,6 +61,9 @@ type Config struct {
 	Log Log `yaml:"log"`
 	// The built-in upstream that needs no network and no account.
 	Mock Mock `yaml:"mock"`
+
+	// Limit are Rules, as package quota counts them: one for each, in their order.
+	Limit []llm.Rule `yaml:"-"`
 }
 
 // Admin is the listener for operators: metrics, build information and profiles.
@@ -137,6 +154,18 @@ type Key struct {
 	Disabled bool `yaml:"disabled"`
 	// When it ends: a date (its first moment, UTC) or an RFC 3339 time.
 	Expires time.Time `yaml:"expires" example:"2030-01-01"`
+	// The organisation that its calls are accounted to. Left out: default.
+	Organisation string `yaml:"organisation" example:"default"`
+	// Its team.
+	Team string `yaml:"team" example:"search"`
+	// Its user. Left out: it is a service's.
+	User string `yaml:"user" example:"ann"`
+	// The project that it serves.
+	Project string `yaml:"project" example:"chatbot"`
+	// What it may consume.
+	Rules []Rule `yaml:"rules"`
+	// Addresses that may use it, the client's own. Left out: all.
+	AllowFrom []netip.Prefix `yaml:"allow_from" example:"10.0.0.0/8"`
 	// Tags that a deployment must have, all of them, to serve this key's calls.
 	Tags []string `yaml:"tags" example:"eu"`
 	// What its calls may ask for by header: strategy (X-Sluice-Strategy), fallback (X-Sluice-Fallback: off), deadline (X-Request-Timeout-Ms), tags (X-Sluice-Tags). Left out: all; [] means none.
@@ -146,6 +175,8 @@ type Key struct {
 	Sum [32]byte `yaml:"-"`
 	// Public is the part of a key of our own form that may be logged; "" when only the hash is known.
 	Public string `yaml:"-"`
+	// Limit are Rules, as package quota counts them.
+	Limit []llm.Rule `yaml:"-"`
 }
 
 // Provider is one upstream.

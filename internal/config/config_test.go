@@ -25,6 +25,11 @@ import (
 	"sluice/internal/llm"
 )
 
+// values are compared as such.
+var values = []cmp.Option{
+	cmpopts.EquateComparable(netip.Prefix{}), cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() }),
+}
+
 const goodKey = "k9Qz3vXw7LmT2pRb8NcY5hJd1FsG4aZx"
 
 var kinds = []string{"openai", "anthropic", "gemini", "openrouter", "ollama"}
@@ -50,7 +55,19 @@ limits:
   drain: 1m30s
 timeouts: {connect: 1s, tls: 2s, first_token: 20s, first_token_reasoning: 3m, idle: 30s, total: 5m, keep_alive_comment: 10s}
 keys:
-  - {name: ci, key: "${CI_KEY}", models: [gpt-4o*], endpoints: [chat], expires: 2030-01-31, tags: [eu], overrides: [deadline, tags]}
+  - name: ci
+    key: "${CI_KEY}"
+    models: [gpt-4o*]
+    endpoints: [chat]
+    expires: 2030-01-31
+    tags: [eu]
+    overrides: [deadline, tags]
+    organisation: acme
+    team: search
+    user: ann
+    project: chatbot
+    allow_from: [10.0.0.0/8]
+    rules: [{name: pace, requests: [5/second, 100/hour], tokens: [1000/minute], parallel: 3}]
   - {name: old, hash: "sha256:` + strings.Repeat("ab", 32) + `", disabled: true}
 providers:
   - name: openai
@@ -77,6 +94,30 @@ models:
 retries: {attempts: 2, within: 10s, budget_percent: 10, budget_floor: 5}
 breaker: {failures_percent: 30, requests: 20, window: 15s, connect_errors: 3, open: 1s, open_max: 1m, probe: 2s, successes: 1}
 queue: {length: 7, wait: 1s}
+pepper: ${CI_KEY}
+rules:
+  - name: month
+    keys: ["ci-*"]
+    teams: [search]
+    users: [ann]
+    projects: [chatbot]
+    organisations: [acme]
+    models: ["gpt-*"]
+    per: [team, model]
+    budgets:
+      - dollars: 500
+        every: month
+        zone: Europe/Berlin
+        mode: hard_after_grace
+        grace: 24h
+        alerts: [50, 80]
+        overrides: [{from: 2026-12-01, until: 2027-01-01, dollars: 900.5}]
+      - {tokens: 5000000000, every: rolling-day}
+store: {url: "postgres://u:${CI_KEY}@db/sluice", connections: 20}
+ledger: {sync: 1ms, spool: 4GiB, when_full: go_on, keep: "off"}
+disconnect: {policy: drain, drain: 1m}
+alerts: {webhooks: [{url: "https://hooks.example.com/x?y=z", secret: "${CI_KEY}", allow_private: [10.0.0.0/8]}]}
+idempotency: {keep: 1h, answer: 256KiB, memory: 1MiB}
 redis: {url: "rediss://u:${CI_KEY}@redis:6379/0", addresses: ["redis-2:6379"], sentinel: mymaster, prefix: staging}
 log: {level: warn, format: text, file: /tmp/x.log, buffer: 1MiB}
 `,
@@ -103,6 +144,11 @@ func TestParseFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	december, january := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	want := &Config{
 		Listen: "0.0.0.0:8443",
 		Admin:  Admin{Listen: "off", Hosts: []string{"sluice-admin.internal"}, Token: goodKey, Pprof: true},
@@ -123,8 +169,14 @@ func TestParseFull(t *testing.T) {
 			{
 				Name: "ci", Key: masked, Sum: sha256.Sum256([]byte(goodKey)), Models: []string{"gpt-4o*"}, Endpoints: []string{"chat"},
 				Expires: time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC), Tags: []string{"eu"}, Overrides: []string{"deadline", "tags"},
+				Organisation: "acme", Team: "search", User: "ann", Project: "chatbot", AllowFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+				Rules: []Rule{{Name: "pace", Requests: []string{"5/second", "100/hour"}, Tokens: []string{"1000/minute"}, Parallel: 3}},
+				Limit: []llm.Rule{{
+					Name: "pace", Requests: []llm.Pace{{N: 5, Per: time.Second}, {N: 100, Per: time.Hour}},
+					Tokens: []llm.Pace{{N: 1000, Per: time.Minute}}, Parallel: 3,
+				}},
 			},
-			{Name: "old", Hash: "sha256:" + strings.Repeat("ab", 32), Sum: [32]byte([]byte(strings.Repeat("\xab", 32))), Models: []string{"*"}, Disabled: true},
+			{Organisation: "default", Name: "old", Hash: "sha256:" + strings.Repeat("ab", 32), Sum: [32]byte([]byte(strings.Repeat("\xab", 32))), Models: []string{"*"}, Disabled: true},
 		},
 		Providers: []Provider{
 			{
@@ -159,11 +211,38 @@ func TestParseFull(t *testing.T) {
 			FailuresPercent: 30, Requests: 20, Window: 15 * time.Second, ConnectErrors: 3, Open: time.Second, OpenMax: time.Minute,
 			Probe: 2 * time.Second, Successes: 1,
 		},
-		Queue: Queue{Length: 7, Wait: time.Second},
-		Redis: Redis{URL: "rediss://u:" + goodKey + "@redis:6379/0", Addresses: []string{"redis-2:6379"}, Sentinel: "mymaster", Prefix: "staging"},
-		Log:   Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
+		Queue:  Queue{Length: 7, Wait: time.Second},
+		Pepper: goodKey,
+		Rules: []SharedRule{{
+			Keys: []string{"ci-*"}, Teams: []string{"search"}, Users: []string{"ann"}, Projects: []string{"chatbot"}, Organisations: []string{"acme"},
+			Rule: Rule{Name: "month", Models: []string{"gpt-*"}, Per: []string{"team", "model"}, Budgets: []Budget{
+				{
+					Dollars: 500 * llm.Dollar, Every: "month", Zone: "Europe/Berlin", Mode: "hard_after_grace", Grace: 24 * time.Hour, Alerts: []int{50, 80},
+					Overrides: []Override{{From: december, Until: january, Dollars: 900*llm.Dollar + llm.Dollar/2}},
+				},
+				{Tokens: 5e9, Every: "rolling-day"},
+			}},
+		}},
+		Limit: []llm.Rule{{
+			Name: "month", Models: []string{"gpt-*"}, Per: []llm.Dim{llm.DimTeam, llm.DimModel}, Budgets: []llm.Budget{
+				{
+					Money: 500 * llm.Dollar, Every: llm.Monthly, Zone: berlin, Mode: llm.HardAfterGrace, Grace: 24 * time.Hour, Alerts: []int{50, 80},
+					Overrides: []llm.Override{{From: december, Until: january, Money: 900*llm.Dollar + llm.Dollar/2}},
+				},
+				{Tokens: 5e9, Every: llm.RollDay, Mode: llm.Hard},
+			},
+		}},
+		Store:      Store{URL: "postgres://u:" + goodKey + "@db/sluice", Connections: 20},
+		Ledger:     Ledger{Sync: time.Millisecond, Spool: 4 << 30, WhenFull: "go_on", Keep: Off},
+		Disconnect: Disconnect{Policy: "drain", Drain: time.Minute},
+		Alerts: Alerts{Webhooks: []Webhook{{
+			URL: "https://hooks.example.com/x?y=z", Secret: goodKey, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		}}},
+		Idempotency: Idempotency{Keep: time.Hour, Answer: 256 << 10, Memory: 1 << 20},
+		Redis:       Redis{URL: "rediss://u:" + goodKey + "@redis:6379/0", Addresses: []string{"redis-2:6379"}, Sentinel: "mymaster", Prefix: "staging"},
+		Log:         Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, values...); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -208,7 +287,7 @@ func TestProblems(t *testing.T) {
 		{"unknown field", "lisen: ':1'\n", []string{`1:1 lisen: did you mean "listen"?`}},
 		{"unknown nested", "limits:\n  boddy: 1MiB\n", []string{`2:3 limits.boddy: did you mean "body"?`}},
 		{"other case and dash", "limits: {Max-Streams: 3}\n", []string{`1:10 limits.Max-Streams: did you mean "max_streams"?`}},
-		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, breaker, data, h2c"}},
+		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, alerts, breaker, data"}},
 		{"in a list", "keys:\n  - name: a\n    hash: " + hash + "\n    modells: [a]\n", []string{`4:5 keys[0].modells: did you mean "models"?`}},
 		{"duplicate", "h2c: true\ndata: x\nh2c: false\n", []string{"3:1 h2c: said twice, first on line 1"}},
 		{"merge", "a: &a {x: 1}\nlimits: {<<: *a}\n", []string{"1:1 a: unknown field", "2:10 limits: merge keys"}},
@@ -243,6 +322,21 @@ func TestProblems(t *testing.T) {
 			"4:5 keys[2].name: is missing", "5:21 keys[3].hash: must be sha256:", "6:5 keys[4]: has no key", "7:5 keys[5]: both key and hash",
 			"8:5 keys[6]: the same key as keys[2]", `9:108 keys[7].endpoints[0]: did you mean "chat"?`, "9:125 keys[7].models[0]: is empty",
 			"10:21 keys[8].hash: the hash of nothing",
+		}},
+		{"rules", "rules:\n" +
+			"  - {name: a, per: [kee], keys: ['']}\n" +
+			"  - {name: b, requests: [5/fortnight], budgets: [{dollars: 0, every: month}, {every: day}, {dollars: 1, tokens: 2, every: yearly}]}\n" +
+			"  - {name: b, tokens: [1/day, 2/day], budgets: [{dollars: 1.5, every: day, zone: Mars, mode: hard_after_grace, alerts: [80, 50]}]}\n", []string{
+			"2:5 rules[0]: limits nothing", `2:21 rules[0].per[0]: did you mean "key"?`, "2:34 rules[0].keys[0]: is empty",
+			"3:26 rules[1].requests[0]: is no pace", "3:60 rules[1].budgets[0].dollars: above 0",
+			"3:78 rules[1].budgets[1].tokens: give tokens", "3:113 rules[1].budgets[2].tokens: in dollars or in tokens",
+			"3:123 rules[1].budgets[2].every: must be one of",
+			"4:12 rules[2].name: already the name", "4:31 rules[2].tokens[1]: the second limit", "4:49 rules[2].budgets[0].grace: goes with mode",
+			"4:82 rules[2].budgets[0].zone: Mars", "4:125 rules[2].budgets[0].alerts[1]: the lowest first",
+		}},
+		{"money", "pepper: abc\nstore: {url: 'mysql://x'}\nalerts: {webhooks: [{url: 'ftp://x', secret: short}]}\nledger: {when_full: panic, spool: 'off'}\n", []string{
+			"1:9 pepper: fewer than 32", "2:14 store.url: postgres://", "3:27 alerts.webhooks[0].url: https://hooks", "3:46 alerts.webhooks[0].secret: fewer than 32",
+			"4:21 ledger.when_full: refuse, go_on", "4:35 ledger.spool: cannot be off",
 		}},
 		{"providers", "providers:\n" +
 			"  - {name: Open AI}\n" +
@@ -496,12 +590,13 @@ func TestMasked(t *testing.T) {
 	}
 	// Without secrets it can be read again and means the same.
 	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis, c.Admin.Token = nil, "", nil, "", Redis{Prefix: "sluice"}, ""
+	c.Pepper, c.Store, c.Alerts = "", defaults().Store, Alerts{}
 	c.Providers[2].Credentials[0].APIKey, c.Providers[2].Credentials[1].APIKey = "***", "***" // a secret is kept as its mask
 	again, err := Parse("masked", c.Masked(), opts)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, c.Masked())
 	}
-	if diff := cmp.Diff(c, again, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(c, again, values...); diff != "" {
 		t.Errorf("-before +after:\n%s", diff)
 	}
 }
@@ -613,7 +708,7 @@ func FuzzParse(f *testing.F) {
 		for i := range c.Providers {
 			c.Providers[i].Proxy = ""
 		}
-		c.Keys, c.Redis, c.Admin.Token = nil, Redis{}, ""
+		c.Keys, c.Redis, c.Admin.Token, c.Pepper, c.Store, c.Alerts = nil, Redis{}, "", "", Store{}, Alerts{}
 		if _, err := Parse("again", c.Masked(), opts); err != nil {
 			t.Fatalf("%v\n%s", err, c.Masked())
 		}

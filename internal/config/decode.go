@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -37,6 +38,7 @@ const (
 var (
 	typeSize     = reflect.TypeFor[Size]()
 	typeDollars  = reflect.TypeFor[Dollars]()
+	typeNano     = reflect.TypeFor[llm.Nano]()
 	typeDuration = reflect.TypeFor[time.Duration]()
 	typeTime     = reflect.TypeFor[time.Time]()
 	typePrefix   = reflect.TypeFor[netip.Prefix]()
@@ -103,7 +105,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch t := v.Type(); {
-	case t == typeSize, t == typeDollars, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
+	case t == typeSize, t == typeDollars, t == typeNano, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
 		d.scalar(n, v, path)
 	case t.Kind() == reflect.Struct:
 		d.object(n, v, path)
@@ -208,7 +210,7 @@ func fits(tag string, t reflect.Type) bool {
 	switch {
 	case t == typeTime:
 		return tag == "!!str" || tag == "!!timestamp"
-	case t == typeSize, t == typeDollars, t == typeDuration:
+	case t == typeSize, t == typeDollars, t == typeNano, t == typeDuration:
 		return tag == "!!str" || tag == "!!int" || tag == "!!float"
 	case t == typePrefix, t.Kind() == reflect.String:
 		return tag == "!!str"
@@ -229,6 +231,12 @@ func set(v reflect.Value, text string) error {
 		n, err := parseDollars(text)
 		v.SetInt(int64(n))
 		return err
+	case t == typeNano:
+		n, err := llm.ParseNano(text)
+		if err != nil || n <= 0 {
+			return errors.New("must be US dollars above 0, such as 500 or 0.25, with at most nine decimals")
+		}
+		v.SetInt(int64(n))
 	case t == typeDuration:
 		n, err := parseDuration(text)
 		v.SetInt(int64(n))
@@ -251,7 +259,11 @@ func set(v reflect.Value, text string) error {
 		}
 		v.SetBool(text == "true")
 	default:
-		n, err := strconv.ParseInt(text, 10, 32)
+		bits := 32
+		if t.Kind() == reflect.Int64 {
+			bits = 64
+		}
+		n, err := strconv.ParseInt(text, 10, bits)
 		if err != nil {
 			return fmt.Errorf("must be a whole number")
 		}
@@ -284,7 +296,7 @@ func want(t reflect.Type) string {
 	switch {
 	case t == typeSize:
 		return "a size such as 32MiB"
-	case t == typeDollars:
+	case t == typeDollars, t == typeNano:
 		return "an amount of US dollars such as 0.15"
 	case t == typeDuration:
 		return "a duration such as 30s or 1m30s"
@@ -294,7 +306,7 @@ func want(t reflect.Type) string {
 		return "an address range such as 10.0.0.0/8"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
-	case t.Kind() == reflect.Int:
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
 		return "a whole number"
 	}
 	return "text"

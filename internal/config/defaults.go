@@ -47,9 +47,13 @@ func defaults() *Config {
 			FailuresPercent: 50, Requests: 10, Window: 10 * time.Second, ConnectErrors: 5,
 			Open: 5 * time.Second, OpenMax: 2 * time.Minute, Probe: 5 * time.Second, Successes: 2,
 		},
-		Queue: Queue{Length: 100, Wait: 5 * time.Second},
-		Redis: Redis{Prefix: "sluice"},
-		Log:   Log{Level: "info", Format: "json", Buffer: 4 << 20},
+		Queue:       Queue{Length: 100, Wait: 5 * time.Second},
+		Redis:       Redis{Prefix: "sluice"},
+		Store:       Store{Connections: 10},
+		Ledger:      Ledger{Sync: 5 * time.Millisecond, Spool: 1 << 30, WhenFull: "refuse", Keep: 90 * 24 * time.Hour},
+		Disconnect:  Disconnect{Policy: "cancel", Drain: 30 * time.Second},
+		Idempotency: Idempotency{Keep: 24 * time.Hour, Answer: 1 << 20, Memory: 64 << 20},
+		Log:         Log{Level: "info", Format: "json", Buffer: 4 << 20},
 	}
 }
 
@@ -59,6 +63,9 @@ func fill(c, def *Config) {
 	for i := range c.Keys {
 		if len(c.Keys[i].Models) == 0 {
 			c.Keys[i].Models = []string{"*"}
+		}
+		if c.Keys[i].Organisation == "" {
+			c.Keys[i].Organisation = "default"
 		}
 	}
 	for i := range c.Providers {

@@ -59,7 +59,10 @@ func scalarNode(v reflect.Value) *yaml.Node {
 	switch v.Kind() {
 	case reflect.Bool:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: scalarText(v)}
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
+		if v.Type() != reflect.TypeFor[int]() && v.Type() != reflect.TypeFor[int64]() {
+			break // a size, a duration or an amount
+		}
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: scalarText(v)}
 	}
 	text := scalarText(v)
@@ -79,6 +82,8 @@ func scalarText(v reflect.Value) string {
 	case Size:
 		return x.String()
 	case Dollars:
+		return x.String()
+	case llm.Nano:
 		return x.String()
 	case time.Duration:
 		return durationText(x)

@@ -39,7 +39,7 @@ func mapper(t reflect.Type) *jsonschema.Schema {
 			{Type: "string", Pattern: sizeText},
 			{Type: "integer", Minimum: "0"},
 		}}
-	case t == typeDollars:
+	case t == typeDollars, t == typeNano:
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "number", Minimum: "0"}, {Type: "string"}}}
 	case t == typeDuration:
 		return &jsonschema.Schema{Type: "string", Pattern: spanText}
@@ -47,7 +47,7 @@ func mapper(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string"}
 	case t.Kind() == reflect.Bool:
 		return reference(&jsonschema.Schema{Type: "boolean"})
-	case t.Kind() == reflect.Int:
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
 		return reference(&jsonschema.Schema{Type: "integer"})
 	}
 	return nil
