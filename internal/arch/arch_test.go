@@ -27,7 +27,7 @@ var rooms = map[string]room{
 	"llm": {stdOnly: true},
 	"sse": {stdOnly: true},
 
-	"wire":           {may: "llm sse"},
+	"wire":           {may: "llm sse", tests: "wire/wiretest"},
 	"wire/openai":    {may: "llm sse wire", tests: "wire/*"},
 	"wire/responses": {may: "llm sse wire wire/openai", tests: "wire/*"}, // OpenAI's errors have one form
 	"wire/anthropic": {may: "llm sse wire", tests: "wire/*"},
