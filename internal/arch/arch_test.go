@@ -40,6 +40,9 @@ var rooms = map[string]room{
 	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
 	"usage":    {may: "llm auth catalog"},
 
+	"alert":           {may: "llm", tests: "alert/alerttest"},
+	"alert/alerttest": {may: "alert"},
+
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
@@ -98,6 +101,7 @@ var laws = [][2]string{
 	{"*", "wire/wiretest"}, // what serves tests stays out of the binary
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
+	{"*", "alert/alerttest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
 	{"backend/*", "backend/*"},
