@@ -76,6 +76,11 @@ func chaos(t *testing.T, seed uint64) {
 		return g.metric(t, "sluice_upstream_in_flight")+g.metric(t, "sluice_upstream_waiting")+g.metric(t, "sluice_requests_in_flight") == 0
 	})
 	after, open := 0.0, 0.0
+	defer func() {
+		if t.Failed() {
+			t.Logf("goroutines %.0f -> %.0f, open files %.0f -> %.0f; %d configurations", goroutines, after, files, open, s.changes)
+		}
+	}()
 	eventually(t, "goroutines and connections to be as before", func() bool {
 		after, open = s.base(t)
 		return after <= goroutines+10 && open <= files+10

@@ -80,7 +80,7 @@ type Transport struct {
 	std  *http.Transport
 }
 
-// CloseIdle closes the connections that nobody uses.
+// CloseIdle closes the connections that nobody uses, and those in use when they are free.
 func (t *Transport) CloseIdle() {
 	if t.lean != nil {
 		t.lean.CloseIdle()

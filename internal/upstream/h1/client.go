@@ -47,6 +47,7 @@ type Client struct {
 	mu      sync.Mutex // guards the rest, and what the targets say it guards
 	targets map[origin]*target
 	timer   *time.Timer // runs while connections are idle; nil: none are
+	closed  bool        // none is kept any more
 }
 
 // ErrHTTP2 says that the target has chosen HTTP/2, so that another client must send the request. Nothing

@@ -97,7 +97,7 @@ func (c *Client) put(cn *conn) {
 	cn.until = time.Now().Add(cn.idleFor)
 	c.mu.Lock()
 	t := cn.target
-	full := len(t.free) >= c.o.MaxIdle || t.http2
+	full := len(t.free) >= c.o.MaxIdle || t.http2 || c.closed
 	if !full {
 		t.free = append(t.free, cn)
 		if c.timer == nil {
@@ -139,10 +139,12 @@ func (c *Client) sweep() {
 	c.timer.Reset(next)
 }
 
-// CloseIdle closes the connections that nobody uses.
+// CloseIdle closes the connections that nobody uses, and keeps none from now on: exchanges under way end on theirs,
+// and new ones may still be made.
 func (c *Client) CloseIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	for _, t := range c.targets {
 		for _, cn := range t.free {
 			cn.abort()

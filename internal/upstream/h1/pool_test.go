@@ -489,3 +489,18 @@ func TestManyAtOnce(t *testing.T) {
 		<-done
 	}
 }
+
+// TestCloseIdleKeepsNone: a connection that is in use when its client is replaced must not stay open after it.
+func TestCloseIdleKeepsNone(t *testing.T) {
+	s, c := listen(t), newClient(t, Options{})
+	got := call(t.Context(), c, post(s.url(), "{}"))
+	cn := s.accept()
+	cn.request(t)
+	c.CloseIdle()
+	cn.say(t, okAnswer)
+	want(t, <-got, 200, "ok")
+	if n := c.idleCount(); n != 0 {
+		t.Errorf("%d connections are kept", n)
+	}
+	cn.gone(t)
+}
