@@ -49,7 +49,7 @@ var rooms = map[string]room{
 	"directory":                   {may: "llm auth rules"},
 
 	"upstream/sharedtest": {may: "upstream"},
-	"backend/redis":       {may: "upstream", tests: "upstream/sharedtest redistest faultproxy"},
+	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency route upstream usage", tests: "wire/* mock"},
 

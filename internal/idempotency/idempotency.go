@@ -69,11 +69,11 @@ type Store interface {
 	// the request that has it and, when Done, its answer. It is atomic over all replicas.
 	Begin(ctx context.Context, k Key, p Print, owner string, lease time.Duration) (State, Print, *Answer, error)
 	// Renew makes a claim last for another lease. False: it is not the owner's any more.
-	Renew(ctx context.Context, k Key, owner string, lease time.Duration) (bool, error)
+	Renew(ctx context.Context, k Key, p Print, owner string, lease time.Duration) (bool, error)
 	// Save keeps the answer for a while and ends the claim. Nil: the answer was too large to be kept.
 	Save(ctx context.Context, k Key, p Print, owner string, a *Answer, keep time.Duration) error
 	// Drop ends the claim: the call may be made again.
-	Drop(ctx context.Context, k Key, owner string) error
+	Drop(ctx context.Context, k Key, p Print, owner string) error
 }
 
 // Options say how long things last.
@@ -171,7 +171,7 @@ func (c *Claim) renew(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if ours, err := c.keys.o.Store.Renew(ctx, c.key, c.owner, c.keys.o.Lease); err == nil && !ours {
+			if ours, err := c.keys.o.Store.Renew(ctx, c.key, c.print, c.owner, c.keys.o.Lease); err == nil && !ours {
 				return
 			}
 		}
@@ -182,7 +182,7 @@ func (c *Claim) renew(ctx context.Context) {
 func (c *Claim) Finish(ctx context.Context, a *Answer) error {
 	c.stop()
 	if a == nil {
-		return c.keys.o.Store.Drop(ctx, c.key, c.owner)
+		return c.keys.o.Store.Drop(ctx, c.key, c.print, c.owner)
 	}
 	if a.Large || len(a.Body) > c.keys.o.Most {
 		a = nil

@@ -20,7 +20,7 @@ func TestMemory(t *testing.T) {
 			m := idempotency.NewMemory(1<<20, func() time.Time { return now })
 			return m, m
 		},
-		Pass: func(d time.Duration) { now = now.Add(d) },
+		Pass: func(_ *testing.T, d time.Duration) { now = now.Add(d) },
 	})
 }
 

@@ -61,7 +61,7 @@ func (m *Memory) Begin(_ context.Context, k Key, p Print, owner string, lease ti
 }
 
 // Renew implements Store.
-func (m *Memory) Renew(_ context.Context, k Key, owner string, lease time.Duration) (bool, error) {
+func (m *Memory) Renew(_ context.Context, k Key, _ Print, owner string, lease time.Duration) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	had, ok := m.claim(k, owner)
@@ -105,7 +105,7 @@ func (a *Answer) size() int64 {
 }
 
 // Drop implements Store.
-func (m *Memory) Drop(_ context.Context, k Key, owner string) error {
+func (m *Memory) Drop(_ context.Context, k Key, _ Print, owner string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.claim(k, owner); ok {

@@ -18,7 +18,7 @@ type Harness struct {
 	// Stores are two ways to one store, as two replicas have them.
 	Stores func(t *testing.T) (a, b idempotency.Store)
 	// Pass lets time pass for both.
-	Pass func(d time.Duration)
+	Pass func(t *testing.T, d time.Duration)
 }
 
 var (
@@ -81,11 +81,11 @@ func Run(t *testing.T, h Harness) {
 	})
 	test("a failure leaves the key free", func(r *room) {
 		r.begin(r.a, print1, "x", idempotency.Ours)
-		if err := r.b.Drop(r.Context(), r.key, "y"); err != nil { // not the owner
+		if err := r.b.Drop(r.Context(), r.key, print1, "y"); err != nil { // not the owner
 			r.Fatal(err)
 		}
 		r.begin(r.b, print1, "y", idempotency.Running)
-		if err := r.a.Drop(r.Context(), r.key, "x"); err != nil {
+		if err := r.a.Drop(r.Context(), r.key, print1, "x"); err != nil {
 			r.Fatal(err)
 		}
 		r.begin(r.b, print1, "y", idempotency.Ours)
@@ -97,15 +97,15 @@ func Run(t *testing.T, h Harness) {
 	})
 	test("a claim ends with its lease", func(r *room) {
 		r.begin(r.a, print1, "x", idempotency.Ours)
-		h.Pass(40 * time.Second)
-		if ours, err := r.a.Renew(r.Context(), r.key, "x", time.Minute); !ours || err != nil {
+		h.Pass(r.T, 40*time.Second)
+		if ours, err := r.a.Renew(r.Context(), r.key, print1, "x", time.Minute); !ours || err != nil {
 			r.Fatalf("renewed: %v, %v", ours, err)
 		}
-		h.Pass(40 * time.Second)
+		h.Pass(r.T, 40*time.Second)
 		r.begin(r.b, print1, "y", idempotency.Running)
-		h.Pass(30 * time.Second)
+		h.Pass(r.T, 30*time.Second)
 		r.begin(r.b, print1, "y", idempotency.Ours)
-		if ours, err := r.a.Renew(r.Context(), r.key, "x", time.Minute); ours || err != nil {
+		if ours, err := r.a.Renew(r.Context(), r.key, print1, "x", time.Minute); ours || err != nil {
 			r.Errorf("a lost claim was renewed: %v, %v", ours, err)
 		}
 		r.save(r.a, "x", answer("late")) // must not end y's claim
@@ -118,9 +118,9 @@ func Run(t *testing.T, h Harness) {
 	test("an answer is kept for its time", func(r *room) {
 		r.begin(r.a, print1, "x", idempotency.Ours)
 		r.save(r.a, "x", answer("hello"))
-		h.Pass(59 * time.Minute)
+		h.Pass(r.T, 59*time.Minute)
 		r.begin(r.b, print1, "y", idempotency.Done)
-		h.Pass(2 * time.Minute)
+		h.Pass(r.T, 2*time.Minute)
 		r.begin(r.b, print1, "y", idempotency.Ours)
 	})
 	test("any bytes come back", func(r *room) {
