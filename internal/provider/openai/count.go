@@ -8,7 +8,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/tiktoken-go/tokenizer"
+	"github.com/tiktoken-go/tokenizer/codec"
 
 	"sluice/internal/llm"
 )
@@ -27,13 +27,14 @@ const (
 	lowImage   = 85
 )
 
-// A counter counts tokens. Its tables are built at the first use: most gateways never count.
+// A counter counts tokens. Its tables are built at the first use: most gateways never count. They are taken from codec,
+// not from the package above it, whose choice by name links four vocabularies that nobody asks for.
 type counter struct {
-	codec func() (tokenizer.Codec, error)
+	vocabulary func() *codec.Codec
 }
 
 func newCounter() *counter {
-	return &counter{sync.OnceValues(func() (tokenizer.Codec, error) { return tokenizer.Get(tokenizer.O200kBase) })}
+	return &counter{sync.OnceValue(codec.NewO200kBase)}
 }
 
 // count answers a call that asks how many tokens its conversation has.
@@ -46,11 +47,7 @@ func (p *Provider) count(ctx context.Context, a *llm.Attempt) (*llm.Reply, error
 	if !ok {
 		return nil, llm.Errorf(llm.KindUnsupported, "only the tokens of a conversation can be counted")
 	}
-	codec, err := p.tokens.codec()
-	if err != nil {
-		return nil, err
-	}
-	t := tally{ctx: ctx, codec: codec}
+	t := tally{ctx: ctx, vocabulary: p.tokens.vocabulary()}
 	t.chat(chat)
 	if t.err != nil {
 		return nil, t.err
@@ -65,10 +62,10 @@ func (p *Provider) count(ctx context.Context, a *llm.Attempt) (*llm.Reply, error
 
 // A tally adds up one conversation.
 type tally struct {
-	ctx   context.Context
-	codec tokenizer.Codec
-	n     int64
-	err   error
+	ctx        context.Context
+	vocabulary *codec.Codec
+	n          int64
+	err        error
 }
 
 // piece bounds what is given to the tokenizer at once: its time grows faster than the length of a run
@@ -85,7 +82,7 @@ func (t *tally) text(s string) {
 		if cut > piece {
 			cut = breakAt(s[:piece])
 		}
-		n, err := t.codec.Count(s[:cut])
+		n, err := t.vocabulary.Count(s[:cut])
 		if err != nil {
 			t.err = err
 			return
