@@ -12,14 +12,20 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"sluice/internal/app"
 	"sluice/internal/config"
+	"sluice/internal/flags"
 	"sluice/internal/route"
 )
 
 // An admin is the operators' listener of a running gateway.
-type admin struct {
-	AdminURL string `name:"admin-url" env:"SLUICE_ADMIN_URL" default:"http://127.0.0.1:3002" placeholder:"URL" help:"The running gateway's admin listener. Its token (admin.token) is read from SLUICE_ADMIN_TOKEN."`
+type admin struct{ url string }
+
+func (a *admin) flags(f *pflag.FlagSet) {
+	f.StringVar(&a.url, "admin-url", "http://127.0.0.1:3002", "`URL` of the running gateway's admin listener. Its token (admin.token) is read from SLUICE_ADMIN_TOKEN.")
+	flags.Env(f, "admin-url", "SLUICE_ADMIN_URL")
 }
 
 // maxAnswer bounds what the running gateway may answer, in bytes.
@@ -37,7 +43,7 @@ func (a *admin) call(ctx context.Context, path string, in, out any) error {
 		}
 		method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(a.AdminURL, "/")+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(a.url, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("--admin-url: %w", err)
 	}
@@ -47,7 +53,7 @@ func (a *admin) call(ctx context.Context, path string, in, out any) error {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("no gateway answers at %s: %w; start one (sluice serve), or name another with --admin-url", a.AdminURL, err)
+		return fmt.Errorf("no gateway answers at %s: %w; start one (sluice serve), or name another with --admin-url", a.url, err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -65,26 +71,17 @@ func (a *admin) call(ctx context.Context, path string, in, out any) error {
 	return nil
 }
 
-type upstreamsCommands struct {
-	List    upstreamsList   `cmd:"" default:"withargs" help:"Show the deployments: state, breaker, calls under way, latency, last error."`
-	Drain   upstreamsChange `cmd:"" help:"Send a deployment no new calls; those under way go on."`
-	Disable upstreamsChange `cmd:"" help:"Take a deployment out of service."`
-	Enable  upstreamsChange `cmd:"" help:"Put a deployment back into service."`
-	Reset   upstreamsChange `cmd:"" help:"Forget all that speaks against a deployment and its credential."`
-}
-
-type upstreamsList struct {
+type upstreamsCommand struct {
 	admin
-	JSON bool `help:"Print JSON."`
+	json bool
 }
 
-// Run implements the command.
-func (c *upstreamsList) Run(ctx context.Context, std *streams) error {
+func (c *upstreamsCommand) list(ctx context.Context, std *streams) error {
 	var u app.Upstreams
 	if err := c.call(ctx, "/admin/upstreams", nil, &u); err != nil {
 		return err
 	}
-	if c.JSON {
+	if c.json {
 		return printJSON(std.out, u)
 	}
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
@@ -107,38 +104,36 @@ func (c *upstreamsList) Run(ctx context.Context, std *streams) error {
 	return err
 }
 
-type upstreamsChange struct {
-	admin
-	Deployment string `arg:"" help:"As the list names it."`
-}
-
-// Run implements the four commands: action is the name of the one that was called.
-func (c *upstreamsChange) Run(ctx context.Context, std *streams, action operation) error {
+// change does what the gateway calls action to a deployment.
+func (c *upstreamsCommand) change(ctx context.Context, std *streams, action, deployment string) error {
 	var view struct{ State string }
-	if err := c.call(ctx, "/admin/upstreams", app.Operation{Deployment: c.Deployment, Action: string(action)}, &view); err != nil {
+	if err := c.call(ctx, "/admin/upstreams", app.Operation{Deployment: deployment, Action: action}, &view); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s: %s\n", c.Deployment, view.State)
+	_, err := fmt.Fprintf(std.out, "%s: %s\n", deployment, view.State)
 	return err
 }
 
-// An operation is the last word of an upstreams command.
-type operation string
-
 type explainCommand struct {
 	admin
-	Key     string   `required:"" help:"The key that would make the call: its name or public part."`
-	Request string   `required:"" type:"existingfile" placeholder:"FILE" help:"The request's JSON body; - reads it from standard input."`
-	Path    string   `default:"/v1/chat/completions" help:"Where the call would go."`
-	Header  []string `short:"H" sep:"none" placeholder:"NAME: VALUE" help:"A header of the call, such as 'X-Sluice-Strategy: latency'."`
-	Config  string   `short:"c" type:"existingfile" placeholder:"FILE" help:"Plan by this configuration alone instead of asking a running gateway: nothing is known of the deployments then."`
-	JSON    bool     `help:"Print JSON."`
+	key, request, path, config string
+	headers                    []string
+	json                       bool
 }
 
-// Run implements the command.
-func (c *explainCommand) Run(ctx context.Context, std *streams) error {
-	q := app.Question{Key: c.Key, Path: c.Path, Headers: map[string]string{}}
-	for _, h := range c.Header {
+func (c *explainCommand) flags(f *pflag.FlagSet) {
+	c.admin.flags(f)
+	f.StringVar(&c.key, "key", "", "The key that would make the call: its `NAME` or public part.")
+	flags.File(f, &c.request, "request", "", "The request's JSON body; - reads it from standard input.")
+	f.StringVar(&c.path, "path", "/v1/chat/completions", "`PATH` that the call would go to.")
+	f.StringArrayVarP(&c.headers, "header", "H", nil, "A `HEADER` of the call, such as 'X-Sluice-Strategy: latency'. May be repeated.")
+	flags.File(f, &c.config, "config", "c", "Plan by this configuration alone instead of asking a running gateway: nothing is known of the deployments then.")
+	f.BoolVar(&c.json, "json", false, "Print JSON.")
+}
+
+func (c *explainCommand) run(ctx context.Context, std *streams) error {
+	q := app.Question{Key: c.key, Path: c.path, Headers: map[string]string{}}
+	for _, h := range c.headers {
 		name, v, ok := strings.Cut(h, ":")
 		if !ok {
 			return fmt.Errorf("--header: %q is not NAME: VALUE", h)
@@ -146,20 +141,20 @@ func (c *explainCommand) Run(ctx context.Context, std *streams) error {
 		q.Headers[strings.TrimSpace(name)] = strings.TrimSpace(v)
 	}
 	var err error
-	if c.Request == "-" {
+	if c.request == "-" {
 		q.Body, err = io.ReadAll(io.LimitReader(os.Stdin, maxAnswer))
 	} else {
-		q.Body, err = os.ReadFile(c.Request)
+		q.Body, err = os.ReadFile(c.request)
 	}
 	if err != nil {
 		return fmt.Errorf("--request: %w", err)
 	}
 	if !json.Valid(q.Body) {
-		return fmt.Errorf("--request: %s holds no JSON", c.Request)
+		return fmt.Errorf("--request: %s holds no JSON", c.request)
 	}
 	e := new(route.Explanation)
-	if c.Config != "" {
-		cfg, err := config.Load(c.Config, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
+	if c.config != "" {
+		cfg, err := config.Load(c.config, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
 		if err != nil {
 			return err
 		}
@@ -169,7 +164,7 @@ func (c *explainCommand) Run(ctx context.Context, std *streams) error {
 	} else if err := c.call(ctx, "/admin/explain", q, e); err != nil {
 		return err
 	}
-	if c.JSON {
+	if c.json {
 		return printJSON(std.out, e)
 	}
 	return printPlan(std.out, e)

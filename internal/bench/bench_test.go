@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json"
+	"github.com/spf13/pflag"
 
 	"sluice/internal/mock"
 )
@@ -28,22 +28,30 @@ import (
 // childVariable makes this test binary play the program's own subcommands, as the bench starts them.
 const childVariable = "SLUICE_BENCH_TEST_CHILD"
 
-type program struct {
-	Mock  mock.Command `cmd:""`
-	Bench Command      `cmd:""`
-}
-
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
 		os.Exit(m.Run())
 	}
-	var p program
-	k := kong.Parse(&p)
-	k.BindTo(context.Background(), (*context.Context)(nil))
-	if err := k.Run(); err != nil {
+	if err := child(os.Args[1], os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func child(name string, args []string) error {
+	var c interface {
+		Flags(*pflag.FlagSet)
+		Run(context.Context) error
+	} = new(Command)
+	if name == "mock" {
+		c = new(mock.Command)
+	}
+	f := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	c.Flags(f)
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	return c.Run(context.Background())
 }
 
 // newLoad is a short bench of this very binary.
@@ -211,21 +219,14 @@ func TestWrongAnswersAreCounted(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	parse := func(args ...string) (*Command, string, error) {
-		var p program
-		k, err := kong.New(&p, kong.Exit(func(int) {}), kong.Writers(io.Discard, io.Discard))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := k.Parse(append([]string{"bench"}, args...))
-		if err != nil {
-			return nil, "", err
-		}
-		return &p.Bench, got.Command(), nil
+	parse := func(args ...string) (*Command, *pflag.FlagSet, error) {
+		c, f := new(Command), pflag.NewFlagSet("bench", pflag.ContinueOnError)
+		c.Flags(f)
+		return c, f, f.Parse(args)
 	}
-	c, command, err := parse("--compare", "-s", "small,slow", "-t", "direct", "-t", "x=cmd a,b {listen}", "--check")
-	if err != nil || command != "bench" || !c.Compare || !c.Check || c.Duration != 3*time.Second {
-		t.Fatalf("%+v %q %v", c, command, err)
+	c, _, err := parse("--compare", "-s", "small,slow", "-t", "direct", "-t", "x=cmd a,b {listen}", "--check")
+	if err != nil || !c.Compare || !c.Check || c.Duration != 3*time.Second {
+		t.Fatalf("%+v %v", c, err)
 	}
 	if !slices.Equal(c.Scenario, []string{"small", "slow"}) || !slices.Equal(c.Target, []string{"direct", "x=cmd a,b {listen}"}) {
 		t.Errorf("%+v", c)
@@ -252,11 +253,13 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%v is taken", args)
 		}
 	}
-	var help bytes.Buffer
-	k, _ := kong.New(&program{}, kong.Exit(func(int) {}), kong.Writers(&help, &help))
-	_, _ = k.Parse([]string{"bench", "--help"})
-	if flat := strings.Join(strings.Fields(help.String()), " "); !strings.Contains(flat, strings.Join(scenarioNames(), ", ")) {
-		t.Errorf("the help does not list the scenarios:\n%s", flat)
+	_, f, _ := parse()
+	help := strings.Join(strings.Fields(f.FlagUsages()), " ")
+	if !strings.Contains(help, strings.Join(scenarioNames(), ", ")) {
+		t.Errorf("the help does not list the scenarios:\n%s", help)
+	}
+	if strings.Contains(help, "proxy-to") {
+		t.Errorf("the help tells of what only the bench itself uses:\n%s", help)
 	}
 }
 

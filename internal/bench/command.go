@@ -16,33 +16,56 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/mattn/go-isatty"
+	"github.com/spf13/pflag"
 )
 
-// Command is `sluice bench`: it starts the fake upstream and the targets, measures, and ends them all.
+// Command is `sluice bench`: it starts the fake upstream and the targets, measures, and ends them all. Flags sets its
+// defaults, and says what each member means.
 type Command struct {
-	Scenario    []string      `short:"s" placeholder:"NAME" help:"Scenarios: small, 2k, 200k, 2m, stream, meter, halfload, slow. Left out: small and stream, or all with --compare."`
-	Target      []string      `short:"t" sep:"none" placeholder:"TARGET" help:"sluice (this program), sluice=FILE, pool=N (this program with N deployments behind each name; pool=N:STRATEGY), proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated."`
-	Compare     bool          `help:"Run the targets in turn, round by round, and print the ratios to the proxy. Without --target: sluice, proxy, direct, and nginx if it is installed."`
-	Rounds      int           `default:"0" help:"Runs of each scenario against each target. 0: 5 with --compare, else 1."`
-	Duration    time.Duration `default:"3s" help:"Length of a run, after a fifth of it for warming."`
-	Connections int           `default:"0" help:"Connections of the load. 0: the scenario's own."`
-	Rate        float64       `default:"0" help:"Send so many calls a second whatever becomes of them, and count latency from when each was due. 0: each connection calls again as soon as it is answered."`
-	Streams     int           `default:"1000" help:"Streams that the scenario slow holds open."`
-	JSON        string        `placeholder:"FILE" help:"Write everything that was measured as JSON; - is standard output."`
-	Markdown    bool          `help:"Print tables in Markdown."`
-	Plot        []string      `placeholder:"FILE" help:"Draw a chart; the name ends in .svg or .png."`
-	Check       bool          `help:"End with status 1 if a figure of Sluice is above its bar."`
-	NoPin       bool          `help:"Do not bind load and upstream to one CPU, gateways to another."`
+	Scenario    []string
+	Target      []string
+	Compare     bool
+	Rounds      int
+	Duration    time.Duration
+	Connections int
+	Rate        float64
+	Streams     int
+	JSON        string
+	Markdown    bool
+	Plot        []string
+	Check       bool
+	NoPin       bool
 
 	// The bare reverse proxy that gateways are compared with is this program too, called by itself.
-	ProxyListen string `hidden:"" and:"proxy"`
-	ProxyTo     string `hidden:"" and:"proxy"`
+	ProxyListen string
+	ProxyTo     string
 
-	Out  io.Writer `kong:"-"` // os.Stdout when nil
-	Err  io.Writer `kong:"-"` // os.Stderr when nil
-	Self []string  `kong:"-"` // how to run this program; its own file when nil
+	Out  io.Writer // os.Stdout when nil
+	Err  io.Writer // os.Stderr when nil
+	Self []string  // how to run this program; its own file when nil
 
-	settle time.Duration `kong:"-"` // that a program gets before its memory is read; a second when 0
+	settle time.Duration // that a program gets before its memory is read; a second when 0
+}
+
+// Flags defines the command's flags, and fills in what they are when nobody says.
+func (c *Command) Flags(f *pflag.FlagSet) {
+	f.StringSliceVarP(&c.Scenario, "scenario", "s", nil, "Scenarios (`NAME,...`): small, 2k, 200k, 2m, stream, meter, halfload, slow. Left out: small and stream, or all with --compare.")
+	f.StringArrayVarP(&c.Target, "target", "t", nil, "A `TARGET`: sluice (this program), sluice=FILE, pool=N (this program with N deployments behind each name; pool=N:STRATEGY), proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated.")
+	f.BoolVar(&c.Compare, "compare", false, "Run the targets in turn, round by round, and print the ratios to the proxy. Without --target: sluice, proxy, direct, and nginx if it is installed.")
+	f.IntVar(&c.Rounds, "rounds", 0, "Run each scenario `N` times against each target. 0: 5 with --compare, else 1.")
+	f.DurationVar(&c.Duration, "duration", 3*time.Second, "Length of a run (`TIME`), after a fifth of it for warming.")
+	f.IntVar(&c.Connections, "connections", 0, "Load by `N` connections. 0: the scenario's own.")
+	f.Float64Var(&c.Rate, "rate", 0, "Send `N` calls a second whatever becomes of them, and count latency from when each was due. 0: each connection calls again as soon as it is answered.")
+	f.IntVar(&c.Streams, "streams", 1000, "Hold `N` streams open in the scenario slow.")
+	f.StringVar(&c.JSON, "json", "", "Write everything that was measured as JSON to `FILE`; - is standard output.")
+	f.BoolVar(&c.Markdown, "markdown", false, "Print tables in Markdown.")
+	f.StringSliceVar(&c.Plot, "plot", nil, "Draw a chart (`FILE,...`); the name ends in .svg or .png.")
+	f.BoolVar(&c.Check, "check", false, "End with status 1 if a figure of Sluice is above its bar.")
+	f.BoolVar(&c.NoPin, "no-pin", false, "Do not bind load and upstream to one CPU, gateways to another.")
+	f.StringVar(&c.ProxyListen, "proxy-listen", "", "")
+	f.StringVar(&c.ProxyTo, "proxy-to", "", "")
+	f.Lookup("proxy-listen").Hidden = true
+	f.Lookup("proxy-to").Hidden = true
 }
 
 // Run implements the command.

@@ -11,21 +11,36 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
+
+	"sluice/internal/flags"
 )
 
-// Command is `sluice mock`.
+// Command is `sluice mock`. Flags sets its defaults.
 type Command struct {
-	Listen  string `default:"127.0.0.1:3010" help:"Address to listen on."`
-	Script  string `type:"existingfile" placeholder:"FILE" help:"Script file: a line for each model name or pattern."`
-	Default string `placeholder:"SCRIPT" help:"Script for every answer, before the file, the model name and the header."`
-	Key     string `env:"SLUICE_MOCK_KEY" help:"Refuse requests without this credential."`
-	Log     int    `default:"10000" help:"Calls that GET /log remembers."`
-	Capture int    `placeholder:"BYTES" help:"Keep headers and so many bytes of each body in the log. They may hold secrets."`
-	TLSCert string `type:"existingfile" placeholder:"FILE" help:"Serve TLS with this certificate (PEM)."`
-	TLSKey  string `type:"existingfile" placeholder:"FILE" help:"Key of the certificate (PEM)."`
+	Listen          string
+	Script          string // a file; of scripts, the lowest in rank
+	Default         string
+	Key             string
+	Log, Capture    int
+	TLSCert, TLSKey string // files
 
-	Out   io.Writer         `kong:"-"` // os.Stdout when nil
-	Ready func(addr string) `kong:"-"` // told the address once it listens
+	Out   io.Writer         // os.Stdout when nil
+	Ready func(addr string) // told the address once it listens
+}
+
+// Flags defines the command's flags, and fills in what they are when nobody says.
+func (c *Command) Flags(f *pflag.FlagSet) {
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:3010", "`ADDRESS` to listen on.")
+	flags.File(f, &c.Script, "script", "", "Script file: a line for each model name or pattern.")
+	f.StringVar(&c.Default, "default", "", "`SCRIPT` for every answer, before the file, the model name and the header.")
+	f.StringVar(&c.Key, "key", "", "Refuse requests without this `CREDENTIAL`.")
+	flags.Env(f, "key", "SLUICE_MOCK_KEY")
+	f.IntVar(&c.Log, "log", 10_000, "Remember `N` calls for GET /log.")
+	f.IntVar(&c.Capture, "capture", 0, "Keep headers and so many `BYTES` of each body in the log. They may hold secrets.")
+	flags.File(f, &c.TLSCert, "tls-cert", "", "Serve TLS with this certificate (PEM).")
+	flags.File(f, &c.TLSKey, "tls-key", "", "Key of the certificate (PEM).")
 }
 
 //go:embed doc.go

@@ -1,7 +1,6 @@
 package mock
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -10,28 +9,22 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/pflag"
 )
 
 // start runs the command until the test ends.
 func start(t *testing.T, args ...string) (addr string, stop func() error) {
 	t.Helper()
-	var c struct {
-		Mock Command `cmd:"" help:"A scripted upstream."`
-	}
 	ready := make(chan string, 1)
-	c.Mock.Out = io.Discard
-	c.Mock.Ready = func(a string) { ready <- a }
-	p, err := kong.New(&c, kong.Name("sluice"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Parse(append([]string{"mock", "--listen=127.0.0.1:0"}, args...)); err != nil {
+	c := Command{Out: io.Discard, Ready: func(a string) { ready <- a }}
+	f := pflag.NewFlagSet("mock", pflag.ContinueOnError)
+	c.Flags(f)
+	if err := f.Parse(append([]string{"--listen=127.0.0.1:0"}, args...)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- c.Mock.Run(ctx) }()
+	go func() { done <- c.Run(ctx) }()
 	t.Cleanup(cancel)
 	select {
 	case addr = <-ready:
@@ -70,19 +63,12 @@ func TestCommandSpeaksBothProtocols(t *testing.T) {
 	}
 }
 
-func TestCommandHelp(t *testing.T) {
-	var c struct {
-		Mock Command `cmd:"" help:"A scripted upstream."`
-	}
-	var out bytes.Buffer
-	p, err := kong.New(&c, kong.Name("sluice"), kong.Writers(&out, &out), kong.Exit(func(int) {}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = p.Parse([]string{"mock", "--help"})
-	for _, want := range []string{"--script", "retry=D[:FORM]", "GET /log"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in the help:\n%s", want, out.String())
+func TestCommandRefuses(t *testing.T) {
+	for _, arg := range []string{"--script=nowhere", "--tls-cert=nowhere", "--log=many"} {
+		f := pflag.NewFlagSet("mock", pflag.ContinueOnError)
+		new(Command).Flags(f)
+		if err := f.Parse([]string{arg}); err == nil {
+			t.Errorf("%s is taken", arg)
 		}
 	}
 	if err := (&Command{Listen: "127.0.0.1:0", TLSCert: "x"}).Run(t.Context()); err == nil {

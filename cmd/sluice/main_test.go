@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCommandLine holds the exit codes, and what is said beside them.
+func TestCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("SLUICE_CONFIG", "")
+	t.Setenv("SLUICE_ADMIN_URL", "http://127.0.0.1:1") // where nobody listens
+	for name, text := range map[string]string{
+		"good.yaml": "listen: 127.0.0.1:0\nmock: {enabled: true}\n", "sluice.yaml": "lissen: 1\n",
+		"chat.json": `{"model": "mock/echo", "messages": [{"role": "user", "content": "hi"}]}`, "text": "hello",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		line string
+		code int
+		want string // in what is written to either stream
+	}{
+		{"", 0, "Start with: sluice serve"},
+		{"--help", 0, "config check"},
+		{"-h", 0, "config check"},
+		{"help upstreams", 0, "upstreams drain"},
+		{"serve --help", 0, "($SLUICE_CONFIG)"},
+		{"mock --help", 0, "retry=D[:FORM]"},
+		{"config check --help", 0, "Usage: sluice config check [FILE] [FLAGS]"},
+
+		{"serv", 2, `unexpected argument "serv", did you mean "serve"?`},
+		{"nothing", 2, `unexpected argument "nothing"`},
+		{"config", 2, "sluice config --help"},
+		{"config chek", 2, `did you mean "check"?`},
+		{"serve more", 2, `unexpected argument "more"`},
+		{"serve --more", 2, "--more"},
+		{"serve --config", 2, "--config"},
+		{"serve -c sluice.yaml", 2, "lissen"},
+		{"serve", 2, "lissen"}, // ./sluice.yaml, where there is one
+		{"serve -c nowhere.yaml", 1, "nowhere.yaml"},
+
+		{"config check", 2, "lissen"},
+		{"config check good.yaml", 0, filepath.Join(dir, "good.yaml") + " is valid"},
+		{"config check nowhere.yaml", 1, "nowhere.yaml"},
+		{"config check good.yaml more", 2, `unexpected argument "more"`},
+		{"config schema", 0, "$schema"},
+
+		{"upstreams", 1, "no gateway answers at http://127.0.0.1:1"},
+		{"upstreams list --json", 1, "no gateway answers"},
+		{"upstreams --admin-url http://127.0.0.1:2", 1, "no gateway answers at http://127.0.0.1:2"},
+		{"upstreams drain x --admin-url=http://127.0.0.1:2", 1, "no gateway answers at http://127.0.0.1:2"},
+		{"upstreams drain", 2, "sluice upstreams drain DEPLOYMENT"},
+		{"upstreams drain x y", 2, `unexpected argument "y"`},
+		{"upstreams drian x", 2, `did you mean "drain"?`},
+
+		{"explain", 2, `"key", "request"`},
+		{"explain --key k --request nowhere", 2, "nowhere"},
+		{"explain --key k --request text", 1, "holds no JSON"},
+		{"explain --key k --request chat.json", 1, "no gateway answers"},
+		{"explain --key k --request chat.json -H x", 1, "is not NAME: VALUE"},
+		{"explain --key k --request chat.json -c good.yaml", 0, "model mock/echo"},
+
+		{"mock --script nowhere", 2, "nowhere"},
+		{"mock --log many", 2, "--log"},
+		{"mock --tls-cert text", 1, "go together"},
+		{"bench --rounds 101", 1, "want 1 to 100"},
+		{"bench --proxy-to x", 2, "proxy-listen"},
+		{"version", 0, "sluice "},
+	} {
+		var out, err bytes.Buffer
+		code := run(strings.Fields(tc.line), &out, &err)
+		said, other := &out, &err
+		if code != 0 {
+			said, other = &err, &out
+		}
+		if code != tc.code || !strings.Contains(said.String(), tc.want) || other.Len() > 0 {
+			t.Errorf("sluice %s: code %d, want %d and %q; out:\n%serr:\n%s", tc.line, code, tc.code, tc.want, out.String(), err.String())
+		}
+	}
+}
+
+// TestHelp holds that every command tells of itself, in lines that fit.
+func TestHelp(t *testing.T) {
+	root := (&program{std: &streams{}}).commands()
+	leaves := leavesOf(root)
+	if len(leaves) < 12 {
+		t.Errorf("only %d commands", len(leaves))
+	}
+	for _, leaf := range leaves {
+		args := append(strings.Fields(leaf.CommandPath())[1:], "--help")
+		var out bytes.Buffer
+		if code := run(args, &out, &out); code != 0 {
+			t.Errorf("%v: code %d", args, code)
+		}
+		for line := range strings.Lines(out.String()) {
+			if !strings.HasPrefix(line, "    ") && len(line) > width+1 { // those are the manual's own
+				t.Errorf("%v: %d columns: %s", args, len(line)-1, line)
+			}
+		}
+		if !strings.HasSuffix(leaf.Short, ".") {
+			t.Errorf("%v: %q is no sentence", args, leaf.Short)
+		}
+	}
+}
