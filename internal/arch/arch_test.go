@@ -36,6 +36,7 @@ var rooms = map[string]room{
 
 	"auth":     {may: "llm"},
 	"catalog":  {may: "llm"},
+	"quota":    {may: "llm auth", tests: "quota/quotatest"},
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
 	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
 	"usage":    {may: "llm auth catalog"},
@@ -83,6 +84,9 @@ var laws = [][2]string{
 	{"upstream", "usage"},
 	{"upstream", "auth"},
 	{"upstream/h1", "upstream"}, // it carries bytes; what a failure means is decided above it
+	{"quota", "usage"},
+	{"quota", "upstream"},
+	{"quota", "catalog"}, // what a call may cost is told
 	{"gateway", "upstream/h1"},
 	{"provider", "upstream/h1"},
 	{"provider/*", "upstream/h1"},

@@ -1,0 +1,489 @@
+package quota
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Memory is a Store in this process. Counters are cold at first, and what can change no answer any more is forgotten.
+type Memory struct {
+	now func() time.Time
+
+	mu   sync.RWMutex
+	orgs map[string]*tenant
+	lost int64 // how often Lose was called
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory makes one. now is time.Now when nil.
+func NewMemory(now func() time.Time) *Memory {
+	if now == nil {
+		now = time.Now
+	}
+	return &Memory{now: now, orgs: map[string]*tenant{}}
+}
+
+// A tenant is all that is counted of one organisation.
+type tenant struct {
+	mu       sync.Mutex // guards what follows
+	epoch    int64
+	ready    time.Time // hard budgets are refused before
+	windows  map[string]*pace
+	leases   map[string]int64
+	accounts map[string]*account
+	holds    map[string]*held
+	oldest   *held // of a ring by time of renewal; held.next of the oldest is the next one to expire
+	clean    int   // how many counters there may be until those that say nothing are looked for
+}
+
+type pace struct {
+	window
+	per time.Duration
+}
+
+// A held is what a call holds.
+type held struct {
+	id         string
+	expires    time.Time
+	prev, next *held
+	entries    []entry
+	limits     bool // leases and token paces are not released yet
+}
+
+// An entry is what a call holds of one counter.
+type entry struct {
+	kind Kind
+	key  string
+	slot int64 // Tokens: where cost was counted
+	n    int64 // Tokens: cost; budgets: amount
+	used int64 // budgets: spent by now
+	cut  bool  // budgets: expired, and only used is counted
+	acc  *account
+}
+
+// counted is what the entry adds to what its account holds.
+func (e *entry) counted() int64 {
+	if e.cut {
+		return min(e.used, e.n)
+	}
+	return e.n
+}
+
+func (m *Memory) tenant(org string) *tenant {
+	m.mu.RLock()
+	t := m.orgs[org]
+	m.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t = m.orgs[org]; t == nil {
+		t = newTenant(m.lost + 1)
+		m.orgs[org] = t
+	}
+	return t
+}
+
+func newTenant(epoch int64) *tenant {
+	return &tenant{
+		epoch: epoch, windows: map[string]*pace{}, leases: map[string]int64{}, accounts: map[string]*account{},
+		holds: map[string]*held{}, clean: 256,
+	}
+}
+
+// Lose forgets everything, as a server does that is flushed under its clients, and begins an epoch. Tests use it.
+func (m *Memory) Lose() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost++
+	for org := range m.orgs {
+		t := newTenant(m.lost + 1)
+		t.ready = m.now().Add(Grace)
+		m.orgs[org] = t
+	}
+}
+
+// Reserve implements Store.
+func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
+	t, now := m.tenant(h.Org), m.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	v := Verdict{Now: now, Epoch: t.epoch}
+	if e := t.holds[h.ID]; e != nil {
+		e.again(h)
+		return v, nil
+	}
+	t.tidy(now)
+	if v.Answer, v.Wait = t.known(h, now); v.Answer != Granted {
+		return v, nil
+	}
+	if v.Ask = t.refuses(h, now); v.Ask >= 0 {
+		v.Answer = Refused
+		return v, nil
+	}
+	v.Ask = 0
+	t.take(h, now)
+	return v, nil
+}
+
+// again fills in what a hold was granted before.
+func (e *held) again(h *Hold) {
+	for i := range h.Asks {
+		a := &h.Asks[i]
+		for _, x := range e.entries {
+			if x.kind == a.Kind && x.key == a.Key {
+				a.Granted, a.Slot = x.n, x.slot
+			}
+		}
+	}
+}
+
+// known says whether the budgets' levels are, at this time.
+func (t *tenant) known(h *Hold, now time.Time) (Answer, time.Duration) {
+	cold := false
+	for i := range h.Asks {
+		a := &h.Asks[i]
+		if !a.Kind.Budget() {
+			continue
+		}
+		if now.Before(a.From) || !now.Before(a.Until) {
+			return WrongPeriod, 0
+		}
+		if acc := t.accounts[a.Key]; acc == nil || acc.cold {
+			a.Cold = true
+			cold = cold || a.blocks()
+		}
+		if wait := t.ready.Sub(now); wait > 0 && a.blocks() {
+			return Recovering, wait
+		}
+	}
+	if cold {
+		return Cold, 0
+	}
+	return Granted, 0
+}
+
+// refuses gives the ask without room that is to be waited for longest; -1: there is none.
+func (t *tenant) refuses(h *Hold, now time.Time) int {
+	worst := -1
+	for i := range h.Asks {
+		a := &h.Asks[i]
+		if t.room(a, now) {
+			continue
+		}
+		if worst < 0 || a.Wait > h.Asks[worst].Wait {
+			worst = i
+		}
+	}
+	return worst
+}
+
+// room says whether the ask has room, and fills in what it says otherwise. It changes nothing but what time changes.
+func (t *tenant) room(a *Ask, now time.Time) bool {
+	switch {
+	case a.Kind == Parallel:
+		a.Used = t.leases[a.Key]
+		return a.Used < a.N
+	case !a.Kind.Budget():
+		w := t.window(a, now)
+		a.Used, a.Reset = w.total, w.reset(now, a.Per)
+		if plus(w.total, a.Cost) <= a.N {
+			return true
+		}
+		a.Wait = w.wait(a.Cost, a.N, now, a.Per)
+		return false
+	}
+	acc := t.account(a)
+	a.Used = acc.spent(a.Oldest)
+	if acc.room(a, now) {
+		return true
+	}
+	a.Wait = a.Until.Sub(now)
+	if a.gap(a.Used, 0) <= 0 {
+		a.Wait = Beat // calls under way are in the way, and will end
+	}
+	return false
+}
+
+func (t *tenant) window(a *Ask, now time.Time) *pace {
+	w := t.windows[a.Key]
+	if w == nil {
+		w = &pace{per: a.Per}
+		t.windows[a.Key] = w
+	}
+	w.roll(slotAt(now, a.Per))
+	return w
+}
+
+func (t *tenant) account(a *Ask) *account {
+	acc := t.accounts[a.Key]
+	if acc == nil {
+		acc = &account{cold: true}
+		t.accounts[a.Key] = acc
+	}
+	acc.meet(a)
+	return acc
+}
+
+// take takes every ask.
+func (t *tenant) take(h *Hold, now time.Time) {
+	var e *held
+	for i := range h.Asks {
+		a := &h.Asks[i]
+		x := entry{kind: a.Kind, key: a.Key}
+		switch a.Kind {
+		case Requests, Tokens:
+			w := t.windows[a.Key]
+			a.Slot = slotAt(now, a.Per)
+			w.add(a.Slot, a.Slot, a.Cost)
+			a.Used, a.Reset = w.total, w.reset(now, a.Per)
+			if a.Kind == Requests {
+				continue
+			}
+			x.slot, x.n = a.Slot, a.Cost
+		case Parallel:
+			t.leases[a.Key]++
+			a.Used++
+		default:
+			x.acc = t.accounts[a.Key]
+			a.Granted = x.acc.grant(a, now)
+			x.n = a.Granted
+			x.acc.held = plus(x.acc.held, x.n)
+		}
+		if e == nil {
+			e = t.hold(h.ID, now, len(h.Asks)-i)
+		}
+		e.limits = e.limits || !a.Kind.Budget()
+		e.entries = append(e.entries, x)
+	}
+}
+
+func (t *tenant) hold(id string, now time.Time, n int) *held {
+	e := &held{id: id, entries: make([]entry, 0, n)}
+	t.holds[id] = e
+	t.renew(e, now)
+	return e
+}
+
+// renew makes a hold the last to expire.
+func (t *tenant) renew(e *held, now time.Time) {
+	t.unlink(e)
+	e.expires = now.Add(Lease)
+	if t.oldest == nil {
+		t.oldest, e.prev, e.next = e, e, e
+		return
+	}
+	last := t.oldest.prev
+	last.next, e.prev, e.next, t.oldest.prev = e, last, t.oldest, e
+}
+
+func (t *tenant) unlink(e *held) {
+	switch e.next {
+	case nil:
+		return
+	case e:
+		t.oldest = nil
+	default:
+		e.prev.next, e.next.prev = e.next, e.prev
+		if t.oldest == e {
+			t.oldest = e.next
+		}
+	}
+	e.prev, e.next = nil, nil
+}
+
+// expire ends what nobody renewed.
+func (t *tenant) expire(now time.Time) {
+	for t.oldest != nil && !now.Before(t.oldest.expires) {
+		e := t.oldest
+		t.unlink(e)
+		t.free(e, nil, 0, now)
+		left := e.entries[:0]
+		for _, x := range e.entries {
+			was := x.counted()
+			x.cut = true
+			x.acc.held -= was - x.counted()
+			if x.used > 0 {
+				left = append(left, x)
+			}
+		}
+		if e.entries = left; len(left) == 0 {
+			delete(t.holds, e.id)
+		}
+	}
+}
+
+// free ends the limits of a hold, with what h says that it used if h is there. What is left are budgets.
+func (t *tenant) free(e *held, h *Hold, tokens int64, now time.Time) {
+	if !e.limits {
+		return
+	}
+	e.limits = false
+	left := e.entries[:0]
+	for _, x := range e.entries {
+		switch {
+		case x.kind.Budget():
+			left = append(left, x)
+		case x.kind == Parallel:
+			if t.leases[x.key]--; t.leases[x.key] <= 0 {
+				delete(t.leases, x.key)
+			}
+		case h != nil:
+			if w := t.windows[x.key]; w != nil {
+				w.add(x.slot, slotAt(now, w.per), tokens-x.n)
+			}
+		}
+	}
+	e.entries = left
+}
+
+// Release implements Store.
+func (m *Memory) Release(_ context.Context, h *Hold, tokens int64) error {
+	t := m.tenant(h.Org)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.holds[h.ID]
+	if e == nil {
+		return nil
+	}
+	t.free(e, h, tokens, m.now())
+	t.settled(e)
+	return nil
+}
+
+// settled forgets a hold of which nothing is left.
+func (t *tenant) settled(e *held) {
+	if len(e.entries) == 0 {
+		t.unlink(e)
+		delete(t.holds, e.id)
+	}
+}
+
+// Extend implements Store.
+func (m *Memory) Extend(_ context.Context, h *Hold) (Verdict, error) {
+	t, now := m.tenant(h.Org), m.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := Verdict{Now: now, Epoch: t.epoch}
+	e := t.holds[h.ID]
+	if e == nil {
+		v.Answer = Gone
+		return v, nil
+	}
+	for i := range h.Asks {
+		a := &h.Asks[i]
+		x := e.budget(a.Key)
+		switch {
+		case x == nil || x.cut:
+			v.Answer = Gone
+			return v, nil
+		case x.acc.cold && a.blocks():
+			a.Cold, v.Answer = true, Cold
+		case x.acc.gapMore(a) > 0 && a.hard(x.acc.over, now):
+			a.Used, a.Wait = x.acc.spent(a.Oldest), a.Until.Sub(now)
+			v.Answer, v.Ask = Refused, i
+		}
+	}
+	if v.Answer != Granted {
+		return v, nil
+	}
+	for i := range h.Asks {
+		a := &h.Asks[i]
+		x := e.budget(a.Key)
+		more := x.acc.more(a, x.n, now)
+		x.n, x.acc.held = x.n+more, plus(x.acc.held, more)
+		a.Granted = x.n
+	}
+	return v, nil
+}
+
+func (e *held) budget(key string) *entry {
+	for i := range e.entries {
+		if x := &e.entries[i]; x.kind.Budget() && x.key == key {
+			return x
+		}
+	}
+	return nil
+}
+
+// Renew implements Store.
+func (m *Memory) Renew(_ context.Context, org string, holds []*Hold) (Outcome, error) {
+	t, now := m.tenant(org), m.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range holds {
+		e := t.holds[h.ID]
+		if e == nil {
+			e = t.hold(h.ID, now, len(h.Asks))
+		}
+		t.renew(e, now)
+		for i := range h.Asks {
+			t.restore(e, &h.Asks[i])
+		}
+		t.settled(e)
+	}
+	return Outcome{Epoch: t.epoch}, nil
+}
+
+// restore gives a hold what it has by its owner's word.
+func (t *tenant) restore(e *held, a *Ask) {
+	if a.Kind == Parallel {
+		for _, x := range e.entries {
+			if x.kind == Parallel && x.key == a.Key {
+				return
+			}
+		}
+		t.leases[a.Key]++
+		e.entries, e.limits = append(e.entries, entry{kind: Parallel, key: a.Key}), true
+	}
+	if !a.Kind.Budget() {
+		return
+	}
+	x := e.budget(a.Key)
+	if x == nil {
+		acc := t.account(a)
+		e.entries = append(e.entries, entry{kind: a.Kind, key: a.Key, acc: acc, n: a.Granted})
+		x = &e.entries[len(e.entries)-1]
+		acc.held = plus(acc.held, x.n)
+	}
+	was := x.counted()
+	x.cut, x.used = false, max(x.used, a.Spent)
+	x.acc.held = plus(x.acc.held, x.counted()-was)
+}
+
+// Sweep implements Store.
+func (m *Memory) Sweep(_ context.Context, org string) error {
+	t, now := m.tenant(org), m.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	return nil
+}
+
+// tidy forgets counters that say nothing any more, once there are twice as many as the last time some were left.
+func (t *tenant) tidy(now time.Time) {
+	if len(t.windows)+len(t.accounts) < t.clean {
+		return
+	}
+	for key, w := range t.windows {
+		if w.roll(slotAt(now, w.per)); w.total <= 0 {
+			delete(t.windows, key)
+		}
+	}
+	for key, acc := range t.accounts {
+		if acc.idle(now) {
+			delete(t.accounts, key)
+		}
+	}
+	for id, e := range t.holds { // of replicas that are gone
+		if e.next == nil && !slices.ContainsFunc(e.entries, func(x entry) bool { return !x.acc.idle(now) }) {
+			delete(t.holds, id)
+		}
+	}
+	t.clean = max(256, 2*(len(t.windows)+len(t.accounts)))
+}
