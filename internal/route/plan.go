@@ -292,3 +292,26 @@ func (p *Plan) Loads() []llm.Load {
 
 // Hedges tells whether the group sends a second request when the first is slow to begin.
 func (p *Plan) Hedges() bool { return p.group.Hedge && len(p.group.Deployments) > 1 }
+
+// Targets calls f with every target that the plan may come to, also by falling back, until it says false: what the
+// dearest of them costs is what a call may cost.
+func (p *Plan) Targets(f func(t *llm.Target) bool) {
+	each := func(g *catalog.Group) bool {
+		for i := range g.Deployments {
+			if d := &g.Deployments[i]; p.fits(d) && !f(&d.Target) {
+				return false
+			}
+		}
+		return true
+	}
+	if !each(p.main) || p.ask.NoFallback {
+		return
+	}
+	for _, list := range p.main.Lists {
+		for _, name := range list {
+			if g, ok := p.router.catalog.Resolve(name); ok && !each(g) {
+				return
+			}
+		}
+	}
+}
