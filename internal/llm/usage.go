@@ -13,6 +13,7 @@ type Usage struct {
 	AudioInput   Count   // of Input
 	AudioOutput  Count   // of Output
 	ImageInput   Count   // of Input
+	ImageOutput  Count   // of Output
 	Total        Count   // as the upstream says it; may differ from Input+Output (Gemini's tool prompts)
 	Tier         string  // the service tier that was used
 	Extra        Members // members of the usage object that only its own format knows
@@ -75,6 +76,7 @@ func (u *Usage) Merge(later *Usage) {
 	u.AudioInput = later.AudioInput.Or(u.AudioInput)
 	u.AudioOutput = later.AudioOutput.Or(u.AudioOutput)
 	u.ImageInput = later.ImageInput.Or(u.ImageInput)
+	u.ImageOutput = later.ImageOutput.Or(u.ImageOutput)
 	u.Total = later.Total.Or(u.Total)
 	if later.Tier != "" {
 		u.Tier = later.Tier

@@ -98,12 +98,12 @@ func TestFinishReasons(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	const u = `{"promptTokenCount":100,"cachedContentTokenCount":40,"candidatesTokenCount":20,"thoughtsTokenCount":5,"toolUsePromptTokenCount":7,"totalTokenCount":132,` +
-		`"promptTokensDetails":[{"modality":"TEXT","tokenCount":60},{"modality":"AUDIO","tokenCount":30},{"modality":2,"tokenCount":10}],"candidatesTokensDetails":[{"modality":4,"tokenCount":8}],"trafficType":"ON_DEMAND","serviceTier":"standard"}`
+		`"promptTokensDetails":[{"modality":"TEXT","tokenCount":60},{"modality":"AUDIO","tokenCount":30},{"modality":2,"tokenCount":10}],"candidatesTokensDetails":[{"modality":4,"tokenCount":8},{"modality":"IMAGE","tokenCount":6}],"trafficType":"ON_DEMAND","serviceTier":"standard"}`
 	body := `{"candidates":[{"content":{"role":"model","parts":[{"text":"a"}]},"finishReason":"STOP","index":0}],"usageMetadata":` + u + `}`
 	a := readWhole(t, Generate, body)
 	want := &llm.Usage{
 		Input: llm.Tokens(107), CacheRead: llm.Tokens(40), Output: llm.Tokens(25), Reasoning: llm.Tokens(5), Total: llm.Tokens(132),
-		AudioInput: llm.Tokens(30), ImageInput: llm.Tokens(10), AudioOutput: llm.Tokens(8), Tier: "standard",
+		AudioInput: llm.Tokens(30), ImageInput: llm.Tokens(10), AudioOutput: llm.Tokens(8), ImageOutput: llm.Tokens(6), Tier: "standard",
 	}
 	got := *a.Usage
 	got.Extra = nil

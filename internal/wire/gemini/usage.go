@@ -52,7 +52,7 @@ func readUsage(p *peeker, u *llm.Usage, extra bool) {
 		case "promptTokensDetails":
 			readModalities(p, &u.AudioInput, &u.ImageInput)
 		case "candidatesTokensDetails":
-			readModalities(p, &u.AudioOutput, nil)
+			readModalities(p, &u.AudioOutput, &u.ImageOutput)
 		default:
 			p.skip()
 		}
@@ -95,9 +95,7 @@ func readModalities(p *peeker, audio, image *llm.Count) {
 		case `"AUDIO"`, "4":
 			*audio = audio.Plus(llm.Tokens(n))
 		case `"IMAGE"`, "2":
-			if image != nil {
-				*image = image.Plus(llm.Tokens(n))
-			}
+			*image = image.Plus(llm.Tokens(n))
 		}
 	}
 }
