@@ -37,6 +37,7 @@ var rooms = map[string]room{
 	"auth":     {may: "llm"},
 	"catalog":  {may: "llm"},
 	"quota":    {may: "llm auth", tests: "quota/quotatest"},
+	"catalog":  {may: "llm", tests: "wire wire/*"}, // that an answer costs the same however it is told
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
 	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
 	"usage":    {may: "llm auth catalog"},
