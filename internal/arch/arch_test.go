@@ -53,7 +53,7 @@ var rooms = map[string]room{
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},
 
-	"gateway": {may: "llm sse wire auth catalog idempotency route upstream usage", tests: "wire/* mock"},
+	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock"},
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/catalog"
 	"sluice/internal/idempotency"
 	"sluice/internal/llm"
+	"sluice/internal/quota"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
 	"sluice/internal/usage"
@@ -37,8 +39,14 @@ type State struct {
 	Router *route.Router
 	Pool   *upstream.Pool
 	Ledger *usage.Ledger
-	Once   *idempotency.Keys // nil: an Idempotency-Key means nothing
-	Limits Limits
+	// Limiter says whether there is room for a call under the rules of its caller.
+	Limiter *quota.Limiter
+	// Price is what a target's model costs for calls that begin at a time. False: nobody knows.
+	Price func(t *llm.Target, at time.Time) (*catalog.Price, bool)
+	// Outputs learns how long answers are.
+	Outputs *quota.Outputs
+	Once    *idempotency.Keys // nil: an Idempotency-Key means nothing
+	Limits  Limits
 	// Linger is how long a call may go on after its client has left, to learn what it costs; 0: it is cancelled.
 	Linger time.Duration
 }
@@ -243,6 +251,15 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 		return err
 	}
 	defer plan.Release()
+	grant, err := s.reserve(ctx, who, call, body.Bytes(), plan) // every limit and budget, all or nothing
+	if err != nil {
+		refusalHeaders(w.Header(), err)
+		return err
+	}
+	defer func() { s.settle(ctx, grant, entry, err) }()
+	if err := clamp(w, call, grant); err != nil {
+		return err
+	}
 	const raw = true                                                   // until a filter needs the meaning of an answer
 	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw) // call, retry, fall back
 	entry.Met(trace)
@@ -251,6 +268,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	}
 	defer reply.Close()
 	reply.Stream = entry.Meter(reply.Stream) // counts what the upstream sent
+	limitHeaders(w.Header(), grant.Requests(), grant.Tokens())
 	g.answerHeaders(w, reply, trace, entry)
 	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)

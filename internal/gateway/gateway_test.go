@@ -21,6 +21,7 @@ import (
 	"sluice/internal/auth"
 	"sluice/internal/catalog"
 	"sluice/internal/llm"
+	"sluice/internal/quota"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
 	"sluice/internal/usage"
@@ -111,8 +112,11 @@ func newHouse(reply func(context.Context, *llm.Attempt) (llm.Stream, error)) *ho
 			Attempts: 1, Upstreams: map[string]upstream.Upstream{"p": {Provider: h.up}},
 			Deployments: []upstream.Deployment{{Provider: "p", Model: "up-m"}, {Provider: "nobody", Model: "up-m"}},
 		}),
-		Ledger: usage.New(func(e *usage.Entry) { h.entries = append(h.entries, *e) }),
-		Limits: Limits{Body: 1000, BodyTimeout: time.Minute, BodyMinRate: 1},
+		Ledger:  usage.New(func(e *usage.Entry) { h.entries = append(h.entries, *e) }),
+		Limiter: quota.New(quota.Options{Store: quota.NewMemory(nil)}),
+		Outputs: new(quota.Outputs),
+		Price:   func(*llm.Target, time.Time) (*catalog.Price, bool) { return nil, false },
+		Limits:  Limits{Body: 1000, BodyTimeout: time.Minute, BodyMinRate: 1},
 	}
 	h.Swap(h.state)
 	return h

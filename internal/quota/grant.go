@@ -14,7 +14,8 @@ import (
 type Request struct {
 	ID          string   // of the call, unique
 	Model       string   // as the client says it
-	InputTokens int64    // an upper bound
+	InputTokens int64    // an upper bound: what budgets hold
+	InputAbout  int64    // an estimate: what paces of tokens reserve, until it is known
 	OutputLeast int64    // output tokens, of one choice, without which the call is not worth making
 	OutputMost  int64    // of one choice: what the client allows, or the model can
 	Choices     int64    // how many (n, best_of); 0: one

@@ -96,7 +96,7 @@ func (l *Limiter) Reserve(ctx context.Context, who *auth.Who, r Request) (*Grant
 	}
 	if r.Unpriced && p.money {
 		return nil, &llm.Error{
-			Kind: llm.KindBudget, Code: "model_unpriced", Status: 403,
+			Kind: llm.KindUnpriced, Param: "model",
 			Msg: "the price of this model is not known, and a budget of money holds for the call: use another model, or have the operator set a price",
 		}
 	}
@@ -187,7 +187,7 @@ func (g *Grant) fill(now time.Time) {
 		switch p.kind {
 		case Tokens:
 			// No call may need more than the limit at once: what it uses beyond is counted when it is known.
-			a.Cost = max(min(plus(r.InputTokens, times(r.OutputLeast, n)), p.n), 0)
+			a.Cost = max(min(plus(r.InputAbout, times(r.OutputLeast, n)), p.n), 0)
 		case Money, TokenBudget:
 			s := p.at(now)
 			a.Key, a.Limit, a.From, a.Until, a.Alerts = s.counter, s.limit, s.from, s.until, s.alerts

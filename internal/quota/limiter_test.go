@@ -54,7 +54,7 @@ func caller(rules ...llm.Rule) *auth.Who {
 }
 
 func call(id int) quota.Request {
-	return quota.Request{ID: fmt.Sprint(id), Model: "gpt", InputTokens: 10, OutputLeast: 1, OutputMost: 100, FixedCost: 10, OutputRate: 1e6}
+	return quota.Request{ID: fmt.Sprint(id), Model: "gpt", InputTokens: 10, InputAbout: 10, OutputLeast: 1, OutputMost: 100, FixedCost: 10, OutputRate: 1e6}
 }
 
 func refusal(t *testing.T, err error) (*llm.Error, *quota.Refusal) {
@@ -130,7 +130,7 @@ func TestTokensAreCorrected(t *testing.T) {
 		l := start(t, nil)
 		who := caller(llm.Rule{Name: "tpm", Tokens: []llm.Pace{{N: 100, Per: time.Minute}}, Requests: []llm.Pace{{N: 100, Per: time.Minute}}})
 		r := call(1)
-		r.InputTokens = 89
+		r.InputTokens, r.InputAbout = 89, 89
 		g, err := l.Reserve(t.Context(), who, r)
 		if err != nil {
 			t.Fatal(err)
@@ -153,7 +153,7 @@ func TestTokensAreCorrected(t *testing.T) {
 			t.Errorf("refused with %v, %+v", e, r)
 		}
 		time.Sleep(time.Minute + time.Second)
-		r.InputTokens = 1 << 40 // no call needs more than all at once
+		r.InputTokens, r.InputAbout = 1<<40, 1<<40 // no call needs more than all at once
 		if _, err := l.Reserve(t.Context(), who, r); err != nil {
 			t.Error(err)
 		}
@@ -281,7 +281,7 @@ func TestUnpriced(t *testing.T) {
 	r := call(1)
 	r.Unpriced = true
 	money := caller(llm.Rule{Name: "m", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily}}})
-	if _, err := l.Reserve(t.Context(), money, r); llm.AsError(err).Code != "model_unpriced" {
+	if _, err := l.Reserve(t.Context(), money, r); llm.AsError(err).Kind != llm.KindUnpriced {
 		t.Errorf("under a budget of money: %v", err)
 	}
 	tokens := caller(llm.Rule{Name: "m", Budgets: []llm.Budget{{Tokens: 1000, Every: llm.Daily}}})

@@ -102,7 +102,7 @@ func amount(k Kind, n int64) string {
 
 // unavailable is the error for a budget that may refuse and cannot be asked: it is never open.
 func unavailable(msg string, cause error) *llm.Error {
-	return &llm.Error{Kind: llm.KindOverloaded, Code: "budget_unavailable", Status: 503, Msg: msg + "; try again in a moment", RetryAfter: time.Second, Err: cause}
+	return &llm.Error{Kind: llm.KindBudgetUnknown, Msg: msg + "; try again in a moment", RetryAfter: time.Second, Err: cause}
 }
 
 func recovering(wait time.Duration) *llm.Error {

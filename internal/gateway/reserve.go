@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"sluice/internal/auth"
+	"sluice/internal/catalog"
+	"sluice/internal/llm"
+	"sluice/internal/quota"
+	"sluice/internal/route"
+	"sluice/internal/usage"
+	"sluice/internal/wire"
+)
+
+const (
+	// mostOutput stands for what nobody bounds: no model writes so much.
+	mostOutput = 1 << 20
+	// mostWindow is the context of a model whose own is not known.
+	mostWindow = 2 << 20
+	// mostCalls is how often a tool that runs at the vendor is taken to be called at most.
+	mostCalls = 20
+)
+
+// reserve takes room under every rule that holds for the call, for the most that it can cost wherever the plan may
+// lead. Nothing is computed for a caller without rules.
+func (s *State) reserve(ctx context.Context, who *auth.Who, call *llm.Call, raw []byte, plan *route.Plan) (*quota.Grant, error) {
+	r := quota.Request{ID: call.ID, Model: call.Model}
+	if len(who.Rules) > 0 && call.Op != llm.OpCount {
+		s.bound(&r, who, call, raw, plan)
+	}
+	return s.Limiter.Reserve(ctx, who, r)
+}
+
+// bound fills in what the call may cost.
+func (s *State) bound(r *quota.Request, who *auth.Who, call *llm.Call, raw []byte, plan *route.Plan) {
+	size := wire.SizeOf(raw)
+	b := catalog.Bounds{Input: size.Most, Output: call.MaxOutput, Answers: max(call.Choices, 1), Media: true}
+	if bytes.Contains(raw, []byte(`"1h"`)) {
+		b.Cache1h = true
+	}
+	if bytes.Contains(raw, []byte(`"service_tier"`)) || bytes.Contains(raw, []byte(`"serviceTier"`)) {
+		b.Tier = "auto" // the dearest
+	}
+	r.InputTokens, r.InputAbout, r.Choices = size.Most, size.About, b.Answers
+	now := time.Now()
+	var last llm.Target
+	plan.Targets(func(t *llm.Target) bool {
+		if t.Provider == last.Provider && t.Model == last.Model {
+			return true // another credential of the same
+		}
+		last = *t
+		price, ok := s.Price(t, now)
+		if !ok {
+			r.Unpriced = true
+			r.OutputMost = mostOutput
+			return true
+		}
+		at := b
+		if size.Open {
+			at.Input = max(b.Input, window(price))
+			at.Calls = fees(price, raw)
+		}
+		w := price.Worst(at)
+		r.InputTokens = max(r.InputTokens, at.Input)
+		r.FixedCost, r.OutputRate = max(r.FixedCost, w.Upto(0)), max(r.OutputRate, w.Rate)
+		r.OutputMost = max(r.OutputMost, min(w.Output/b.Answers, mostOutput))
+		return true
+	})
+	if call.MaxOutput > 0 {
+		r.OutputMost = min(max(r.OutputMost, 1), call.MaxOutput)
+	}
+	if call.Op == llm.OpEmbed {
+		r.OutputMost = 0
+	}
+	r.OutputRate = llm.Rate(min(int64(r.OutputRate), math.MaxInt64/b.Answers) * b.Answers)
+	r.OutputLeast = min(r.OutputMost, s.Outputs.Expect(who.Public(), call.Model))
+}
+
+func window(p *catalog.Price) int64 {
+	if p.Window > 0 {
+		return p.Window
+	}
+	return mostWindow
+}
+
+// fees are the vendor's tools that the request names and that are paid by the call.
+func fees(p *catalog.Price, raw []byte) map[string]int64 {
+	var calls map[string]int64
+	for tool := range p.Fees {
+		if bytes.Contains(raw, []byte(tool)) {
+			if calls == nil {
+				calls = make(map[string]int64)
+			}
+			calls[tool] = mostCalls
+		}
+	}
+	return calls
+}
+
+// clamp lets the upstream write no more than is paid for. A stream asks for more on the way instead.
+func clamp(w http.ResponseWriter, call *llm.Call, grant *quota.Grant) error {
+	n, less := grant.MaxOutput()
+	if !less || call.Stream || call.Op != llm.OpChat {
+		return nil
+	}
+	p, err := call.Body.Edit()
+	if err != nil {
+		return err
+	}
+	if chat, ok := p.(*llm.Chat); ok {
+		chat.MaxOutput = &n
+		w.Header()["X-Sluice-Max-Output"] = []string{strconv.FormatInt(n, 10)}
+	}
+	return nil
+}
+
+// limitHeaders tells a client what is left of its limits, in OpenAI's words: of those it has, the nearest.
+func limitHeaders(h http.Header, requests, tokens quota.Room) {
+	for _, r := range [...]struct {
+		room quota.Room
+		of   string
+	}{{requests, "Requests"}, {tokens, "Tokens"}} {
+		if r.room.Limit == 0 {
+			continue
+		}
+		h["X-Ratelimit-Limit-"+r.of] = []string{strconv.FormatInt(r.room.Limit, 10)}
+		h["X-Ratelimit-Remaining-"+r.of] = []string{strconv.FormatInt(r.room.Left, 10)}
+		h["X-Ratelimit-Reset-"+r.of] = []string{r.room.Reset.Round(time.Millisecond).String()}
+	}
+}
+
+// refusalHeaders does the same for a call that was refused.
+func refusalHeaders(h http.Header, err error) {
+	if r, ok := errors.AsType[*quota.Refusal](err); ok {
+		limitHeaders(h, r.Requests, r.Tokens)
+	}
+}
+
+// settle ends a call's share of its limits, before its client can know that it has ended.
+func (s *State) settle(ctx context.Context, grant *quota.Grant, entry *usage.Entry, err error) {
+	u := &entry.Usage
+	grant.Release(ctx, u.Input.N+u.Output.N)
+	if u.Output.Known && err == nil && entry.Op == llm.OpChat {
+		s.Outputs.Learn(entry.Key, entry.Model, u.Output.N)
+	}
+}
