@@ -368,7 +368,7 @@ func TestRolling(t *testing.T) {
 		if _, err := l.Reserve(t.Context(), who, call(11)); err == nil {
 			t.Error("there is room within the hour")
 		}
-		time.Sleep(6 * time.Minute)
+		time.Sleep(16 * time.Minute)
 		g, err := l.Reserve(t.Context(), who, call(12))
 		if err != nil {
 			t.Fatalf("after an hour and a part: %v", err)

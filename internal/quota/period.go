@@ -10,7 +10,7 @@ import (
 // parts of rolling periods. A part counts until all of it has left the period: never less than what was spent in the
 // last so many hours counts.
 var rolling = map[llm.Period]struct{ span, part time.Duration }{
-	llm.RollHour:  {time.Hour, 5 * time.Minute},
+	llm.RollHour:  {time.Hour, 15 * time.Minute}, // the sums that counters are seeded from are kept by quarters
 	llm.RollDay:   {24 * time.Hour, time.Hour},
 	llm.RollWeek:  {7 * 24 * time.Hour, 6 * time.Hour},
 	llm.RollMonth: {30 * 24 * time.Hour, 24 * time.Hour},

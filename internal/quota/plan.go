@@ -103,10 +103,17 @@ func (s *plans) of(who *auth.Who, model string) *plan {
 }
 
 func newPlan(who *auth.Who, model string) *plan {
+	return planFor(who, model, func(r *llm.Rule) bool {
+		return len(r.Models) == 0 || slices.ContainsFunc(r.Models, func(glob string) bool { return llm.Match(glob, model) })
+	})
+}
+
+// planFor plans the rules that hold.
+func planFor(who *auth.Who, model string, holds func(*llm.Rule) bool) *plan {
 	p := &plan{org: who.Org}
 	for _, b := range who.Rules {
 		r := b.Rule
-		if len(r.Models) > 0 && !slices.ContainsFunc(r.Models, func(glob string) bool { return llm.Match(glob, model) }) {
+		if !holds(r) {
 			continue
 		}
 		per, by := apart(r.Per, who, model)

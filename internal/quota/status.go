@@ -1,0 +1,92 @@
+package quota
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"sluice/internal/auth"
+	"sluice/internal/llm"
+)
+
+// A Status is what a caller has under one of its rules.
+type Status struct {
+	Kind    Kind
+	Rule    string // its name
+	Subject string // whom it counts for
+	Models  []string
+	Limit   int64         // requests, tokens, calls or nano-dollars
+	Per     time.Duration // of a pace
+
+	// Of a budget:
+	Period      llm.Period
+	Mode        llm.BudgetMode
+	From, Until time.Time // the period; of a rolling one, when its oldest part began and its newest ends
+	Spent       int64
+	Held        int64 // by calls under way
+}
+
+// Status lists all that a caller's rules say, and how its budgets stand. Rules that count each model apart are told
+// by their limits only. The store is asked once.
+func (l *Limiter) Status(ctx context.Context, who *auth.Who) ([]Status, error) {
+	var out []Status
+	g := &Grant{l: l, plan: planFor(who, "", func(*llm.Rule) bool { return true }), hold: Hold{Org: who.Org}}
+	g.hold.Asks = make([]Ask, len(g.plan.asks))
+	g.fill(l.now())
+	levels, err := l.levels(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	for i := range g.plan.asks {
+		p, a := &g.plan.asks[i], &g.hold.Asks[i]
+		s := Status{Kind: p.kind, Rule: p.rule.Name, Subject: p.subject, Models: p.rule.Models, Limit: p.n, Per: p.per}
+		if p.kind.Budget() {
+			s.Limit, s.Period, s.Mode, s.From, s.Until = a.Limit, p.budget.Every, p.budget.Mode, a.From, a.Until
+			if a.Rolling {
+				s.From = time.Unix(a.Oldest, 0).UTC()
+			}
+			level := levels[a.Key]
+			s.Spent, s.Held = level.Spent(), level.Held
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// levels reads the counters of a grant's budgets, by their names. What the store does not know yet the database does.
+func (l *Limiter) levels(ctx context.Context, g *Grant) (map[string]Level, error) {
+	out := make(map[string]Level)
+	var counters []string
+	queries := make(map[string]Query)
+	for i := range g.plan.asks {
+		p, a := &g.plan.asks[i], &g.hold.Asks[i]
+		if p.kind.Budget() && !slices.Contains(p.rule.Per, llm.DimModel) {
+			counters = append(counters, a.Key)
+			queries[a.Key] = p.ask(p.at(a.From))
+		}
+	}
+	if len(counters) == 0 {
+		return out, nil
+	}
+	levels, err := l.o.Store.Levels(ctx, g.hold.Org, counters)
+	if err != nil {
+		return nil, unavailable("what was spent under the budgets could not be read", err)
+	}
+	var cold []Query
+	for _, level := range levels {
+		if out[level.Counter] = level; level.Cold {
+			cold = append(cold, queries[level.Counter])
+		}
+	}
+	if len(cold) == 0 {
+		return out, nil
+	}
+	if levels, err = l.o.Spent(ctx, cold); err != nil {
+		return nil, unavailable("what was spent under the budgets could not be read", err)
+	}
+	for _, level := range levels {
+		level.Held = out[level.Counter].Held
+		out[level.Counter] = level
+	}
+	return out, nil
+}

@@ -1,0 +1,75 @@
+package quota_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/internal/llm"
+	"sluice/internal/quota"
+)
+
+// TestStatus tells how a caller stands before its first call (from the database) and during one (from the store).
+func TestStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, func(o *quota.Options) {
+			o.Spent = func(ctx context.Context, qs []quota.Query) ([]quota.Level, error) {
+				levels, err := spentNothing(ctx, qs)
+				for i := range levels {
+					levels[i].Parts = []quota.Part{{Amount: 300}}
+				}
+				return levels, err
+			}
+		})
+		who := caller(
+			llm.Rule{Name: "pace", Requests: []llm.Pace{{N: 5, Per: time.Minute}}, Parallel: 3, Models: []string{"other*"}},
+			llm.Rule{Name: "day", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}},
+		)
+		want := []quota.Status{
+			{Kind: quota.Requests, Rule: "pace", Subject: "key:k1", Models: []string{"other*"}, Limit: 5, Per: time.Minute},
+			{Kind: quota.Parallel, Rule: "pace", Subject: "key:k1", Models: []string{"other*"}, Limit: 3},
+			{
+				Kind: quota.Money, Rule: "day", Subject: "key:k1", Limit: 1000, Period: llm.Daily, Mode: llm.Hard,
+				From: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), Spent: 300,
+			},
+		}
+		status := func() []quota.Status {
+			t.Helper()
+			got, err := l.Status(t.Context(), who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		if diff := cmp.Diff(want, status()); diff != "" {
+			t.Errorf("before the first call (-want +got):\n%s", diff)
+		}
+		g, err := l.Reserve(t.Context(), who, call(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[2].Held = 110
+		if diff := cmp.Diff(want, status()); diff != "" {
+			t.Errorf("during a call (-want +got):\n%s", diff)
+		}
+		settle(t, l, 1, g, 1, 50)
+		want[2].Held, want[2].Spent = 0, 350
+		if diff := cmp.Diff(want, status()); diff != "" {
+			t.Errorf("after it (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStatusUnknown(t *testing.T) {
+	l := start(t, func(o *quota.Options) {
+		o.Spent = func(context.Context, []quota.Query) ([]quota.Level, error) { return nil, errors.New("down") }
+	})
+	who := caller(llm.Rule{Name: "day", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}})
+	if _, err := l.Status(t.Context(), who); llm.AsError(err).Kind != llm.KindBudgetUnknown {
+		t.Errorf("got %v", err)
+	}
+}
