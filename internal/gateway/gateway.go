@@ -45,6 +45,7 @@ type State struct {
 	Price func(t *llm.Target, at time.Time) (*catalog.Price, bool)
 	// Outputs learns how long answers are.
 	Outputs *quota.Outputs
+	Totals  Totals
 	Once    *idempotency.Keys // nil: an Idempotency-Key means nothing
 	Limits  Limits
 	// Linger is how long a call may go on after its client has left, to learn what it costs; 0: it is cancelled.
@@ -102,6 +103,7 @@ func New(o Options) *Gateway {
 	for _, l := range o.Lists {
 		handle(http.MethodGet, l.Path, func(w http.ResponseWriter, r *http.Request) { g.list(w, r, l) })
 	}
+	handle(http.MethodGet, "/v1/usage/me", g.me)
 	handle(http.MethodGet, "/health", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK, "healthy") })
 	handle(http.MethodGet, "/ready", g.serveReady)
 	for path, allowed := range methods {

@@ -48,7 +48,7 @@ func (l *Limiter) refusal(p *plan, a *Ask, i int, g *Grant) *llm.Error {
 	case Requests, Tokens:
 		what := map[Kind]string{Requests: "requests", Tokens: "tokens"}[a.Kind]
 		e.Msg = fmt.Sprintf("the limit %q of %s allows %d %s in each %s, and %d were used; there is room in %s",
-			r.Rule, whom(r.Subject), r.Limit, what, span1(a.Per), r.Used, a.Wait.Round(time.Millisecond))
+			r.Rule, whom(r.Subject), r.Limit, what, SpanName(a.Per), r.Used, a.Wait.Round(time.Millisecond))
 		if a.Wait <= 0 {
 			e.Msg = fmt.Sprintf("the limit %q of %s allows no %s", r.Rule, whom(r.Subject), what)
 		}
@@ -67,19 +67,30 @@ func (l *Limiter) refusal(p *plan, a *Ask, i int, g *Grant) *llm.Error {
 	return e
 }
 
-// whom names a subject for the client without its id: team:8f3a is somebody else's business.
-func whom(subject string) string {
-	kind, _, _ := strings.Cut(subject, ":")
-	switch kind {
-	case "org":
-		return "your organisation"
-	case "team", "user", "key", "project", "tag":
-		return "your " + kind
+// Whose says in a word who shares what counts for a subject: org, team, user, key, project or gateway. It tells no id:
+// team:8f3a is somebody else's business.
+func Whose(subject string) string {
+	switch kind, _, _ := strings.Cut(subject, ":"); kind {
+	case "org", "team", "user", "key", "project", "tag":
+		return kind
 	}
-	return "this gateway"
+	return "gateway"
 }
 
-func span1(per time.Duration) string {
+// whom is the same in a sentence.
+func whom(subject string) string {
+	switch whose := Whose(subject); whose {
+	case "gateway":
+		return "this gateway"
+	case "org":
+		return "your organisation"
+	default:
+		return "your " + whose
+	}
+}
+
+// SpanName names the span of a pace.
+func SpanName(per time.Duration) string {
 	switch per {
 	case time.Second:
 		return "second"
