@@ -19,7 +19,7 @@ type Store interface {
 
 	// Ship stores a batch in one transaction: inserts its rows (a row whose request id is there already is
 	// skipped and counts nowhere), adds exactly the inserted ones to the rollups, replaces the open calls that
-	// the batch names, removes the open calls that any of its rows (skipped ones, too) or Closed ends, sets the
+	// the batch names, removes the open calls that any of its rows ends (skipped rows, too), sets the
 	// replica's shipped position to batch.Position and notes that the replica is alive. A batch may be empty but
 	// for its position. When the stored position is at or above batch.Position it does nothing and succeeds.
 	// When it is not batch.After, it changes nothing and fails. When calls were claimed from this replica
@@ -54,6 +54,7 @@ type Store interface {
 // A Standing is what a replica needs to know before it goes on.
 type Standing struct {
 	Shipped uint64   // the position up to which its log is in the store
+	Open    []Open   // the calls that are open at Shipped and were begun by this replica and not taken over, in order
 	Claimed []string // request ids of this replica that others took over; their rows are not this replica's to write
 }
 
@@ -68,11 +69,10 @@ func (e constError) Error() string { return string(e) }
 // A Batch is a piece of a replica's log, in order.
 type Batch struct {
 	Replica  string
-	After    uint64   // the position of the batch before: 0 at the beginning
-	Position uint64   // all records up to here are accounted for by this batch and those before
-	Rows     []Row    // that ended
-	Open     []Open   // open at Position, and new or with a new mark since the batch before
-	Closed   []string // request ids of calls that ended without a row of this replica's
+	After    uint64 // the position of the batch before: 0 at the beginning
+	Position uint64 // all records up to here are accounted for by this batch and those before
+	Rows     []Row  // that ended
+	Open     []Open // open at Position, and new or with a new mark since the batch before
 }
 
 // A Filter selects rows. Empty members select all.
