@@ -13,49 +13,58 @@ type Payer struct {
 	User    string // "": a service key
 	Key     string // the key's public part, or its name in the configuration: no secret
 	Project string
-	Tags    []string // the key's metadata tags, sorted
+	Tags    []string // the key's metadata tags
 }
 
-// A Row is the account of one call that was sent upstream, at rest. It is plain data and holds no content.
-// There is exactly one for each request id.
-type Row struct {
+// A Call is what is known of a call when it begins. Times are kept to the microsecond.
+type Call struct {
 	RequestID string
-	Replica   string // whose log has it
-	Position  uint64 // of its final record in that log
 	Payer
+	Start   time.Time // by the replica's clock
+	Charged time.Time // in whose periods it counts: when its hold was made, by the quota store's clock; Start when nothing was held
+	Format  llm.Format
+	Op      llm.Op
+	Model   string // as asked, in canonical form
+	Stream  bool
+	BytesIn int64
+}
 
-	Start      time.Time     // by the replica's clock
-	Charged    time.Time     // in whose periods it counts: when its hold was made, by the quota store's clock; Start when nothing was held
-	Total      time.Duration // from Start to the end of the answer
+// A Mark is how far a call has come.
+type Mark struct {
+	Provider     string // of the last attempt; "": none was made
+	Upmodel      string // the upstream's own name of the model
+	Credential   string
+	Attempts     int
+	Usage        llm.Usage // absent is not zero; Extra is always nil
+	Costs        Costs
+	PriceVersion string        // "": there was no price
+	BytesOut     int64         // given to the client
+	Frames       int64         //
+	Total        time.Duration // since Start
+}
+
+// A Row is the account of one call that was to be sent upstream, at rest. It is plain data and holds no
+// content. There is exactly one for each request id.
+type Row struct {
+	Replica  string // whose log has it
+	Position uint64 // of its final record in that log
+	Call
+	Mark
+
 	Upstream   time.Duration // waited for upstreams until the first output or the last refusal
 	FirstToken time.Duration // until the first byte was handed to the client; 0: never
 	Own        time.Duration // of the time before that byte, not spent waiting
-
-	Format     llm.Format
-	Op         llm.Op
-	Model      string // as asked, in canonical form
-	Stream     bool
-	Provider   string // of the last attempt; "": none was made
-	Upmodel    string // the upstream's own name of the model
-	Credential string
-	Attempts   int
-	Fallback   string // the model that answered instead of the one asked for
-
-	Status int      // told to the client; 0: nobody knows, the process ended before
-	Error  llm.Kind // "": the call succeeded
-
-	Usage        llm.Usage // absent is not zero; Extra is always nil
-	Costs        Costs
-	PriceVersion string // "": there was no price, and the cost is zero or was kept to by a pessimistic one
-	Estimated    bool   // some count in Usage is our own estimate
-	Partial      bool   // the answer was cut: by the client, the upstream, a budget or a crash
-
-	Cache    string   // how the cache served it: "" not at all, exact or semantic
-	Saved    llm.Nano // what the call would have cost without the cache
-	BytesIn  int64
-	BytesOut int64 // given to the client
-	Frames   int64
+	Fallback   string        // the model that answered instead of the one asked for
+	Status     int           // told to the client; 0: nobody knows, the process ended before
+	Error      llm.Kind      // "": the call succeeded
+	Estimated  bool          // some count in Usage is our own estimate
+	Partial    bool          // the answer was cut: by the client, the upstream, a budget or a crash
+	Cache      string        // how the cache served it: "" not at all, exact or semantic
+	Saved      llm.Nano      // what the call would have cost without the cache
 }
+
+// Tokens is what a call counts against limits and budgets of tokens: input and output together.
+func (m *Mark) Tokens() int64 { return m.Usage.Input.N + m.Usage.Output.N }
 
 // Costs is what a call cost, by kind. No kind holds another, so their sum is the whole.
 type Costs struct {
@@ -74,41 +83,18 @@ func (c *Costs) Total() llm.Nano {
 	return c.Input.Plus(c.CacheRead).Plus(c.CacheWrite).Plus(c.CacheWrite1h).Plus(c.Output).Plus(c.Reasoning).Plus(c.Audio).Plus(c.Image)
 }
 
-// Tokens is what the call counts against limits and budgets of tokens: input and output together.
-func (r *Row) Tokens() int64 { return r.Usage.Input.N + r.Usage.Output.N }
-
-// An Intent is what is known of a call before its upstream is called, in the log before it is.
+// An Intent is a call in the log before its upstream is called.
 type Intent struct {
-	RequestID string
-	Payer
-	Start   time.Time
-	Charged time.Time // as in Row
-	Format  llm.Format
-	Op      llm.Op
-	Model   string
-	Stream  bool
-	BytesIn int64
-
-	Input     int64    // bound of the input tokens
-	InputCost llm.Nano // what so much input may cost: the price of a call that is never heard of again
+	Call
+	Input     int64    // bound of the input tokens; 0: not known
+	InputCost llm.Nano // what so much input costs: the price of a call that is never heard of again
 	Counters  []string // the budget counters that hold something for it, by the names of package quota
-}
-
-// A Mark is how far an open call has come.
-type Mark struct {
-	Provider, Upmodel, Credential string
-	Attempts                      int
-	Usage                         llm.Usage // so far; partly estimated
-	Costs                         Costs
-	PriceVersion                  string
-	BytesOut, Frames              int64
-	Total                         time.Duration // since Start
 }
 
 // An Open is a call that has begun and of which no end is known.
 type Open struct {
-	Intent
 	Replica  string
 	Position uint64 // of its intent in the log of the replica that began it
-	Mark     *Mark  // nil: none was made
+	Intent
+	Mark *Mark // nil: none was made
 }

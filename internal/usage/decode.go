@@ -1,0 +1,182 @@
+package usage
+
+import (
+	"encoding/binary"
+
+	"sluice/internal/llm"
+)
+
+// A record is what one of the log says; one of its members is set, or none when this binary does not know it.
+type record struct {
+	intent *Intent
+	mark   *Mark
+	final  *final
+	at     uint64 // of mark and final: the position of the call's intent
+}
+
+// kindOf tells what a record is, without reading it.
+func kindOf(b []byte) byte {
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
+// decode reads a record of the log. It keeps nothing of b.
+func decode(b []byte) (rec record, err error) {
+	switch kindOf(b) {
+	case recordIntent:
+		rec.intent = new(Intent)
+		err = eachField(b[1:], func(f field) { setIntent(rec.intent, f) })
+	case recordProgress:
+		rec.mark = new(Mark)
+		err = eachField(b[1:], func(f field) {
+			if f.num == fieldIntentAt {
+				rec.at = f.uint()
+			}
+			setMark(rec.mark, f)
+		})
+	case recordFinal:
+		rec.final = new(final)
+		err = decodeFinal(b, rec.final)
+		rec.at = rec.final.at
+	case 0:
+		err = errRecord
+	}
+	return rec, err
+}
+
+// decodeFinal reads the record of a call that ended.
+func decodeFinal(b []byte, f *final) error {
+	*f = final{counters: f.counters[:0]}
+	return eachField(b[1:], func(m field) { setFinal(f, m) })
+}
+
+// intentAt reads the position of its intent from a record of progress or of an end, whose first field it is;
+// 0: there is none.
+func intentAt(b []byte) uint64 {
+	const key = fieldIntentAt << 1 // two bytes as a varint
+	if len(b) < 4 || b[1] != key&0x7f|0x80 || b[2] != key>>7 {
+		return 0
+	}
+	at, _ := binary.Varint(b[3:])
+	return uint64(at)
+}
+
+func setFinal(f *final, m field) {
+	r := &f.row
+	switch m.num {
+	case fieldIntentAt:
+		f.at = m.uint()
+	case fieldCounter:
+		f.counters = append(f.counters, m.text())
+	case fieldUpstream:
+		r.Upstream = m.span()
+	case fieldFirstToken:
+		r.FirstToken = m.span()
+	case fieldOwn:
+		r.Own = m.span()
+	case fieldFallback:
+		r.Fallback = m.text()
+	case fieldStatus:
+		r.Status = int(m.n)
+	case fieldError:
+		r.Error = llm.Kind(m.text())
+	case fieldEstimated:
+		r.Estimated = m.flag()
+	case fieldPartial:
+		r.Partial = m.flag()
+	case fieldCache:
+		r.Cache = m.text()
+	case fieldSaved:
+		r.Saved = llm.Nano(m.n)
+	default:
+		setCall(&r.Call, m)
+		setMark(&r.Mark, m)
+	}
+}
+
+func setIntent(in *Intent, f field) {
+	switch f.num {
+	case fieldBound:
+		in.Input = f.n
+	case fieldInputCost:
+		in.InputCost = llm.Nano(f.n)
+	case fieldCounter:
+		in.Counters = append(in.Counters, f.text())
+	default:
+		setCall(&in.Call, f)
+	}
+}
+
+func setCall(c *Call, f field) {
+	switch f.num {
+	case fieldRequestID:
+		c.RequestID = f.text()
+	case fieldOrg:
+		c.Org = f.text()
+	case fieldTeam:
+		c.Team = f.text()
+	case fieldUser:
+		c.User = f.text()
+	case fieldKey:
+		c.Key = f.text()
+	case fieldProject:
+		c.Project = f.text()
+	case fieldTag:
+		c.Tags = append(c.Tags, f.text())
+	case fieldStart:
+		c.Start = f.time()
+	case fieldCharged:
+		c.Charged = f.time()
+	case fieldFormat:
+		c.Format = llm.Format(f.text())
+	case fieldOp:
+		c.Op = llm.Op(f.text())
+	case fieldModel:
+		c.Model = f.text()
+	case fieldStream:
+		c.Stream = f.flag()
+	case fieldBytesIn:
+		c.BytesIn = f.n
+	}
+}
+
+func setMark(m *Mark, f field) {
+	switch f.num {
+	case fieldProvider:
+		m.Provider = f.text()
+	case fieldUpmodel:
+		m.Upmodel = f.text()
+	case fieldCredential:
+		m.Credential = f.text()
+	case fieldAttempts:
+		m.Attempts = int(f.n)
+	case fieldBytesOut:
+		m.BytesOut = f.n
+	case fieldFrames:
+		m.Frames = f.n
+	case fieldTotal:
+		m.Total = f.span()
+	case fieldPriceVersion:
+		m.PriceVersion = f.text()
+	case fieldTier:
+		m.Usage.Tier = f.text()
+	default:
+		setNumbers(m, f)
+	}
+}
+
+func setNumbers(m *Mark, f field) {
+	u, c := &m.Usage, &m.Costs
+	counts := [...]*llm.Count{
+		&u.Input, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.Output, &u.Reasoning, &u.AudioInput, &u.AudioOutput, &u.ImageInput, &u.Total,
+	}
+	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image}
+	if i := f.num - fieldInput; i >= 0 && i < len(counts) {
+		*counts[i] = f.count()
+	}
+	if i := f.num - fieldCostInput; i >= 0 && i < len(costs) {
+		*costs[i] = llm.Nano(f.n)
+	}
+}

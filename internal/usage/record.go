@@ -1,0 +1,305 @@
+package usage
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// A record of the log is one byte that says what it is, and fields: a key (number << 1, lowest bit set when
+// the value is bytes), then a varint, or a length and so many bytes. Fields that are zero are left out, but
+// for token counts, of which zero and absent differ. A reader skips fields and records that it does not know,
+// so an older binary reads what a newer one wrote. A number is never given a second meaning.
+
+// What a record is.
+const (
+	recordIntent   = 1
+	recordProgress = 2
+	recordFinal    = 3
+	recordOpen     = 4 // not in the log: an Open as stores keep it
+)
+
+// Numbers of fields.
+const (
+	fieldRequestID = iota + 1
+	fieldOrg
+	fieldTeam
+	fieldUser
+	fieldKey
+	fieldProject
+	fieldTag // repeated
+	fieldStart
+	fieldCharged
+	fieldFormat
+	fieldOp
+	fieldModel
+	fieldStream
+	fieldBytesIn
+)
+
+const (
+	fieldProvider = iota + 20
+	fieldUpmodel
+	fieldCredential
+	fieldAttempts
+	fieldBytesOut
+	fieldFrames
+	fieldTotal
+	fieldPriceVersion
+)
+
+const (
+	fieldInput = iota + 30
+	fieldCacheRead
+	fieldCacheWrite
+	fieldCacheWrite1h
+	fieldOutput
+	fieldReasoning
+	fieldAudioInput
+	fieldAudioOutput
+	fieldImageInput
+	fieldTotalTokens
+	fieldTier
+)
+
+const (
+	fieldCostInput = iota + 50
+	fieldCostCacheRead
+	fieldCostCacheWrite
+	fieldCostCacheWrite1h
+	fieldCostOutput
+	fieldCostReasoning
+	fieldCostAudio
+	fieldCostImage
+)
+
+const (
+	fieldBound = iota + 70
+	fieldInputCost
+	fieldCounter // repeated
+)
+
+const (
+	fieldUpstream = iota + 80
+	fieldFirstToken
+	fieldOwn
+	fieldFallback
+	fieldStatus
+	fieldError
+	fieldEstimated
+	fieldPartial
+	fieldCache
+	fieldSaved
+)
+
+const (
+	fieldIntentAt = iota + 100 // the position of the intent
+	fieldReplica
+	fieldMarked // of an Open: it has a mark
+)
+
+// appendIntent appends the record of an intent.
+func appendIntent(b []byte, in *Intent) []byte {
+	b = append(b, recordIntent)
+	return appendIntentFields(b, in)
+}
+
+// appendProgress appends the record of a mark of the call whose intent stands at a position.
+func appendProgress(b []byte, at uint64, m *Mark) []byte {
+	b = append(b, recordProgress)
+	b = appendUint(b, fieldIntentAt, at)
+	return appendMark(b, m)
+}
+
+// A final is the record of a call that ended.
+type final struct {
+	row      Row
+	counters []string
+	at       uint64 // the position of its intent; 0: the log has none
+}
+
+// appendFinal appends the record of a call that ended. Where it stands is the log's to say.
+func appendFinal(b []byte, f *final) []byte {
+	r := &f.row
+	b = append(b, recordFinal)
+	b = appendUint(b, fieldIntentAt, f.at)
+	b = appendCall(b, &r.Call)
+	b = appendMark(b, &r.Mark)
+	for _, name := range f.counters {
+		b = appendText(b, fieldCounter, name)
+	}
+	b = appendInt(b, fieldUpstream, int64(r.Upstream))
+	b = appendInt(b, fieldFirstToken, int64(r.FirstToken))
+	b = appendInt(b, fieldOwn, int64(r.Own))
+	b = appendText(b, fieldFallback, r.Fallback)
+	b = appendInt(b, fieldStatus, int64(r.Status))
+	b = appendText(b, fieldError, string(r.Error))
+	b = appendFlag(b, fieldEstimated, r.Estimated)
+	b = appendFlag(b, fieldPartial, r.Partial)
+	b = appendText(b, fieldCache, r.Cache)
+	return appendInt(b, fieldSaved, int64(r.Saved))
+}
+
+// AppendBinary appends the call as stores keep it: a form that later versions read, too.
+func (o *Open) AppendBinary(b []byte) ([]byte, error) {
+	b = append(b, recordOpen)
+	b = appendUint(b, fieldIntentAt, o.Position)
+	b = appendText(b, fieldReplica, o.Replica)
+	b = appendIntentFields(b, &o.Intent)
+	if o.Mark != nil {
+		b = appendFlag(b, fieldMarked, true)
+		b = appendMark(b, o.Mark)
+	}
+	return b, nil
+}
+
+// UnmarshalBinary reads what AppendBinary wrote. It keeps nothing of b.
+func (o *Open) UnmarshalBinary(b []byte) error {
+	if len(b) == 0 || b[0] != recordOpen {
+		return errRecord
+	}
+	*o = Open{}
+	var m Mark
+	marked := false
+	err := eachField(b[1:], func(f field) {
+		switch f.num {
+		case fieldIntentAt:
+			o.Position = f.uint()
+		case fieldReplica:
+			o.Replica = f.text()
+		case fieldMarked:
+			marked = f.flag()
+		default:
+			setIntent(&o.Intent, f)
+			setMark(&m, f)
+		}
+	})
+	if marked {
+		o.Mark = &m
+	}
+	return err
+}
+
+func appendIntentFields(b []byte, in *Intent) []byte {
+	b = appendCall(b, &in.Call)
+	b = appendInt(b, fieldBound, in.Input)
+	b = appendInt(b, fieldInputCost, int64(in.InputCost))
+	for _, name := range in.Counters {
+		b = appendText(b, fieldCounter, name)
+	}
+	return b
+}
+
+func appendCall(b []byte, c *Call) []byte {
+	b = appendText(b, fieldRequestID, c.RequestID)
+	b = appendText(b, fieldOrg, c.Org)
+	b = appendText(b, fieldTeam, c.Team)
+	b = appendText(b, fieldUser, c.User)
+	b = appendText(b, fieldKey, c.Key)
+	b = appendText(b, fieldProject, c.Project)
+	for _, tag := range c.Tags {
+		b = appendText(b, fieldTag, tag)
+	}
+	b = appendTime(b, fieldStart, c.Start)
+	b = appendTime(b, fieldCharged, c.Charged)
+	b = appendText(b, fieldFormat, string(c.Format))
+	b = appendText(b, fieldOp, string(c.Op))
+	b = appendText(b, fieldModel, c.Model)
+	b = appendFlag(b, fieldStream, c.Stream)
+	return appendInt(b, fieldBytesIn, c.BytesIn)
+}
+
+func appendMark(b []byte, m *Mark) []byte {
+	b = appendText(b, fieldProvider, m.Provider)
+	b = appendText(b, fieldUpmodel, m.Upmodel)
+	b = appendText(b, fieldCredential, m.Credential)
+	b = appendInt(b, fieldAttempts, int64(m.Attempts))
+	b = appendInt(b, fieldBytesOut, m.BytesOut)
+	b = appendInt(b, fieldFrames, m.Frames)
+	b = appendInt(b, fieldTotal, int64(m.Total))
+	b = appendText(b, fieldPriceVersion, m.PriceVersion)
+	u, c := &m.Usage, &m.Costs
+	for i, n := range [...]llm.Count{
+		u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h, u.Output, u.Reasoning, u.AudioInput, u.AudioOutput, u.ImageInput, u.Total,
+	} {
+		if n.Known {
+			b = binary.AppendVarint(append(b, byte(fieldInput+i)<<1), n.N)
+		}
+	}
+	b = appendText(b, fieldTier, u.Tier)
+	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image} {
+		b = appendInt(b, fieldCostInput+i, int64(n))
+	}
+	return b
+}
+
+func appendInt(b []byte, num int, v int64) []byte {
+	if v == 0 {
+		return b
+	}
+	return binary.AppendVarint(binary.AppendUvarint(b, uint64(num)<<1), v)
+}
+
+func appendUint(b []byte, num int, v uint64) []byte { return appendInt(b, num, int64(v)) }
+
+func appendFlag(b []byte, num int, v bool) []byte { return appendInt(b, num, one(v)) }
+
+func appendTime(b []byte, num int, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return binary.AppendVarint(binary.AppendUvarint(b, uint64(num)<<1), t.UnixMicro())
+}
+
+func appendText(b []byte, num int, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(num)<<1|1)
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// errRecord is a record that is not what its first byte says. The log's checksum does not let one through.
+var errRecord = errors.New("malformed record")
+
+// A field is one member of a record, in place.
+type field struct {
+	num   int
+	n     int64
+	bytes []byte
+}
+
+func (f *field) uint() uint64        { return uint64(f.n) }
+func (f *field) text() string        { return string(f.bytes) }
+func (f *field) flag() bool          { return f.n != 0 }
+func (f *field) count() llm.Count    { return llm.Tokens(f.n) }
+func (f *field) span() time.Duration { return time.Duration(f.n) }
+func (f *field) time() time.Time     { return time.UnixMicro(f.n).UTC() }
+
+// eachField gives every field of a record.
+func eachField(b []byte, do func(field)) error {
+	for len(b) > 0 {
+		key, n := binary.Uvarint(b)
+		if n <= 0 || key>>1 > 1<<20 {
+			return errRecord
+		}
+		b = b[n:]
+		f := field{num: int(key >> 1)}
+		if key&1 == 0 {
+			if f.n, n = binary.Varint(b); n <= 0 {
+				return errRecord
+			}
+			b = b[n:]
+		} else {
+			size, n := binary.Uvarint(b)
+			if n <= 0 || size > uint64(len(b)-n) {
+				return errRecord
+			}
+			f.bytes, b = b[n:n+int(size)], b[n+int(size):]
+		}
+		do(f)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package usage
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"sluice/internal/llm"
+)
+
+// anyTime draws a time as the log keeps them.
+func anyTime(t *rapid.T, name string) time.Time {
+	if rapid.Bool().Draw(t, name+" is zero") {
+		return time.Time{}
+	}
+	return time.UnixMicro(rapid.Int64Range(-1<<40, 1<<55).Draw(t, name)).UTC()
+}
+
+func anyCall(t *rapid.T) Call {
+	text := rapid.String()
+	c := Call{
+		RequestID: text.Draw(t, "id"), Model: text.Draw(t, "model"), Format: llm.Format(text.Draw(t, "format")), Op: llm.OpChat,
+		Start: anyTime(t, "start"), Charged: anyTime(t, "charged"), Stream: rapid.Bool().Draw(t, "stream"), BytesIn: rapid.Int64().Draw(t, "in"),
+		Payer: Payer{Org: text.Draw(t, "org"), Team: text.Draw(t, "team"), User: text.Draw(t, "user"), Key: text.Draw(t, "key"), Project: text.Draw(t, "project")},
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "tags") {
+		c.Tags = append(c.Tags, "tag")
+	}
+	return c
+}
+
+func anyMark(t *rapid.T) Mark {
+	count := rapid.Custom(func(t *rapid.T) llm.Count {
+		if rapid.Bool().Draw(t, "absent") {
+			return llm.Count{}
+		}
+		return llm.Tokens(rapid.Int64().Draw(t, "n"))
+	})
+	nano := rapid.Custom(func(t *rapid.T) llm.Nano { return llm.Nano(rapid.Int64().Draw(t, "nano")) })
+	return Mark{
+		Provider: "openai", Upmodel: rapid.String().Draw(t, "upmodel"), Credential: "a", Attempts: rapid.IntRange(0, 9).Draw(t, "attempts"),
+		Usage: llm.Usage{
+			Input: count.Draw(t, "input"), CacheRead: count.Draw(t, "read"), CacheWrite: count.Draw(t, "write"), CacheWrite1h: count.Draw(t, "1h"),
+			Output: count.Draw(t, "output"), Reasoning: count.Draw(t, "reasoning"), AudioInput: count.Draw(t, "ai"), AudioOutput: count.Draw(t, "ao"),
+			ImageInput: count.Draw(t, "ii"), Total: count.Draw(t, "total"), Tier: rapid.String().Draw(t, "tier"),
+		},
+		Costs: Costs{
+			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"),
+		},
+		PriceVersion: "2026-11-01", BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
+	}
+}
+
+// What is written is read again, also when a later version added fields.
+func TestRecords(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := rapid.Uint64().Draw(t, "at")
+		in := Intent{Call: anyCall(t), Input: rapid.Int64().Draw(t, "bound"), InputCost: 7, Counters: rapid.SliceOfN(rapid.StringN(1, 9, 9), 1, 3).Draw(t, "counters")}
+		m := anyMark(t)
+		f := final{at: at, counters: in.Counters, row: Row{
+			Call: in.Call, Mark: m, Upstream: 1, FirstToken: 2, Own: 3, Fallback: "other", Status: 200, Error: llm.KindBudget,
+			Estimated: rapid.Bool().Draw(t, "estimated"), Partial: rapid.Bool().Draw(t, "partial"), Cache: "exact", Saved: 5,
+		}}
+		later := func(b []byte) []byte {
+			return appendText(appendInt(b, 900, 1), 901, "new")
+		}
+		check := func(b []byte, want record) {
+			t.Helper()
+			got, err := decode(later(b))
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(record{}, final{})); err != nil || diff != "" {
+				t.Fatal(err, diff)
+			}
+			if want.intent == nil && intentAt(b) != at {
+				t.Fatalf("intent at %d, want %d", intentAt(b), at)
+			}
+		}
+		check(appendIntent(nil, &in), record{intent: &in})
+		check(appendProgress(nil, at, &m), record{mark: &m, at: at})
+		check(appendFinal(nil, &f), record{final: &f, at: at})
+		for _, mark := range []*Mark{nil, &m} {
+			open := Open{Replica: "r", Position: at, Intent: in, Mark: mark}
+			var got Open
+			b, _ := open.AppendBinary(nil)
+			err := got.UnmarshalBinary(later(b))
+			if diff := cmp.Diff(open, got); err != nil || diff != "" {
+				t.Fatal(err, diff)
+			}
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	in := Intent{Call: Call{RequestID: "req_1", Model: "m"}, Counters: []string{"a", "b"}}
+	f.Add(appendIntent(nil, &in))
+	f.Add(appendProgress(nil, 5, &Mark{Provider: "p", Usage: llm.Usage{Output: llm.Tokens(0)}}))
+	f.Add(appendFinal(nil, &final{row: Row{Call: in.Call, Status: 200}, at: 3}))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		rec, err := decode(b)
+		if err == nil && rec.final != nil {
+			_, _ = decode(appendFinal(nil, rec.final))
+		}
+		intentAt(b)
+		_ = new(Open).UnmarshalBinary(b)
+	})
+}
