@@ -40,7 +40,9 @@ var rooms = map[string]room{
 	"catalog":  {may: "llm", tests: "wire wire/*"}, // that an answer costs the same however it is told
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
 	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
-	"usage":    {may: "llm auth catalog"},
+	"usage":    {may: "llm auth catalog usage/wal"},
+
+	"usage/wal": {}, // it keeps records; what they mean is decided above it
 
 	"alert":           {may: "llm", tests: "alert/alerttest"},
 	"alert/alerttest": {may: "alert"},
