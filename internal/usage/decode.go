@@ -170,9 +170,9 @@ func setMark(m *Mark, f field) {
 func setNumbers(m *Mark, f field) {
 	u, c := &m.Usage, &m.Costs
 	counts := [...]*llm.Count{
-		&u.Input, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.Output, &u.Reasoning, &u.AudioInput, &u.AudioOutput, &u.ImageInput, &u.Total,
+		&u.Input, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.Output, &u.Reasoning, &u.AudioInput, &u.AudioOutput, &u.ImageInput, &u.ImageOutput, &u.Total,
 	}
-	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image}
+	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools}
 	if i := f.num - fieldInput; i >= 0 && i < len(counts) {
 		*counts[i] = f.count()
 	}

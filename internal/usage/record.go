@@ -60,6 +60,7 @@ const (
 	fieldAudioInput
 	fieldAudioOutput
 	fieldImageInput
+	fieldImageOutput
 	fieldTotalTokens
 	fieldTier
 )
@@ -73,6 +74,7 @@ const (
 	fieldCostReasoning
 	fieldCostAudio
 	fieldCostImage
+	fieldCostTools
 )
 
 const (
@@ -222,14 +224,14 @@ func appendMark(b []byte, m *Mark) []byte {
 	b = appendText(b, fieldPriceVersion, m.PriceVersion)
 	u, c := &m.Usage, &m.Costs
 	for i, n := range [...]llm.Count{
-		u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h, u.Output, u.Reasoning, u.AudioInput, u.AudioOutput, u.ImageInput, u.Total,
+		u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h, u.Output, u.Reasoning, u.AudioInput, u.AudioOutput, u.ImageInput, u.ImageOutput, u.Total,
 	} {
 		if n.Known {
 			b = binary.AppendVarint(append(b, byte(fieldInput+i)<<1), n.N)
 		}
 	}
 	b = appendText(b, fieldTier, u.Tier)
-	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image} {
+	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools} {
 		b = appendInt(b, fieldCostInput+i, int64(n))
 	}
 	return b

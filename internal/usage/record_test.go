@@ -1,6 +1,8 @@
 package usage
 
 import (
+	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -44,10 +46,10 @@ func anyMark(t *rapid.T) Mark {
 		Usage: llm.Usage{
 			Input: count.Draw(t, "input"), CacheRead: count.Draw(t, "read"), CacheWrite: count.Draw(t, "write"), CacheWrite1h: count.Draw(t, "1h"),
 			Output: count.Draw(t, "output"), Reasoning: count.Draw(t, "reasoning"), AudioInput: count.Draw(t, "ai"), AudioOutput: count.Draw(t, "ao"),
-			ImageInput: count.Draw(t, "ii"), Total: count.Draw(t, "total"), Tier: rapid.String().Draw(t, "tier"),
+			ImageInput: count.Draw(t, "ii"), ImageOutput: count.Draw(t, "io"), Total: count.Draw(t, "total"), Tier: rapid.String().Draw(t, "tier"),
 		},
 		Costs: Costs{
-			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"),
+			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"),
 		},
 		PriceVersion: "2026-11-01", BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
 	}
@@ -89,6 +91,46 @@ func TestRecords(t *testing.T) {
 			}
 		}
 	})
+}
+
+// No member of a row is forgotten: each is set to a value of its own, also those that are added later.
+func TestRecordIsWhole(t *testing.T) {
+	var f final
+	n := int64(0)
+	fill(reflect.ValueOf(&f.row).Elem(), &n)
+	f.row.Usage.Extra, f.row.Replica, f.row.Position = nil, "", 0 // not the record's
+	got, err := decode(appendFinal(nil, &f))
+	if diff := cmp.Diff(&f, got.final, cmp.AllowUnexported(final{})); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
+
+// fill sets every member.
+func fill(v reflect.Value, n *int64) {
+	*n++
+	switch v.Kind() {
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.UnixMicro(*n).UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i), n)
+		}
+	case reflect.String:
+		v.SetString(strconv.FormatInt(*n, 10))
+	case reflect.Int, reflect.Int64:
+		v.SetInt(*n)
+	case reflect.Uint64:
+		v.SetUint(uint64(*n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(v.Index(i), n)
+		}
+	}
 }
 
 func FuzzRecord(f *testing.F) {

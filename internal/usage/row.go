@@ -76,11 +76,12 @@ type Costs struct {
 	Reasoning    llm.Nano
 	Audio        llm.Nano // in and out
 	Image        llm.Nano // in and out
+	Tools        llm.Nano // fees for calls of tools that run at the vendor
 }
 
 // Total is the sum.
 func (c *Costs) Total() llm.Nano {
-	return c.Input.Plus(c.CacheRead).Plus(c.CacheWrite).Plus(c.CacheWrite1h).Plus(c.Output).Plus(c.Reasoning).Plus(c.Audio).Plus(c.Image)
+	return c.Input.Plus(c.CacheRead).Plus(c.CacheWrite).Plus(c.CacheWrite1h).Plus(c.Output).Plus(c.Reasoning).Plus(c.Audio).Plus(c.Image).Plus(c.Tools)
 }
 
 // An Intent is a call in the log before its upstream is called.
