@@ -35,7 +35,6 @@ var rooms = map[string]room{
 	"wire/wiretest":  {may: "llm sse wire", tests: "wire/*"},
 
 	"auth":     {may: "llm"},
-	"catalog":  {may: "llm"},
 	"quota":    {may: "llm auth", tests: "quota/quotatest"},
 	"catalog":  {may: "llm", tests: "wire wire/*"}, // that an answer costs the same however it is told
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
