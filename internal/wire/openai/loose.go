@@ -2,6 +2,7 @@ package openai
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -66,8 +67,21 @@ func unquote(v []byte) string {
 	if len(v) < 2 || v[0] != '"' {
 		return ""
 	}
+	if inner := v[1 : len(v)-1]; plain(inner) {
+		return string(inner)
+	}
 	s, _ := jsontext.AppendUnquote(nil, v) // an error is about invalid UTF-8, which is replaced
 	return string(s)
+}
+
+// plain tells whether a string's content means what it says: ASCII without escapes.
+func plain(v []byte) bool {
+	for _, c := range v {
+		if c == '\\' || c == '"' || c < ' ' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func deref[T any](p *T) T {
