@@ -228,7 +228,7 @@ type Request struct {
 // A Response is the head of an upstream's answer, and its body still to be read.
 type Response struct {
 	Status int
-	Header http.Header
+	Header http.Header // by canonical names; the map is valid until Body is closed, its values for ever
 	Body   io.ReadCloser
 }
 

@@ -3,9 +3,6 @@ package upstream
 import (
 	"context"
 	"io"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"sluice/internal/llm"
 )
@@ -22,8 +19,8 @@ func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease
 	h := &held{lease: l}
 	a := &h.attempt
 	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, up.Secrets[t.Credential], r.raw, r.pool.MaxAnswer
-	ctx = h.watch.begin(ctx, r.pool.timeouts(a))
-	reply, err := up.Provider.Do(ctx, a)
+	h.watch.begin(ctx, r.pool.timeouts(a))
+	reply, err := up.Provider.Do(&h.watch, a)
 	if err != nil {
 		h.watch.stop()
 		return nil, err
@@ -138,88 +135,4 @@ func (h *held) Close() error {
 	}
 	defer h.watch.stop()
 	return h.inner.Close()
-}
-
-var (
-	errFirst = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not begin to answer in time"}
-	errIdle  = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream fell silent"}
-	errTotal = &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time"}
-)
-
-// A watch ends an attempt that takes too long, by cancelling its context with the cause. It looks at the
-// clock when its timer fires instead of resetting the timer for each frame. Time in which we wait for a
-// slow client does not count as the upstream's silence.
-type watch struct {
-	cancel context.CancelCauseFunc
-	start  time.Time
-	t      llm.Timeouts
-	since  atomic.Int64 // when the wait for the upstream began, in ns after start; -1: nobody waits
-	begun  atomic.Bool  // the first output is there
-
-	mu    sync.Mutex // guards timer and done
-	timer *time.Timer
-	done  bool
-}
-
-// begin starts the clock of a zero watch.
-func (w *watch) begin(ctx context.Context, t llm.Timeouts) context.Context {
-	ctx, w.cancel = context.WithCancelCause(ctx)
-	w.start, w.t = time.Now(), t
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(min(t.FirstToken, t.Total), w.tick)
-	return ctx
-}
-
-func (w *watch) wait()  { w.since.Store(int64(time.Since(w.start))) }
-func (w *watch) ready() { w.since.Store(-1) }
-
-// first says that the first output is there: from now on silence counts, not the wait for the beginning.
-func (w *watch) first() {
-	if w.t.Idle >= w.t.Total { // the total's timer is the only one needed, and set already
-		w.begun.Store(true)
-		return
-	}
-	w.begun.Store(true)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.done {
-		w.timer.Reset(min(w.t.Idle, w.t.Total-time.Since(w.start)))
-	}
-}
-
-func (w *watch) tick() {
-	now := time.Since(w.start)
-	next := w.t.Total
-	switch since := time.Duration(w.since.Load()); {
-	case now >= w.t.Total:
-		w.cancel(errTotal)
-		return
-	case !w.begun.Load():
-		if now >= w.t.FirstToken {
-			w.cancel(errFirst)
-			return
-		}
-		next = min(next, w.t.FirstToken)
-	case since < 0: // nobody waits: look again after one more idle time
-		next = min(next, now+w.t.Idle)
-	case now-since >= w.t.Idle:
-		w.cancel(errIdle)
-		return
-	default:
-		next = min(next, since+w.t.Idle)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.done {
-		w.timer.Reset(next - now)
-	}
-}
-
-func (w *watch) stop() {
-	w.mu.Lock()
-	w.done = true
-	w.timer.Stop()
-	w.mu.Unlock()
-	w.cancel(context.Canceled)
 }

@@ -123,11 +123,21 @@ func (c *Client) Send(ctx context.Context, r *llm.Request) (*llm.Response, error
 	return &x.resp, nil
 }
 
+// after is context.AfterFunc. A context that has the method itself is asked directly, which spares what the package would put around it.
+func after(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface {
+		AfterFunc(f func()) (stop func() bool)
+	}); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
+}
+
 // exchange sends a request on a connection that nobody else uses, and reads the head of its answer. When it
 // fails, the connection is closed and nothing reads the request's bytes any more.
 func (c *Client) exchange(ctx context.Context, cn *conn, out *out) (*exchange, error) {
 	x := &exchange{client: c, conn: cn}
-	x.stop = context.AfterFunc(ctx, cn.abort)
+	x.stop = after(ctx, cn.abort)
 	x.send(out)
 	if err := x.receive(); err != nil {
 		x.err = err

@@ -76,7 +76,7 @@ func oursOn(t testing.TB, pieces [][]byte, size int) (a answer, kept bool) {
 	defer c.CloseIdle()
 	resp, err := c.Send(t.Context(), &llm.Request{Method: "GET", URL: tapeURL})
 	if err == nil {
-		a.status, a.header = resp.Status, resp.Header
+		a.status, a.header = resp.Status, resp.Header.Clone()
 		var b bytes.Buffer
 		_, a.err = io.CopyBuffer(struct{ io.Writer }{&b}, resp.Body, make([]byte, size))
 		a.body = b.String()

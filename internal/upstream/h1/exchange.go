@@ -211,6 +211,8 @@ func (x *exchange) Close() error {
 		x.mu.Lock()
 	}
 	defer x.mu.Unlock()
+	release(x.resp.Header)
+	x.resp.Header = nil
 	if x.err != nil {
 		return nil
 	}

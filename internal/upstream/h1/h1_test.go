@@ -168,7 +168,7 @@ func callNow(ctx context.Context, c *Client, r *llm.Request) answer {
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return answer{resp.Status, resp.Header, string(b), err}
+	return answer{resp.Status, resp.Header.Clone(), string(b), err}
 }
 
 func (s *script) url() string { return "http://" + s.Addr().String() + "/v1/x" }

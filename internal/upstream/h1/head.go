@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -77,7 +78,7 @@ func parseHead(b []byte) (head, error) {
 	}
 	// One string holds all values, and one array all lists of one.
 	all, values := string(b), make([]string, len(ends))
-	h.header = make(http.Header, len(ends))
+	h.header = headers.Get().(http.Header)
 	for _, at := range ends {
 		name := all[at[0]:at[1]]
 		if known, ok := names[name]; ok {
@@ -98,6 +99,17 @@ func parseHead(b []byte) (head, error) {
 		return h, errors.New("the answer has both Content-Length and Transfer-Encoding")
 	}
 	return h, nil
+}
+
+// headers are maps to be filled by the next heads: making one costs more than all else about a head. Values are never used again.
+var headers = sync.Pool{New: func() any { return make(http.Header, 16) }}
+
+// release gives the map of fields back, if it is of a usual size.
+func release(h http.Header) {
+	if h != nil && len(h) <= 32 {
+		clear(h)
+		headers.Put(h)
+	}
 }
 
 // statusLine reads "HTTP/1.1 200 OK". The reason may be missing.
