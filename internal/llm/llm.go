@@ -221,8 +221,8 @@ type Vector struct {
 type Request struct {
 	Method string
 	URL    *url.URL
-	Header http.Header
-	Body   [][]byte // sent one after the other; must stay unchanged until the response body is closed
+	Header http.Header // shared by requests: whoever sends it changes nothing
+	Body   [][]byte    // sent one after the other; must stay unchanged until the response body is closed
 }
 
 // A Response is the head of an upstream's answer, and its body still to be read.

@@ -42,27 +42,9 @@ func WriteReply(ctx context.Context, w http.ResponseWriter, f Format, call *llm.
 
 // writeWhole sends an answer that is not streamed.
 func writeWhole(w http.ResponseWriter, f Format, call *llm.Call, reply *llm.Reply, raw bool) (Written, error) {
-	var answer llm.Answer
-	var body []byte
-	for {
-		ev, err := reply.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return Written{}, err
-		}
-		if raw && ev.Raw != nil && ev.Format == f.Format() {
-			body = ev.Raw // valid until the next Next: an answer in raw mode is one event
-			break
-		}
-		answer.Add(ev)
-	}
-	if body == nil {
-		var err error
-		if body, err = f.Answer(call, &answer); err != nil {
-			return Written{}, err
-		}
+	body, err := wholeBody(f, call, reply, raw)
+	if err != nil {
+		return Written{}, err
 	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
@@ -75,6 +57,22 @@ func writeWhole(w http.ResponseWriter, f Format, call *llm.Call, reply *llm.Repl
 		return out, clientGone(err)
 	}
 	return out, nil
+}
+
+// wholeBody is an answer in f's format: as it came where it may pass, else made of all that is said.
+func wholeBody(f Format, call *llm.Call, reply *llm.Reply, raw bool) ([]byte, error) {
+	ev, err := reply.Next()
+	if raw && err == nil && ev.Raw != nil && ev.Format == f.Format() {
+		return ev.Raw, nil // valid until the next Next: an answer in raw mode is one event
+	}
+	answer := new(llm.Answer)
+	for ; err == nil; ev, err = reply.Next() {
+		answer.Add(ev)
+	}
+	if err != io.EOF {
+		return nil, err
+	}
+	return f.Answer(call, answer)
 }
 
 var (

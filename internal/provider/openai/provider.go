@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
 
@@ -40,6 +43,9 @@ type Provider struct {
 	urls        map[llm.Format]*url.URL
 	models      *url.URL
 	tokens      *counter
+
+	heads atomic.Pointer[map[llm.Secret]head] // replaced by a larger one under mu
+	mu    sync.Mutex
 }
 
 // The paths of the endpoints under the base URL.
@@ -77,6 +83,7 @@ func New(o Options) (*Provider, error) {
 		urls: make(map[llm.Format]*url.URL, len(paths)), models: base.JoinPath("models"),
 		tokens: newCounter(),
 	}
+	p.heads.Store(&map[llm.Secret]head{})
 	for format, path := range paths {
 		p.urls[format] = base.JoinPath(path)
 	}
@@ -107,13 +114,9 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := p.header(a.Secret, a.Header)
+	h, err := p.head(a)
 	if err != nil {
 		return nil, err
-	}
-	h["Content-Type"], h["Accept"] = provider.JSON, provider.JSON
-	if a.Stream {
-		h["Accept"] = provider.EventStream
 	}
 	req := &llm.Request{Method: http.MethodPost, URL: p.urls[u.Format()], Header: h, Body: body}
 	return provider.Exchange(ctx, p.transport, a, u, req, enc)
@@ -145,6 +148,45 @@ func (p *Provider) codec(a *llm.Attempt) (wire.Upstream, error) {
 		return responses.Responses, nil
 	}
 	return p.chat, nil
+}
+
+// A head is what a request with one credential carries when the client adds nothing: for a whole answer, and for a stream.
+type head [2]http.Header
+
+// head is what an attempt carries. Nobody changes it: nearly all attempts with a credential share it.
+func (p *Provider) head(a *llm.Attempt) (http.Header, error) {
+	stream := 0
+	if a.Stream {
+		stream = 1
+	}
+	if len(a.Header) > 0 {
+		h, err := p.newHead(a.Secret, a.Header)
+		return h[stream], err
+	}
+	if h, ok := (*p.heads.Load())[a.Secret]; ok {
+		return h[stream], nil
+	}
+	h, err := p.newHead(a.Secret, nil)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	heads := maps.Clone(*p.heads.Load()) // as many as there are credentials
+	heads[a.Secret] = h
+	p.heads.Store(&heads)
+	return h[stream], nil
+}
+
+func (p *Provider) newHead(secret llm.Secret, client http.Header) (head, error) {
+	whole, err := p.header(secret, client)
+	if err != nil {
+		return head{}, err
+	}
+	whole["Content-Type"], whole["Accept"] = provider.JSON, provider.JSON
+	stream := maps.Clone(whole)
+	stream["Accept"] = provider.EventStream
+	return head{whole, stream}, nil
 }
 
 // header is what every request carries. The credential comes last and stands in one header only, so that
