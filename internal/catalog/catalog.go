@@ -91,7 +91,11 @@ func (c *Catalog) Names() []string { return c.names }
 // Resolve finds where a model is served: by its entry, by an entry with a * that fits (the longest first), as
 // provider/model, or by a provider that owns the bare name. Only configured names are looked at, so nothing
 // in a request can name a host.
-func (c *Catalog) Resolve(name string) (*Group, bool) {
+func (c *Catalog) Resolve(name string) (*Group, bool) { return c.ResolveIn(new(Group), name) }
+
+// ResolveIn is Resolve, for many calls: a group that has to be made for the name is made in own, whose memory is used
+// again. The group is valid as long as own is not used for another name.
+func (c *Catalog) ResolveIn(own *Group, name string) (*Group, bool) {
 	if g, ok := c.groups[name]; ok {
 		return g, true
 	}
@@ -103,13 +107,13 @@ func (c *Catalog) Resolve(name string) (*Group, bool) {
 	prefix, rest, slash := strings.Cut(name, "/")
 	for i := range c.providers {
 		if slash && c.providers[i].Name == prefix && rest != "" {
-			return c.at(i, name, rest), true
+			return c.at(own, i, name, rest), true
 		}
 	}
 	for i := range c.providers {
 		for _, glob := range c.providers[i].Owns {
 			if llm.Match(glob, name) {
-				return c.at(i, name, name), true
+				return c.at(own, i, name, name), true
 			}
 		}
 	}
@@ -130,12 +134,12 @@ func (g *Group) fill(name string) *Group {
 }
 
 // at is the group of a name without an entry: the provider with each of its credentials.
-func (c *Catalog) at(i int, name, model string) *Group {
+func (c *Catalog) at(g *Group, i int, name, model string) *Group {
 	p := &c.providers[i]
-	g := &Group{Name: name, Turn: &c.turns[i], Deployments: make([]Deployment, len(p.Targets))}
-	for j, t := range p.Targets {
+	*g = Group{Name: name, Turn: &c.turns[i], Deployments: g.Deployments[:0], Sums: g.Sums[:0]}
+	for _, t := range p.Targets {
 		t.Model = model
-		g.Deployments[j] = Deployment{Target: t, Name: name, Weight: 1}
+		g.Deployments = append(g.Deployments, Deployment{Target: t, Name: name, Weight: 1})
 	}
 	if len(p.Targets) > 1 {
 		g.sum()

@@ -84,6 +84,7 @@ type Options struct {
 type Gateway struct {
 	state  atomic.Pointer[State]
 	mux    *http.ServeMux
+	direct map[string]http.HandlerFunc // those of mux that take calls, by paths without a wildcard
 	errors func(path string) wire.Format
 	log    *slog.Logger
 	ready  atomic.Bool
@@ -91,14 +92,18 @@ type Gateway struct {
 
 // New makes a gateway. It answers 503 until it has a state.
 func New(o Options) *Gateway {
-	g := &Gateway{mux: http.NewServeMux(), errors: o.Errors, log: o.Log}
+	g := &Gateway{mux: http.NewServeMux(), direct: make(map[string]http.HandlerFunc), errors: o.Errors, log: o.Log}
 	methods := map[string][]string{} // of each path
 	handle := func(method, path string, h http.HandlerFunc) {
 		g.mux.HandleFunc(method+" "+path, h)
 		methods[path] = append(methods[path], method)
 	}
 	for _, e := range o.Endpoints {
-		handle(http.MethodPost, e.Path, func(w http.ResponseWriter, r *http.Request) { g.call(w, r, e) })
+		call := func(w http.ResponseWriter, r *http.Request) { g.call(w, r, e) }
+		handle(http.MethodPost, e.Path, call)
+		if !strings.Contains(e.Path, "{") {
+			g.direct[e.Path] = call
+		}
 	}
 	for _, l := range o.Lists {
 		handle(http.MethodGet, l.Path, func(w http.ResponseWriter, r *http.Request) { g.list(w, r, l) })
@@ -140,6 +145,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// HTTP/1.0 not even that.
 	if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
 		w.Header().Set("Connection", "close")
+	}
+	if call, ok := g.direct[r.URL.Path]; ok && r.Method == http.MethodPost {
+		call(w, r) // as the mux would
+		return
 	}
 	g.mux.ServeHTTP(w, r)
 }
@@ -302,13 +311,12 @@ func (g *Gateway) answerHeaders(w http.ResponseWriter, reply *llm.Reply, trace *
 	for name, v := range reply.Header {
 		h[name] = v
 	}
-	h["X-Sluice-Upstream"] = []string{reply.Target.Provider}
-	h["X-Sluice-Attempts"] = []string{strconv.Itoa(entry.Attempts)}
+	own := time.Since(entry.Start) - entry.Upstream
+	values := &[...]string{reply.Target.Provider, strconv.Itoa(entry.Attempts), strconv.FormatInt(own.Microseconds(), 10)} // one allocation
+	h["X-Sluice-Upstream"], h["X-Sluice-Attempts"], h["X-Sluice-Overhead-Us"] = values[0:1:1], values[1:2:2], values[2:3:3]
 	if trace.Fallback != "" {
 		h["X-Sluice-Fallback"] = []string{trace.Why.String() + "; model=" + trace.Fallback}
 	}
-	own := time.Since(entry.Start) - entry.Upstream
-	h["X-Sluice-Overhead-Us"] = []string{strconv.FormatInt(own.Microseconds(), 10)}
 	if len(reply.Dropped) > 0 {
 		h["X-Sluice-Dropped"] = []string{strings.Join(reply.Dropped, ", ")}
 	}

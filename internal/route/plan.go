@@ -20,6 +20,7 @@ type Plan struct {
 	ask    Ask
 	now    time.Time
 
+	own   catalog.Group  // memory for main, where it has no entry
 	main  *catalog.Group // what the client asked for
 	group *catalog.Group // where the plan is now: main, or one that it fell back to
 	cause llm.Fall       // of the last fallback
@@ -39,8 +40,13 @@ type Plan struct {
 // Release gives the plan's memory back. The plan must not be used afterwards.
 func (p *Plan) Release() {
 	r := p.router
-	*p = Plan{cands: p.cands[:0], given: p.given[:0]}
+	p.clear()
 	r.plans.Put(p)
+}
+
+// clear forgets everything but the memory.
+func (p *Plan) clear() {
+	*p = Plan{cands: p.cands[:0], given: p.given[:0], own: catalog.Group{Deployments: p.own.Deployments[:0], Sums: p.own.Sums[:0]}}
 }
 
 // begin turns to a group.

@@ -62,7 +62,11 @@ func (r *Router) plan(who *auth.Who, call *llm.Call, ask Ask) (*Plan, error) {
 	if !who.Allows(call.Model) {
 		return nil, &llm.Error{Kind: llm.KindModelNotAllowed, Param: "model", Msg: "this key may not use the model " + call.Model}
 	}
-	g, ok := r.catalog.Resolve(call.Model)
+	p, _ := r.plans.Get().(*Plan)
+	if p == nil {
+		p = new(Plan)
+	}
+	g, ok := r.catalog.ResolveIn(&p.own, call.Model)
 	if !ok {
 		return nil, &llm.Error{
 			Kind: llm.KindModelNotFound, Param: "model",
@@ -72,11 +76,7 @@ func (r *Router) plan(who *auth.Who, call *llm.Call, ask Ask) (*Plan, error) {
 	if _, ok := Strategies[ask.Strategy]; !ok && ask.Strategy != "" {
 		return nil, llm.Errorf(llm.KindInvalid, "%s: there is no strategy %q; there are %s", StrategyHeader, ask.Strategy, strings.Join(Names(), ", "))
 	}
-	p, _ := r.plans.Get().(*Plan)
-	if p == nil {
-		p = new(Plan)
-	}
-	*p = Plan{router: r, who: who, call: call, ask: ask, main: g, cands: p.cands[:0], given: p.given[:0], now: time.Now()}
+	p.router, p.who, p.call, p.ask, p.main, p.now = r, who, call, ask, g, time.Now()
 	p.begin(g)
 	if p.tooLong() {
 		p.Fall(llm.FallContext)

@@ -19,7 +19,7 @@ type Format interface {
 	Shape() *Shape
 	// Open fills the call from the request line and the scanned body: Op, Model, Stream, WantUsage,
 	// MaxOutput, Choices. It checks what spans several members (message order, tool-call ids) by the
-	// scan's notes and reports every problem at once.
+	// scan's notes and reports every problem at once. The scan is valid until it returns.
 	Open(call *llm.Call, r *http.Request, s *Scanned) error
 	// Answer writes a whole answer that was not streamed.
 	Answer(call *llm.Call, a *llm.Answer) ([]byte, error)

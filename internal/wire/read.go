@@ -109,6 +109,9 @@ func ReadBody(r *http.Request, most int64) (*Buffer, error) {
 		b.Release()
 		return nil, readError(err)
 	}
+	if src == r.Body { // net/http need not look for the rest of it before it answers
+		_ = r.Body.Close()
+	}
 	return b, nil
 }
 
@@ -188,7 +191,9 @@ func readError(err error) error {
 
 // ReadCall checks a body against its format and opens the call. The id names the call in logs and answers.
 func ReadCall(f Format, r *http.Request, body []byte, id string) (*llm.Call, error) {
-	s, err := Scan(f.Shape(), body)
+	scanner := scanners.Get().(*scanner)
+	defer scanner.release()
+	s, err := scanner.scan(f.Shape(), body)
 	if err != nil {
 		return nil, err
 	}

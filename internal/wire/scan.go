@@ -28,22 +28,33 @@ const (
 func Scan(shape *Shape, body []byte) (*Scanned, error) {
 	s := scanners.Get().(*scanner)
 	defer s.release()
+	out, err := s.scan(shape, body)
+	if err != nil {
+		return nil, err
+	}
+	kept := *out
+	kept.Notes = slices.Clone(out.Notes)
+	return &kept, nil
+}
+
+// scan is Scan; what it finds is valid until release.
+func (s *scanner) scan(shape *Shape, body []byte) (*Scanned, error) {
 	s.lex = lexer{src: body}
-	s.out = &Scanned{Raw: body}
+	s.out = Scanned{Raw: body}
 	if err := s.document(shape); err != nil && !errors.Is(err, errMany) {
 		s.problems = append(s.problems, llm.Problem{At: s.pointer(), Msg: err.Error()})
 	}
 	if len(s.problems) > 0 {
 		return nil, &llm.Error{Kind: llm.KindInvalid, Msg: "the request body is not valid", Problems: slices.Clone(s.problems)}
 	}
-	s.out.Notes = slices.Clone(s.notes)
-	return s.out, nil
+	s.out.Notes = s.notes
+	return &s.out, nil
 }
 
 // A scanner is the state of one scan. It is used again, so that a scan allocates only what it returns.
 type scanner struct {
 	lex      lexer
-	out      *Scanned
+	out      Scanned
 	problems []llm.Problem
 	notes    []Note
 	frames   [maxDepth]frame // the containers that are open, outermost first
@@ -69,7 +80,7 @@ func (s *scanner) release() {
 	const keep = 1 << 10
 	clear(s.notes)
 	clear(s.problems)
-	s.lex, s.out, s.depth = lexer{}, nil, 0
+	s.lex, s.out, s.depth = lexer{}, Scanned{}, 0
 	s.notes, s.problems, s.text = s.notes[:0], s.problems[:0], s.text[:0]
 	if cap(s.notes) > keep {
 		s.notes = nil

@@ -315,7 +315,7 @@ func TestScannerForgets(t *testing.T) {
 		collected := make(chan struct{})
 		runtime.AddCleanup(&body[0], func(c chan struct{}) { close(c) }, collected)
 		s := scanners.New().(*scanner)
-		s.lex, s.out = lexer{src: body}, &Scanned{Raw: body}
+		s.lex, s.out = lexer{src: body}, Scanned{Raw: body}
 		if err := s.document(small()); !errors.Is(err, errRepeated) || len(s.notes) != size || cap(s.names.seen) < 5*size || cap(s.names.scratch) < 5*size {
 			t.Fatalf("%v; %d notes, %d names, %d bytes of a name: the scan went otherwise", err, len(s.notes), cap(s.names.seen), cap(s.names.scratch))
 		}
