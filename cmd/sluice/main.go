@@ -41,6 +41,7 @@ func (c *serveCommand) run(ctx context.Context, std *streams) error {
 			path = "sluice.yaml"
 		}
 	}
+	collectLess(os.Getenv)
 	return app.Serve(ctx, app.Options{ConfigPath: path, Getenv: os.Getenv, Stdout: std.out, Stderr: std.err})
 }
 
