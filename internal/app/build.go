@@ -89,7 +89,7 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 	b.pool, b.callers = pool, callers
 	b.state = &gateway.State{
 		Auth:   keys,
-		Router: route.New(route.Options{Catalog: known, Load: pool.Load, Replicas: pool.Replicas}),
+		Router: route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
 		Pool:   pool,
 		Ledger: usage.New(a.recorder(ups)),
 		Limits: gateway.Limits{

@@ -3,6 +3,8 @@
 package catalog
 
 import (
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -84,6 +86,9 @@ func (g *Group) sum() {
 		}
 	}
 }
+
+// Groups yields the groups of the entries without a *.
+func (c *Catalog) Groups() iter.Seq[*Group] { return maps.Values(c.groups) }
 
 // Names lists the models that have an entry of their own, sorted.
 func (c *Catalog) Names() []string { return c.names }

@@ -1,6 +1,9 @@
 package llm
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // A Bar is why a deployment is not to be called now.
 type Bar uint8
@@ -32,6 +35,19 @@ type Load struct {
 	Failing  float32       // moving average of the share of calls that failed, 0 to 1
 	Bar      Bar           //
 }
+
+// A Gauge is where what changes with every call of a deployment is kept, as Load has it: whoever must look at hundreds of them
+// for one call looks there.
+type Gauge struct {
+	Calls *Calls
+	Times *Times
+}
+
+// Calls counts the calls under way at a deployment.
+type Calls struct{ InFlight, Others atomic.Int64 }
+
+// Times are what a deployment's calls took, and when it was last called.
+type Times struct{ Latency, Recent, Tried atomic.Int64 }
 
 // A Fall is why a call leaves the deployments of its model for those of another.
 type Fall int

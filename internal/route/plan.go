@@ -35,6 +35,7 @@ type Plan struct {
 	cands  []Candidate // of the tier that is being named
 	given  []int       // indexes named already
 	seen   llm.Load    // of the first choice
+	scores []uint64    // by a panel, of the lowest tier
 }
 
 // Release gives the plan's memory back. The plan must not be used afterwards.
@@ -46,7 +47,7 @@ func (p *Plan) Release() {
 
 // clear forgets everything but the memory.
 func (p *Plan) clear() {
-	*p = Plan{cands: p.cands[:0], given: p.given[:0], own: catalog.Group{Deployments: p.own.Deployments[:0], Sums: p.own.Sums[:0]}}
+	*p = Plan{cands: p.cands[:0], given: p.given[:0], scores: p.scores[:0], own: catalog.Group{Deployments: p.own.Deployments[:0], Sums: p.own.Sums[:0]}}
 }
 
 // begin turns to a group.
@@ -109,19 +110,24 @@ func (p *Plan) first() (*llm.Target, bool) {
 		return nil, false
 	}
 	i := quick(p.name, &p.pick, p.group)
-	if p.name == "p2c" {
+	switch p.name {
+	case "p2c":
 		i = p.ofTwo()
+	case "least-busy", "latency", "cost":
+		i = p.ofMany()
 	}
-	if i < 0 {
-		return nil, false
-	}
-	t := &p.group.Deployments[i].Target
-	p.seen = llm.Load{}
-	if p.router.load(t, p.now, &p.seen); p.seen.Bar != llm.Free {
+	if i < 0 || !p.free(i) {
 		return nil, false
 	}
 	p.given = append(p.given, i)
-	return t, true
+	return &p.group.Deployments[i].Target, true
+}
+
+// free looks whether a deployment can be called now.
+func (p *Plan) free(i int) bool {
+	p.seen = llm.Load{}
+	p.router.load(&p.group.Deployments[i].Target, p.now, &p.seen)
+	return p.seen.Bar == llm.Free
 }
 
 // ofTwo is p2c's first choice, found by a look at no more than the two that it draws; -1 where the strategy must see all of the tier, as it
@@ -183,17 +189,30 @@ func hasAll(tags, want []string) bool {
 	return true
 }
 
-// price is what a call is expected to cost at a deployment, in nano-dollars: four bytes a token in, and out
-// what it asks for at most, 500 tokens where it does not say. Negative: nobody knows.
+// price is what a call is expected to cost at a deployment, in nano-dollars. Negative: nobody knows.
 func price(d *catalog.Deployment, call *llm.Call) int64 {
-	if d.Input == 0 && d.Output == 0 {
-		return -1
-	}
-	in, out := int64(call.Body.Len()/4), int64(500)
+	in, out := expected(call)
+	return tariff{d.Input, d.Output}.of(in, out)
+}
+
+// expected is how many tokens a call is expected to take: four bytes a token in, and out what it asks for at most,
+// 500 tokens where it does not say.
+func expected(call *llm.Call) (in, out int64) {
+	in, out = int64(call.Body.Len()/4), 500
 	if call.MaxOutput > 0 {
 		out = min(call.MaxOutput, 1e6)
 	}
-	return (in*d.Input + out*max(call.Choices, 1)*d.Output) / 1e6
+	return in, out * max(call.Choices, 1)
+}
+
+// A tariff is what a million tokens cost, in nano-dollars; nothing: nobody knows.
+type tariff struct{ in, out int64 }
+
+func (t tariff) of(in, out int64) int64 {
+	if t.in == 0 && t.out == 0 {
+		return -1
+	}
+	return (in*t.in + out*t.out) / 1e6
 }
 
 // Fall turns to the next model of a list, and tells whether there is one.

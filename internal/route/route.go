@@ -18,6 +18,9 @@ type Options struct {
 	Catalog *catalog.Catalog
 	// Load says what is known of a target's deployment now; its argument is zero before. Nil: nothing is.
 	Load func(t *llm.Target, now time.Time, l *llm.Load)
+	// Gauge is where what Load says of a target's deployment is kept, for a look at many; with nil members where there is no
+	// one place. Nil: there is none for any.
+	Gauge func(t *llm.Target) llm.Gauge
 	// Replicas is how many processes share the deployments. Nil: this one alone.
 	Replicas func() int
 }
@@ -28,6 +31,7 @@ type Router struct {
 	load     func(t *llm.Target, now time.Time, l *llm.Load)
 	replicas func() int
 	sticky   *stickyTable
+	panels   map[*catalog.Group]*panel // of large groups
 	plans    sync.Pool
 }
 
@@ -39,6 +43,9 @@ func New(o Options) *Router {
 	}
 	if r.replicas == nil {
 		r.replicas = func() int { return 1 }
+	}
+	if o.Gauge != nil {
+		r.panels = panels(o.Catalog, o.Gauge)
 	}
 	return r
 }

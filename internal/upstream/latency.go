@@ -16,30 +16,28 @@ import (
 // With other replicas the average is the cluster's, and the samples that the cluster does not know yet stay
 // applied on top of it. They are kept as what n samples do to any average: average x (1-Alpha)^n + pending.
 type tracker struct {
-	average atomic.Int64  // ns; 0: never measured
-	last    atomic.Int64  // ns
-	tried   atomic.Int64  // Unix ns
+	times   llm.Times     // the average (0: never measured) and the last, in ns; Unix ns
 	failing atomic.Uint32 // bits of a float32
 
-	mu      sync.Mutex // guards the rest, and changes of average
+	mu      sync.Mutex // guards the rest, and changes of the average
 	samples int        // not reported yet
 	pending float64    // what they add, ns
 }
 
 // try says that a call is sent.
-func (t *tracker) try(now time.Time) { t.tried.Store(now.UnixNano()) }
+func (t *tracker) try(now time.Time) { t.times.Tried.Store(now.UnixNano()) }
 
 // observe takes the time to a call's first output, or what normalise makes of a whole answer's.
 func (t *tracker) observe(first time.Duration) {
 	first = max(first, 1) // 0 would mean that nothing is known
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.average.Load(); old == 0 {
-		t.average.Store(int64(first))
+	if old := t.times.Latency.Load(); old == 0 {
+		t.times.Latency.Store(int64(first))
 	} else {
-		t.average.Store(max(old+int64(Alpha*float64(int64(first)-old)), 1))
+		t.times.Latency.Store(max(old+int64(Alpha*float64(int64(first)-old)), 1))
 	}
-	t.last.Store(int64(first))
+	t.times.Recent.Store(int64(first))
 	t.samples++
 	t.pending = t.pending*(1-Alpha) + Alpha*float64(first)
 }
@@ -72,7 +70,7 @@ func (t *tracker) merge(common time.Duration) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.average.Store(max(int64(float64(common)*old(t.samples)+t.pending), 1))
+	t.times.Latency.Store(max(int64(float64(common)*old(t.samples)+t.pending), 1))
 }
 
 // old is the weight that an average keeps after so many samples.
@@ -109,17 +107,17 @@ func (t *tracker) fail() {
 
 // load fills in what the tracker knows.
 func (t *tracker) load(l *llm.Load) {
-	l.Latency, l.Recent = time.Duration(t.average.Load()), time.Duration(t.last.Load())
-	l.Tried, l.Failing = t.tried.Load(), math.Float32frombits(t.failing.Load())
+	l.Latency, l.Recent = time.Duration(t.times.Latency.Load()), time.Duration(t.times.Recent.Load())
+	l.Tried, l.Failing = t.times.Tried.Load(), math.Float32frombits(t.failing.Load())
 }
 
 // reset forgets everything.
 func (t *tracker) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.average.Store(0)
-	t.last.Store(0)
-	t.tried.Store(0)
+	t.times.Latency.Store(0)
+	t.times.Recent.Store(0)
+	t.times.Tried.Store(0)
 	t.failing.Store(0)
 	t.samples, t.pending = 0, 0
 }

@@ -84,6 +84,15 @@ func (u *Upstream) first() llm.Secret {
 // Load fills in what is known of a target's deployment now.
 func (p *Pool) Load(t *llm.Target, now time.Time, l *llm.Load) { p.at(t).load(now, l) }
 
+// Gauge is where the calls of a target's deployment are counted and timed; nothing where the deployment is one for each model
+// that is called.
+func (p *Pool) Gauge(t *llm.Target) (g llm.Gauge) {
+	if d := p.slots[t.Slot]; d.Model != "" || t.Model == "" {
+		g = llm.Gauge{Calls: &d.queue.calls, Times: &d.tracker.times}
+	}
+	return g
+}
+
 // Replicas is how many processes share the deployments, this one included.
 func (p *Pool) Replicas() int { return p.fleet.Replicas() }
 

@@ -23,9 +23,8 @@ var (
 //
 // The zero queue has no limit; it counts only.
 type queue struct {
-	running atomic.Int64 // calls under way; changed under mu while there is a limit
-	others  atomic.Int64 // calls that other replicas have under way; changed under mu
-	open    atomic.Bool  // there is no limit and nobody waits: the lock is not needed
+	calls llm.Calls   // under way; changed under mu, own ones only while there is a limit
+	open  atomic.Bool // there is no limit and nobody waits: the lock is not needed
 
 	mu      sync.Mutex // guards the rest
 	limit   int        // calls under way at most, over all replicas; 0: no limit
@@ -85,7 +84,7 @@ func (q *queue) acquire(ctx context.Context, key string) (slot, error) {
 // try gives a slot if one is free.
 func (q *queue) try() (slot, bool) {
 	if q.open.Load() {
-		q.running.Add(1)
+		q.calls.InFlight.Add(1)
 		return slot{q}, true
 	}
 	q.mu.Lock()
@@ -93,13 +92,13 @@ func (q *queue) try() (slot, bool) {
 	if !q.room() {
 		return slot{}, false
 	}
-	q.running.Add(1)
+	q.calls.InFlight.Add(1)
 	return slot{q}, true
 }
 
 // load counts the calls under way here and elsewhere, and tells whether a call would have to wait now.
 func (q *queue) load() (own, others int32, full bool) {
-	own, others = int32(q.running.Load()), int32(q.others.Load())
+	own, others = int32(q.calls.InFlight.Load()), int32(q.calls.Others.Load())
 	return own, others, !q.open.Load() && q.full()
 }
 
@@ -118,7 +117,7 @@ func (q *queue) length() int {
 }
 
 // inFlight counts the calls under way.
-func (q *queue) inFlight() int { return int(q.running.Load()) }
+func (q *queue) inFlight() int { return int(q.calls.InFlight.Load()) }
 
 // full says that a call would have to wait now.
 func (q *queue) full() bool {
@@ -142,12 +141,12 @@ func (q *queue) setLimit(limit, most int) {
 func (q *queue) setOthers(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.others.Store(int64(n))
+	q.calls.Others.Store(int64(n))
 	q.serve()
 }
 
 func (q *queue) room() bool {
-	return q.limit <= 0 || int(q.running.Load()) < max(q.limit-int(q.others.Load()), 1)
+	return q.limit <= 0 || int(q.calls.InFlight.Load()) < max(q.limit-int(q.calls.Others.Load()), 1)
 }
 
 // join takes a slot (no waiter, no error), or a place in the line of key.
@@ -155,7 +154,7 @@ func (q *queue) join(key string) (*waiter, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.room() { // then nobody waits
-		q.running.Add(1)
+		q.calls.InFlight.Add(1)
 		return nil, nil
 	}
 	if q.waiting >= q.most && !q.shorten(key) {
@@ -206,19 +205,19 @@ func (q *queue) leave(w *waiter) {
 	case w.place != nil:
 		q.remove(w)
 	case w.err == nil:
-		q.running.Add(-1)
+		q.calls.InFlight.Add(-1)
 		q.serve()
 	}
 }
 
 func (q *queue) release() {
 	if q.open.Load() {
-		q.running.Add(-1)
+		q.calls.InFlight.Add(-1)
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.running.Add(-1)
+	q.calls.InFlight.Add(-1)
 	q.serve()
 }
 
@@ -229,7 +228,7 @@ func (q *queue) serve() {
 		q.turns.MoveToBack(l.turn)
 		w := l.waiters.Front().Value.(*waiter)
 		q.remove(w)
-		q.running.Add(1)
+		q.calls.InFlight.Add(1)
 		close(w.done)
 	}
 }

@@ -222,7 +222,7 @@ func TestShareLatency(t *testing.T) {
 			time.Sleep(250 * time.Millisecond)
 		}
 		time.Sleep(time.Second)
-		x, y := time.Duration(a.slots[0].tracker.average.Load()), time.Duration(b.slots[0].tracker.average.Load())
+		x, y := time.Duration(a.slots[0].tracker.times.Latency.Load()), time.Duration(b.slots[0].tracker.times.Latency.Load())
 		if x != y || x < 150*time.Millisecond || x > 250*time.Millisecond {
 			t.Errorf("averages %v and %v, want one that both have moved", x, y)
 		}
@@ -293,7 +293,7 @@ func TestShareStoreDown(t *testing.T) {
 		if !a.fleet.Linked() || b.bar(1) != llm.Draining || a.bar(1) != llm.Draining || len(b.revoked()) == 0 {
 			t.Errorf("after it is back: linked %v, %s %s, revoked %v", a.fleet.Linked(), a.bar(1), b.bar(1), b.revoked())
 		}
-		if b.slots[0].tracker.average.Load() == 0 {
+		if b.slots[0].tracker.times.Latency.Load() == 0 {
 			t.Error("what was measured while the store was down is lost")
 		}
 		a.stop()
