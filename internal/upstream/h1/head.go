@@ -76,14 +76,11 @@ func parseHead(b []byte) (head, error) {
 	if err != nil {
 		return h, err
 	}
-	// One string holds all values, and one array all lists of one.
+	// One string holds all names and values, and one array all lists of one.
 	all, values := string(b), make([]string, len(ends))
 	h.header = headers.Get().(http.Header)
 	for _, at := range ends {
 		name := all[at[0]:at[1]]
-		if known, ok := names[name]; ok {
-			name = known
-		}
 		value := strings.Trim(all[at[1]+1:at[2]], " \t")
 		if err := h.framing(name, value); err != nil {
 			return h, err
@@ -210,16 +207,3 @@ func (h *head) framing(name, value string) error {
 	}
 	return nil
 }
-
-// names are common fields of answers, in canonical form: they need no memory of their own.
-var names = func() map[string]string {
-	m := make(map[string]string)
-	for _, n := range strings.Fields(`Access-Control-Allow-Origin Access-Control-Expose-Headers Alt-Svc Cache-Control Cf-Cache-Status Cf-Ray Connection
-		Content-Disposition Content-Encoding Content-Length Content-Type Date Etag Keep-Alive Openai-Organization Openai-Processing-Ms Openai-Project
-		Openai-Version Request-Id Retry-After Server Server-Timing Set-Cookie Strict-Transport-Security Transfer-Encoding Vary Via X-Accel-Buffering
-		X-Content-Type-Options X-Envoy-Upstream-Service-Time X-Frame-Options X-Ratelimit-Limit-Requests X-Ratelimit-Limit-Tokens
-		X-Ratelimit-Remaining-Requests X-Ratelimit-Remaining-Tokens X-Ratelimit-Reset-Requests X-Ratelimit-Reset-Tokens X-Request-Id X-Xss-Protection`) {
-		m[n] = n
-	}
-	return m
-}()
