@@ -146,8 +146,6 @@ func (c *Catalog) at(g *Group, i int, name, model string) *Group {
 		t.Model = model
 		g.Deployments = append(g.Deployments, Deployment{Target: t, Name: name, Weight: 1})
 	}
-	if len(p.Targets) > 1 {
-		g.sum()
-	}
+	g.sum()
 	return g
 }

@@ -13,7 +13,7 @@ const grace = 5 * time.Second
 // far would be too little.
 type paced struct {
 	body  io.ReadCloser
-	rc    *http.ResponseController
+	rc    http.ResponseController
 	rate  int64 // bytes a second; 0: any
 	start time.Time
 	end   time.Time // of all; zero: never

@@ -43,7 +43,7 @@ func TestPace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				d := &deadlines{at: start}
-				p := &paced{body: io.NopCloser(strings.NewReader(strings.Repeat("x", 5000))), rc: http.NewResponseController(d), rate: tt.rate, start: start}
+				p := &paced{body: io.NopCloser(strings.NewReader(strings.Repeat("x", 5000))), rc: *http.NewResponseController(d), rate: tt.rate, start: start}
 				if tt.cap > 0 {
 					p.end = start.Add(tt.cap)
 				}

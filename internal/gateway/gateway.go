@@ -327,9 +327,8 @@ func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer,
 	if lim.BodyTimeout <= 0 && lim.BodyMinRate <= 0 {
 		return wire.ReadBody(r, lim.Body)
 	}
-	rc := http.NewResponseController(w)
 	start := time.Now()
-	p := &paced{body: r.Body, rc: rc, rate: lim.BodyMinRate}
+	p := &paced{body: r.Body, rc: *http.NewResponseController(w), rate: lim.BodyMinRate}
 	if lim.BodyTimeout > 0 {
 		p.end = start.Add(lim.BodyTimeout)
 	}
@@ -340,7 +339,7 @@ func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer,
 		w.Header().Set("Connection", "close") // net/http would wait for the rest before it answers
 		return nil, err
 	}
-	_ = rc.SetReadDeadline(time.Time{})
+	_ = p.rc.SetReadDeadline(time.Time{})
 	return b, err
 }
 

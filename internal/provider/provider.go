@@ -43,7 +43,8 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 		defer resp.Body.Close()
 		return nil, refusal(u, resp)
 	}
-	reply := new(llm.Reply)
+	both := new(wholeReply)
+	reply := &both.Reply
 	reply.Target, reply.Header, reply.Dropped = a.Target, allowed(resp.Header), dropped(enc)
 	reply.Quota = wire.ReadQuota(resp.Header, time.Now())
 	if a.Stream && !plain(resp) {
@@ -68,7 +69,8 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 	if a.Stream {
 		ev.Raw = nil // a plain body is no frame of a stream
 	}
-	reply.Stream = &whole{ev: ev, buf: buf}
+	both.whole = whole{ev: ev, buf: buf}
+	reply.Stream = &both.whole
 	return reply, nil
 }
 
@@ -232,6 +234,12 @@ func readLarge(begun []byte, r io.Reader, most int64) (*buffer, error) {
 			return nil, Broken(err)
 		}
 	}
+}
+
+// A wholeReply is a reply and, where it is not streamed, its stream: one allocation.
+type wholeReply struct {
+	llm.Reply
+	whole whole
 }
 
 // A whole is the stream of an answer that came in one piece.

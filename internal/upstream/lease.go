@@ -48,14 +48,14 @@ func (l *lease) enter(ctx context.Context, f *Fleet, d *deployment, how llm.Bar,
 		ctx, stop := context.WithTimeoutCause(ctx, wait, errQueueWait)
 		defer stop()
 		s, err = d.queue.acquire(ctx, who)
-		ok = err == nil
+		ok, now = err == nil, time.Now()
 	}
 	if !ok {
 		d.breaker.cancel(own)
 		d.cred.breaker.cancel(cred)
 		return false, err
 	}
-	l.fleet, l.d, l.own, l.cred, l.slot, l.begun = f, d, own, cred, s, time.Now()
+	l.fleet, l.d, l.own, l.cred, l.slot, l.begun = f, d, own, cred, s, now
 	d.tracker.try(l.begun)
 	return true, nil
 }

@@ -19,7 +19,7 @@ func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease
 	h := &held{lease: l}
 	a := &h.attempt
 	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, up.Secrets[t.Credential], r.raw, r.pool.MaxAnswer
-	h.watch.begin(ctx, r.pool.timeouts(a))
+	h.watch.begin(ctx, l.begun, r.pool.timeouts(a))
 	reply, err := up.Provider.Do(&h.watch, a)
 	if err != nil {
 		h.watch.stop()

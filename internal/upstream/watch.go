@@ -43,9 +43,9 @@ type hook struct {
 	next  *hook
 }
 
-// begin starts the clock of a zero watch.
-func (w *watch) begin(ctx context.Context, t llm.Timeouts) {
-	w.Context, w.start, w.t = ctx, time.Now(), t
+// begin starts the clock of a zero watch, which shows now.
+func (w *watch) begin(ctx context.Context, now time.Time, t llm.Timeouts) {
+	w.Context, w.start, w.t = ctx, now, t
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(min(t.FirstToken, t.Total), w.tick)

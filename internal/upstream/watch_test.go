@@ -29,7 +29,7 @@ func TestWatchIsAContext(t *testing.T) {
 				call, leave := context.WithCancelCause(t.Context())
 				defer leave(nil)
 				var w watch
-				w.begin(call, quickly)
+				w.begin(call, time.Now(), quickly)
 				defer w.stop()
 				below, cancel := context.WithCancel(&w)
 				defer cancel()
@@ -76,7 +76,7 @@ func TestWatchAllocations(t *testing.T) {
 	const most = 8
 	if n := testing.AllocsPerRun(100, func() {
 		w := new(watch)
-		w.begin(call, quickly)
+		w.begin(call, time.Now(), quickly)
 		if !w.AfterFunc(leave)() {
 			t.Error("it has ended")
 		}

@@ -109,7 +109,11 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	enc := &llm.Encoding{Model: a.Target.Model, Stream: a.Stream, Lenient: a.Target.Lenient}
+	sent := &struct { // one allocation
+		enc llm.Encoding
+		req llm.Request
+	}{enc: llm.Encoding{Model: a.Target.Model, Stream: a.Stream, Lenient: a.Target.Lenient}}
+	enc := &sent.enc
 	body, err := a.Body.Bytes(u, enc)
 	if err != nil {
 		return nil, err
@@ -118,8 +122,8 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	req := &llm.Request{Method: http.MethodPost, URL: p.urls[u.Format()], Header: h, Body: body}
-	return provider.Exchange(ctx, p.transport, a, u, req, enc)
+	sent.req = llm.Request{Method: http.MethodPost, URL: p.urls[u.Format()], Header: h, Body: body}
+	return provider.Exchange(ctx, p.transport, a, u, &sent.req, enc)
 }
 
 // codec is the format in which the vendor gets a call: the client's own where the vendor speaks it, else

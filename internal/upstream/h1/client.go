@@ -93,18 +93,18 @@ func (c *Client) Send(ctx context.Context, r *llm.Request) (*llm.Response, error
 	if err := c.write(out, t, r); err != nil {
 		return nil, err
 	}
-	cn, err := c.idle(t)
+	now := time.Now()
+	cn, err := c.idle(t, now)
 	if err != nil {
 		return nil, err
 	}
 	var stale error
 	if cn != nil {
-		sent := time.Now()
 		x, err := c.exchange(ctx, cn, out)
 		if err == nil {
 			return &x.resp, nil
 		}
-		if x.heard || ctx.Err() != nil || time.Since(sent) > staleTime {
+		if x.heard || ctx.Err() != nil || time.Since(now) > staleTime {
 			return nil, err
 		}
 		stale = err

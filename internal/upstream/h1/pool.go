@@ -68,8 +68,7 @@ func hostPort(u *url.URL) (string, error) {
 }
 
 // idle takes a connection that can be used again; nil if there is none.
-func (c *Client) idle(t *target) (*conn, error) {
-	now := time.Now()
+func (c *Client) idle(t *target, now time.Time) (*conn, error) {
 	for {
 		c.mu.Lock()
 		if t.http2 {
