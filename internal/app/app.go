@@ -47,6 +47,8 @@ type App struct {
 	fleet   *upstream.Fleet
 	shared  *redis.Store // nil: this process is alone
 	revoked *auth.Revoked
+	replica string // this process, among all that share something
+	money   *money
 
 	firstKey string // made by this start and not yet shown
 
@@ -114,7 +116,7 @@ func load(o Options) (*config.Config, error) {
 
 // start makes everything but the listeners.
 func start(o Options, cfg *config.Config) (*App, error) {
-	a := &App{opts: o, cfg: cfg}
+	a := &App{opts: o, cfg: cfg, replica: rand.Text()}
 	var err error
 	if a.logs, err = openLog(cfg.Log, o.Stderr); err != nil {
 		return nil, err
@@ -126,6 +128,9 @@ func start(o Options, cfg *config.Config) (*App, error) {
 		return nil, err
 	}
 	if err := a.openFleet(cfg); err != nil {
+		return nil, err
+	}
+	if err := a.openMoney(cfg); err != nil {
 		return nil, err
 	}
 	if cfg.Mock.Enabled {
@@ -142,7 +147,7 @@ func start(o Options, cfg *config.Config) (*App, error) {
 // openFleet makes the memory of what the upstreams have shown, shared with other replicas where there is a
 // Redis. One that cannot be reached is no reason not to start.
 func (a *App) openFleet(cfg *config.Config) error {
-	o := upstream.FleetOptions{Replica: rand.Text(), Notify: a.changed, Revoked: a.heardRevoked}
+	o := upstream.FleetOptions{Replica: a.replica, Notify: a.changed, Revoked: a.heardRevoked}
 	if cfg.Redis.URL != "" {
 		var err error
 		if a.shared, err = openRedis(&cfg.Redis, a.log); err != nil {
@@ -161,6 +166,9 @@ func (a *App) close() {
 	}
 	if a.current != nil {
 		a.current.close()
+	}
+	if a.money != nil {
+		a.money.close()
 	}
 	if a.shared != nil {
 		_ = a.shared.Close()

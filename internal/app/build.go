@@ -79,6 +79,10 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		}
 		ups[p.Name] = up
 	}
+	prices, err := newPricing(cfg, providers)
+	if err != nil {
+		return nil, err
+	}
 	keys, callers, err := a.keys(cfg)
 	if err != nil {
 		return nil, err
@@ -88,14 +92,18 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 	pool := upstream.NewPool(poolOptions(cfg, ups, places.list, a.fleet))
 	b.pool, b.callers = pool, callers
 	b.state = &gateway.State{
-		Auth:   keys,
-		Router: route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
-		Pool:   pool,
-		Ledger: usage.New(a.recorder(ups)),
+		Auth:    keys,
+		Router:  route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
+		Pool:    pool,
+		Ledger:  usage.New(a.recorder(ups)),
+		Limiter: a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
 		Limits: gateway.Limits{
 			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
 			Write: wire.WriteLimits{KeepAlive: cfg.Timeouts.KeepAliveComment, Stall: cfg.Limits.WriteStall},
 		},
+	}
+	if cfg.Disconnect.Policy == "drain" {
+		b.state.Linger = cfg.Disconnect.Drain
 	}
 	return b, nil
 }

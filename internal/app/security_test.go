@@ -69,7 +69,10 @@ func TestRequestsCannotChooseTheUpstream(t *testing.T) {
 			if want := "upstream-secret-" + up; strings.Count(sent, "upstream-secret") != 1 || !strings.Contains(sent, want) {
 				t.Errorf("%s: credentials sent: %s, want only %s", up, sent, want)
 			}
-			allowed := []string{"Content-Type", "Content-Length", "Accept", "User-Agent", "Authorization", "X-Api-Key", "X-Goog-Api-Key", "Anthropic-Version", "Accept-Encoding"}
+			allowed := []string{"Content-Type", "Content-Length", "Accept", "User-Agent", "Authorization", "X-Api-Key", "X-Goog-Api-Key", "Anthropic-Version", "Accept-Encoding", "X-Request-Id"}
+			if id := e.RequestHead.Get("X-Request-Id"); !strings.HasPrefix(id, "req_") {
+				t.Errorf("%s: the request id is not ours: %q", up, id)
+			}
 			for name := range e.RequestHead {
 				if !slices.Contains(allowed, name) {
 					t.Errorf("%s: header %s is not on the list", up, name)

@@ -37,6 +37,9 @@ func (a *App) keys(cfg *config.Config) (*auth.Authenticator, []*auth.Who, error)
 	for i := range cfg.Keys {
 		keys[store.Hasher().Sum(cfg.Keys[i].Sum)] = caller(&cfg.Keys[i])
 	}
+	for _, who := range keys {
+		bind(cfg, who)
+	}
 	return auth.New(store.Hasher(), keys, a.revoked, nil), slices.Collect(maps.Values(keys)), nil
 }
 
@@ -46,10 +49,14 @@ func caller(k *config.Key) *auth.Who {
 	for i, e := range k.Endpoints {
 		ops[i] = llm.Op(e)
 	}
-	return &auth.Who{
-		Name: k.Name, ID: k.Public, Models: k.Models, Endpoints: ops, Disabled: k.Disabled, Expires: k.Expires,
-		Tags: k.Tags, Asks: k.Overrides,
+	who := &auth.Who{
+		Name: k.Name, ID: k.Public, Org: k.Organisation, Team: k.Team, User: k.User, Project: k.Project,
+		Models: k.Models, Endpoints: ops, Disabled: k.Disabled, Expires: k.Expires, Tags: k.Tags, Asks: k.Overrides,
 	}
+	for i := range k.Limit {
+		who.Rules = append(who.Rules, llm.Bound{Subject: "key:" + who.Public(), Rule: &k.Limit[i]})
+	}
+	return who
 }
 
 // welcome tells a person at a terminal what to do next. It is short where a configuration says that they know.

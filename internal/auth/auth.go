@@ -32,6 +32,7 @@ type Who struct {
 	Tags      []string  // that a deployment must have to serve it
 	Asks      []string  // what its requests may ask for by header; nil: everything
 	Rules     []llm.Bound
+	Labels    []string // that its calls' accounts are to have, sorted
 }
 
 // What a request may ask for by header.

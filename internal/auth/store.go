@@ -109,7 +109,7 @@ func (s *Store) Load(m Memory) error {
 		if err != nil {
 			return fmt.Errorf("key %s in %s: %w", k.Name, keysFile, err)
 		}
-		m[h] = &Who{Name: k.Name, ID: k.ID, Models: k.Models}
+		m[h] = &Who{Name: k.Name, ID: k.ID, Org: "default", Models: k.Models}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,16 @@ type SharedRule struct {
 	// Organisations that it holds for.
 	Organisations []string `yaml:"organisations" example:"default"`
 	Rule          `yaml:",inline"`
+}
+
+// Holds tells whether the rule holds for a key, by its name or public part, and its owners.
+func (r *SharedRule) Holds(names []string, organisation, team, user, project string) bool {
+	any := func(globs []string, names ...string) bool {
+		return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return name != "" && llm.Match(glob, name) })
+		})
+	}
+	return any(r.Keys, names...) && any(r.Organisations, organisation) && any(r.Teams, team) && any(r.Users, user) && any(r.Projects, project)
 }
 
 // Budget is an amount for a period. Give dollars or tokens.

@@ -223,6 +223,7 @@ type Request struct {
 	URL    *url.URL
 	Header http.Header // shared by requests: whoever sends it changes nothing
 	Body   [][]byte    // sent one after the other; must stay unchanged until the response body is closed
+	ID     string      // sent as X-Request-Id, where it is not "": logs of both sides can be laid side by side
 }
 
 // A Response is the head of an upstream's answer, and its body still to be read.

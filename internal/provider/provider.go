@@ -35,6 +35,7 @@ var (
 // When the attempt is raw and the client speaks u's format, events pass undecoded.
 func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstream, req *llm.Request, enc *llm.Encoding) (*llm.Reply, error) {
 	raw := a.Raw && u.Format() == a.Format
+	req.ID = a.ID
 	resp, err := t.Send(ctx, req)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -112,6 +113,10 @@ func (t *Transport) sendStd(ctx context.Context, r *llm.Request) (*llm.Response,
 	body := newRequestBody(r.Body)
 	req := blank.WithContext(ctx)
 	req.Method, req.URL, req.Host, req.Header, req.ContentLength = r.Method, r.URL, r.URL.Host, r.Header, body.left
+	if r.ID != "" {
+		req.Header = maps.Clone(r.Header) // it is shared with other requests
+		req.Header["X-Request-Id"] = []string{r.ID}
+	}
 	if body.left > 0 {
 		req.Body = body
 		// net/http sends a request again only when a kept connection turned out dead before a byte was written.

@@ -75,6 +75,9 @@ func (c *Client) write(o *out, t *target, r *llm.Request) error {
 	if c.proxyAuth != "" && !t.secure {
 		b = field(b, "Proxy-Authorization", c.proxyAuth)
 	}
+	if r.ID != "" {
+		b = field(b, "X-Request-Id", r.ID)
+	}
 	b, err := fields(b, r.Header)
 	if o.b = b; err != nil {
 		return err

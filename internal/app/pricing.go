@@ -1,0 +1,72 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sluice/internal/catalog"
+	"sluice/internal/config"
+	"sluice/internal/llm"
+)
+
+// mockPrice lets people try budgets without a provider.
+var mockPrice = catalog.Price{
+	Kinds: mocks, Models: []string{"*"}, Rates: catalog.Rates{Input: llm.Rate(llm.Dollar), Output: 2 * llm.Rate(llm.Dollar)}, Window: 1 << 20, MaxOutput: 1 << 16,
+}
+
+// A pricing knows what each target costs.
+type pricing struct {
+	own    *catalog.Prices // those of deployments whose entry names one, by provider instead of kind
+	prices *catalog.Prices
+	kinds  map[string]string // of providers, by name
+}
+
+// newPricing reads the prices that a configuration and its data directory name.
+func newPricing(cfg *config.Config, providers []config.Provider) (*pricing, error) {
+	layers := [][]catalog.Price{catalog.Embedded()}
+	path := filepath.Join(cfg.Data, pricesFile)
+	text, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		list, err := catalog.ParsePrices(path, text)
+		if err != nil {
+			return nil, fmt.Errorf("prices: %w", err)
+		}
+		layers = append(layers, list)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("prices: %w", err)
+	}
+	p := &pricing{kinds: make(map[string]string), prices: catalog.NewPrices(catalog.Options{Layers: layers})}
+	for i := range providers {
+		p.kinds[providers[i].Name] = kindOf(&providers[i])
+	}
+	own := []catalog.Price{mockPrice}
+	for _, entry := range cfg.Models {
+		m, ok := cfg.Model(entry.Name)
+		if !ok {
+			continue
+		}
+		for _, d := range m.Places() {
+			if d.Price != (config.Price{}) {
+				own = append(own, catalog.Price{
+					Kinds: []string{d.Provider}, Models: []string{d.Model}, Window: int64(m.ContextWindow),
+					Rates: catalog.Rates{Input: llm.Rate(d.Price.Input), Output: llm.Rate(d.Price.Output)},
+				})
+			}
+		}
+	}
+	p.own = catalog.NewPrices(catalog.Options{Layers: [][]catalog.Price{own}})
+	return p, nil
+}
+
+// price is what a target costs for calls that begin at a time.
+func (p *pricing) price(t *llm.Target, at time.Time) (*catalog.Price, bool) {
+	if price, ok := p.own.Find(t.Provider, t.Model, at); ok {
+		return price, true
+	}
+	return p.prices.Find(p.kinds[t.Provider], t.Model, at)
+}
