@@ -1,11 +1,7 @@
 package app
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"sluice/internal/catalog"
@@ -27,20 +23,11 @@ type pricing struct {
 
 // newPricing reads the prices that a configuration and its data directory name.
 func newPricing(cfg *config.Config, providers []config.Provider) (*pricing, error) {
-	layers := [][]catalog.Price{catalog.Embedded()}
-	path := filepath.Join(cfg.Data, pricesFile)
-	text, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		list, err := catalog.ParsePrices(path, text)
-		if err != nil {
-			return nil, fmt.Errorf("prices: %w", err)
-		}
-		layers = append(layers, list)
-	case !errors.Is(err, fs.ErrNotExist):
+	kept, err := KeptPrices(cfg)
+	if err != nil {
 		return nil, fmt.Errorf("prices: %w", err)
 	}
-	p := &pricing{kinds: make(map[string]string), prices: catalog.NewPrices(catalog.Options{Layers: layers})}
+	p := &pricing{kinds: make(map[string]string), prices: catalog.NewPrices(catalog.Options{Layers: [][]catalog.Price{catalog.Embedded(), kept}})}
 	for i := range providers {
 		p.kinds[providers[i].Name] = kindOf(&providers[i])
 	}

@@ -230,6 +230,16 @@ func TestWorst(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
 	}
+	// Half a nano-dollar for a token: every kind rounds up.
+	half := Price{Rates: Rates{Input: 500_000, Output: 500_000}}
+	one := llm.Tokens(1)
+	c := half.Cost(&llm.Usage{
+		Input: llm.Tokens(6), CacheRead: one, CacheWrite: llm.Tokens(2), CacheWrite1h: one, AudioInput: one, ImageInput: one,
+		Output: llm.Tokens(4), Reasoning: one, AudioOutput: one, ImageOutput: one,
+	})
+	if got := half.Worst(Bounds{Input: 6, Output: 4}).Total(); c.Total() != 10 || got != 10 {
+		t.Errorf("ten kinds of one token cost %d, at most %d", c.Total(), got)
+	}
 	if got := (Worst{Fixed: 10, Rate: 1e9, Output: math.MaxInt64}).Total(); got != math.MaxInt64 {
 		t.Errorf("an unbounded call costs at most %d", got)
 	}

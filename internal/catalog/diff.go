@@ -11,13 +11,53 @@ import (
 	"sluice/internal/llm"
 )
 
+// Over gives the prices that two layers come to: those above, and those below that they leave in force.
+func Over(below, above []Price) []Price {
+	var out []Price
+	for _, p := range below {
+		left := make(map[string][]string) // by kind, since one kind's may be hidden and another's not
+		whole := true
+		for _, kind := range p.Kinds {
+			for _, model := range p.Models {
+				if slices.ContainsFunc(above, func(a Price) bool { return a.hides(&p, kind, model) }) {
+					whole = false
+				} else {
+					left[kind] = append(left[kind], model)
+				}
+			}
+		}
+		if whole {
+			out = append(out, p)
+			continue
+		}
+		for _, kind := range p.Kinds {
+			if q := p; left[kind] != nil {
+				q.Kinds, q.Models = []string{kind}, left[kind]
+				out = append(out, q)
+			}
+		}
+	}
+	return append(out, above...)
+}
+
+// hides tells whether a price in a layer above is always in force when one below is.
+func (p *Price) hides(below *Price, kind, model string) bool {
+	return p.Hours.always() && !p.From.After(below.From) && slices.Contains(p.Kinds, kind) &&
+		slices.ContainsFunc(p.Models, func(glob string) bool { return llm.Match(glob, model) })
+}
+
 // A Change is what one list of prices says otherwise than another about one model of one kind of provider.
 type Change struct {
-	Kind  string
-	Model string
-	From  time.Time // when the price is in force; the zero time: ever since
-	Hours string    // of the day, "" for all
-	Lines []string  // in dollars for a million tokens: "input $2.50 -> $2"
+	Kind  string    `json:"kind"`
+	Model string    `json:"model"`
+	From  time.Time `json:"from,omitzero"`   // when the price is in force; the zero time: ever since
+	Hours string    `json:"hours,omitempty"` // of the day, "" for all
+	Lines []string  `json:"changes"`         // in dollars for a million tokens: "input $2.5 -> $2"
+}
+
+// Like tells whether another change is the same, but for its model.
+func (c *Change) Like(d *Change) bool {
+	return c.Kind == d.Kind && c.From.Equal(d.From) && c.Hours == d.Hours && slices.Equal(c.Lines, d.Lines)
 }
 
 // Diff tells what differs for money; sources and days of review do not.

@@ -53,3 +53,33 @@ x new 0001-01-01 01:00-01:30 weekdays
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+func TestOver(t *testing.T) {
+	jan, feb := day(t, "2026-01-01"), day(t, "2026-02-01")
+	below := []Price{flat("a b", time.Time{}, 1, 1), flat("a f", feb, 2, 2), flat("c1", jan, 3, 3)}
+	below[0].Kinds = []string{"x", "y"}
+	below = append(below, flat("d e", jan, 4, 4))
+	above := []Price{flat("a", jan, 10, 10), flat("c*", time.Time{}, 11, 11), flat("b", time.Time{}, 12, 12)}
+	above[2].Hours.Weekdays = true
+	var got []string
+	for _, p := range Over(below, above) {
+		got = append(got, fmt.Sprint(p.Kinds, p.Models, p.Input))
+	}
+	want := []string{"[x y] [a b] 1", "[x] [f] 2", "[x] [d e] 4", "[x] [a] 10", "[x] [c*] 11", "[x] [b] 12"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	// What it leaves is what is found.
+	flatList, layers := NewPrices(Options{Layers: [][]Price{nil, Over(below, above)}}), NewPrices(Options{Layers: [][]Price{below, above}})
+	for _, model := range []string{"a", "b", "c1", "c2", "d", "f"} {
+		for _, at := range []time.Time{day(t, "2025-06-01"), jan, feb} {
+			for _, kind := range []string{"x", "y"} {
+				a, _ := flatList.Find(kind, model, at)
+				b, _ := layers.Find(kind, model, at)
+				if fmt.Sprint(a) != fmt.Sprint(b) && (a == nil || b == nil || a.Input != b.Input) {
+					t.Errorf("%s %s %s: %v, in layers %v", kind, model, at, a, b)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"sluice/internal/catalog"
+	"sluice/internal/config"
+)
+
+// PriceFile is where a price file is kept that wins over the prices in the program.
+func PriceFile(cfg *config.Config) string { return filepath.Join(cfg.Data, "prices.yaml") }
+
+// ReadPrices reads a price file, and gives its bytes, too. Its errors have place and cure of all that is wrong.
+func ReadPrices(path string) ([]catalog.Price, []byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, catalog.MaxTable+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read prices: %w", err)
+	}
+	prices, err := catalog.ParsePrices(path, text)
+	return prices, text, err
+}
+
+// KeptPrices are those of PriceFile, none when there is no such file.
+func KeptPrices(cfg *config.Config) ([]catalog.Price, error) {
+	prices, _, err := ReadPrices(PriceFile(cfg))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return prices, err
+}
+
+// KeepPrices makes the bytes of a price file that ReadPrices took the PriceFile, whole or not at all. A gateway
+// that runs takes it up at its next start or reload.
+func KeepPrices(cfg *config.Config, text []byte) error {
+	path := PriceFile(cfg)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "prices.yaml.*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("keep prices: %w", err)
+	}
+	return nil
+}
