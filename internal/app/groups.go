@@ -115,7 +115,7 @@ func (p *places) deployments(m *config.Model, place *config.Deployment) []catalo
 		}
 		out = append(out, catalog.Deployment{
 			Name: name, Weight: cmp.Or(place.Weight, 1), Tier: place.Tier, Tags: place.Tags,
-			Input: int64(place.Price.Input), Output: int64(place.Price.Output),
+			Input: place.Price.Input, Output: place.Price.Output,
 			Target: llm.Target{
 				Provider: place.Provider, Model: place.Model, Credential: cred.Name, Lenient: m.Lenient, Timeouts: p.cfg.Wait(c, m),
 				Slot: p.slot(upstream.Deployment{Provider: place.Provider, Model: place.Model, Credential: cred.Name, MaxInFlight: place.MaxInFlight}),

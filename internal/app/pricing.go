@@ -41,7 +41,7 @@ func newPricing(cfg *config.Config, providers []config.Provider) (*pricing, erro
 			if d.Price != (config.Price{}) {
 				own = append(own, catalog.Price{
 					Kinds: []string{d.Provider}, Models: []string{d.Model}, Window: int64(m.ContextWindow),
-					Rates: catalog.Rates{Input: llm.Rate(d.Price.Input), Output: llm.Rate(d.Price.Output)},
+					Rates: catalog.Rates{Input: d.Price.Input, Output: d.Price.Output},
 				})
 			}
 		}

@@ -22,9 +22,7 @@ type room struct {
 // as this test is concerned, and a row without a package is stale.
 var rooms = map[string]room{
 	"cmd/sluice": {may: "app bench catalog config flags llm mock route"}, // its subcommands
-	"docs":       {tests: "app config llm wire"},             // pages are held against the code
-	"cmd/sluice": {may: "app bench catalog config llm mock route"}, // its subcommands
-	"docs":       {tests: "app config llm wire"},                   // pages are held against the code
+	"docs":       {tests: "app config llm wire"},                         // pages are held against the code
 
 	"llm": {stdOnly: true},
 	"sse": {stdOnly: true},

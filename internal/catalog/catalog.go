@@ -36,8 +36,8 @@ type Deployment struct {
 	Weight int    // at least 1
 	Tier   int    // lower ones first
 	Tags   []string
-	Input  int64 // nano-dollars for a million tokens; Input and Output 0: not known
-	Output int64
+	Input  llm.Rate // Input and Output 0: not known
+	Output llm.Rate
 }
 
 // A Provider serves models by its own names, beside those that have an entry.

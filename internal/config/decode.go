@@ -37,7 +37,7 @@ const (
 
 var (
 	typeSize     = reflect.TypeFor[Size]()
-	typeDollars  = reflect.TypeFor[Dollars]()
+	typeRate     = reflect.TypeFor[llm.Rate]()
 	typeNano     = reflect.TypeFor[llm.Nano]()
 	typeDuration = reflect.TypeFor[time.Duration]()
 	typeTime     = reflect.TypeFor[time.Time]()
@@ -105,7 +105,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch t := v.Type(); {
-	case t == typeSize, t == typeDollars, t == typeNano, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
+	case t == typeSize, t == typeRate, t == typeNano, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
 		d.scalar(n, v, path)
 	case t.Kind() == reflect.Struct:
 		d.object(n, v, path)
@@ -210,7 +210,7 @@ func fits(tag string, t reflect.Type) bool {
 	switch {
 	case t == typeTime:
 		return tag == "!!str" || tag == "!!timestamp"
-	case t == typeSize, t == typeDollars, t == typeNano, t == typeDuration:
+	case t == typeSize, t == typeRate, t == typeNano, t == typeDuration:
 		return tag == "!!str" || tag == "!!int" || tag == "!!float"
 	case t == typePrefix, t.Kind() == reflect.String:
 		return tag == "!!str"
@@ -227,8 +227,8 @@ func set(v reflect.Value, text string) error {
 		n, err := ParseSize(text)
 		v.SetInt(int64(n))
 		return err
-	case t == typeDollars:
-		n, err := parseDollars(text)
+	case t == typeRate:
+		n, err := parseRate(text)
 		v.SetInt(int64(n))
 		return err
 	case t == typeNano:
@@ -296,7 +296,7 @@ func want(t reflect.Type) string {
 	switch {
 	case t == typeSize:
 		return "a size such as 32MiB"
-	case t == typeDollars, t == typeNano:
+	case t == typeRate, t == typeNano:
 		return "an amount of US dollars such as 0.15"
 	case t == typeDuration:
 		return "a duration such as 30s or 1m30s"

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"time"
 
 	"sluice/internal/llm"
@@ -63,9 +62,9 @@ type Deployment struct {
 // Price is what tokens cost.
 type Price struct {
 	// US dollars for a million input tokens.
-	Input Dollars `yaml:"input" example:"0.15"`
+	Input llm.Rate `yaml:"input" example:"0.15"`
 	// US dollars for a million output tokens.
-	Output Dollars `yaml:"output" example:"0.60"`
+	Output llm.Rate `yaml:"output" example:"0.60"`
 }
 
 // Retries bound what a failed call may cost its upstreams.
@@ -181,24 +180,6 @@ func (m *Model) nameDeployments() {
 		}
 	}
 }
-
-// Dollars are nano-dollars for a million tokens.
-type Dollars int64
-
-// String writes the dollars as a decimal number.
-func (d Dollars) String() string {
-	s := fmt.Sprintf("%d.%09d", int64(d)/1e9, int64(d)%1e9)
-	for s[len(s)-1] == '0' {
-		s = s[:len(s)-1]
-	}
-	if s[len(s)-1] == '.' {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
-// MarshalText writes String, for encoders.
-func (d Dollars) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // Redis says where the replicas' common memory is.
 type Redis struct {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"sluice/internal/llm"
 )
 
 // A Size is a number of bytes, or of bytes a second.
@@ -91,22 +93,13 @@ func durationText(d time.Duration) string {
 	return s
 }
 
-// parseDollars reads a decimal number exactly: money is never a float.
-func parseDollars(s string) (Dollars, error) {
-	whole, part, _ := strings.Cut(s, ".")
-	n, err := strconv.ParseUint(whole, 10, 32)
-	if err != nil || n > 1e6 || len(part) > 9 || strings.Contains(s, ".") && part == "" {
+// parseRate reads US dollars for a million tokens.
+func parseRate(s string) (llm.Rate, error) {
+	n, err := llm.ParseNano(s)
+	if err != nil || n < 0 || n > 1e6*llm.Dollar {
 		return 0, errors.New("must be US dollars for a million tokens, such as 0.15, at most 1000000 and with at most nine decimals")
 	}
-	d := Dollars(n) * 1e9
-	if part == "" {
-		return d, nil
-	}
-	nanos, err := strconv.ParseUint(part+strings.Repeat("0", 9-len(part)), 10, 32)
-	if err != nil {
-		return 0, errors.New("must be US dollars for a million tokens, such as 0.15")
-	}
-	return d + Dollars(nanos), nil
+	return llm.Rate(n), nil
 }
 
 func isNumber(s string) bool {

@@ -39,7 +39,7 @@ func mapper(t reflect.Type) *jsonschema.Schema {
 			{Type: "string", Pattern: sizeText},
 			{Type: "integer", Minimum: "0"},
 		}}
-	case t == typeDollars, t == typeNano:
+	case t == typeRate, t == typeNano:
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "number", Minimum: "0"}, {Type: "string"}}}
 	case t == typeDuration:
 		return &jsonschema.Schema{Type: "string", Pattern: spanText}

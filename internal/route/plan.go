@@ -205,14 +205,14 @@ func expected(call *llm.Call) (in, out int64) {
 	return in, out * max(call.Choices, 1)
 }
 
-// A tariff is what a million tokens cost, in nano-dollars; nothing: nobody knows.
-type tariff struct{ in, out int64 }
+// A tariff is what tokens cost; nothing: nobody knows.
+type tariff struct{ in, out llm.Rate }
 
 func (t tariff) of(in, out int64) int64 {
 	if t.in == 0 && t.out == 0 {
 		return -1
 	}
-	return (in*t.in + out*t.out) / 1e6
+	return int64(t.in.Cost(in).Plus(t.out.Cost(out)))
 }
 
 // Fall turns to the next model of a list, and tells whether there is one.
