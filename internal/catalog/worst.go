@@ -13,7 +13,7 @@ type Bounds struct {
 	Input   int64            // tokens that the model reads
 	Output  int64            // tokens of one answer; 0: as many as the model gives
 	Answers int64            // n or best_of, whichever is more; below 1: one
-	Tier    string           // the service tier that was asked for
+	Tier    string           // the service tier that was asked for; none is taken to be the standard one
 	Media   bool             // sound or pictures may be read: by the request, or by what it refers to
 	Cache1h bool             // asks for the longer lifetime in a prompt cache
 	Calls   map[string]int64 // of tools that run at the vendor

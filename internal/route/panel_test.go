@@ -67,7 +67,7 @@ func TestPanelIsTheStrategy(t *testing.T) {
 		draw := func(i, what int, most uint64) int64 { return int64(mix(seed*1000+uint64(i*10+what)) % most) }
 		b := newBoard(n, "latency", func(i int, d *catalog.Deployment) {
 			d.Weight = 1 + int(draw(i, 0, 4))
-			d.Input, d.Output = draw(i, 1, 3)*1e6, draw(i, 2, 3)*1e6
+			d.Input, d.Output = llm.Rate(draw(i, 1, 3)*1e6), llm.Rate(draw(i, 2, 3)*1e6)
 		})
 		cands := make([]Candidate, n)
 		g, _ := b.router.catalog.Resolve("m")
