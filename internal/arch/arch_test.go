@@ -50,6 +50,10 @@ var rooms = map[string]room{
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
 	"directory":                   {may: "llm auth rules"},
+	"rules":     {may: "llm"},
+	"directory": {may: "llm auth rules", tests: "directory/directorytest"},
+
+	"directory/directorytest": {may: "llm auth directory"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},
@@ -109,6 +113,7 @@ var laws = [][2]string{
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
 	{"*", "alert/alerttest"},
+	{"*", "directory/directorytest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
 	{"backend/*", "backend/*"},

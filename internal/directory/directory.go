@@ -41,6 +41,9 @@ type Record struct {
 	Spec    Spec
 }
 
+// Base gives the record of a subject of any kind.
+func (r *Record) Base() *Record { return r }
+
 // An Organisation owns teams, users and keys. Nothing of one is ever seen by another.
 type Organisation struct {
 	Record
