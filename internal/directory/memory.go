@@ -24,7 +24,8 @@ type Memory struct {
 	keys    map[string]*row[Key]
 	hashes  map[auth.Hash]string // key ids
 	names   map[string]string    // ids by kind, scope and name
-	changes []Change             // without gaps in Seq
+	notes   map[string]string
+	changes []Change // without gaps in Seq
 	seq     int64
 }
 
@@ -38,7 +39,7 @@ type row[T any] struct {
 func NewMemory() *Memory {
 	m := &Memory{
 		orgs: map[string]*row[Organisation]{}, teams: map[string]*row[Team]{}, users: map[string]*row[User]{}, keys: map[string]*row[Key]{},
-		hashes: map[auth.Hash]string{}, names: map[string]string{},
+		hashes: map[auth.Hash]string{}, names: map[string]string{}, notes: map[string]string{},
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	first := Organisation{Record{ID: DefaultOrganisation, Name: DefaultOrganisation, Created: now, Updated: now}}
@@ -345,4 +346,14 @@ func (m *Memory) Newest(context.Context) (int64, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.seq, nil
+}
+
+// Note implements Store.
+func (m *Memory) Note(_ context.Context, name, value string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if value != "" && m.notes[name] == "" {
+		m.notes[name] = value
+	}
+	return m.notes[name], nil
 }

@@ -41,6 +41,10 @@ type Store interface {
 
 	// Newest is the number of the newest change, 0 where there was none yet.
 	Newest(ctx context.Context) (int64, error)
+
+	// Note keeps a value under a name for ever, unless there is one already, and returns the one that is kept.
+	// With an empty value it only reads; "": there is none.
+	Note(ctx context.Context, name, value string) (kept string, err error)
 }
 
 // ErrGap is Changes' answer to a reader who was away for too long.

@@ -42,6 +42,7 @@ func Run(t *testing.T, h Harness) {
 		"changes":               testChanges,
 		"changes of many":       testChangesOfMany,
 		"one of two updates":    testRace,
+		"notes":                 testNotes,
 		"values belong to you":  testCopies,
 		"injections stay texts": testInjections,
 	} {

@@ -194,6 +194,31 @@ func testRace(t *testing.T, r *rig) {
 	}
 }
 
+func testNotes(t *testing.T, r *rig) {
+	note := func(name, value, want string) {
+		t.Helper()
+		if got, err := r.Note(t.Context(), name, value); err != nil || got != want {
+			t.Errorf("note %q %q: got %q, %v, want %q", name, value, got, err, want)
+		}
+	}
+	note("a", "", "")
+	note("a", "first", "first")
+	note("a", "second", "first")
+	note("a", "", "first")
+	note("b", "", "")
+	var racing sync.WaitGroup
+	kept := make(chan string, 8)
+	for i := range 8 {
+		racing.Go(func() { kept <- must(r.Note(t.Context(), "c", fmt.Sprint(i))) })
+	}
+	racing.Wait()
+	for first := <-kept; len(kept) > 0; {
+		if again := <-kept; again != first {
+			t.Errorf("both %q and %q were kept", first, again)
+		}
+	}
+}
+
 func testCopies(t *testing.T, r *rig) {
 	ctx := t.Context()
 	k := create(t, r.Keys(), r.key("k"))
