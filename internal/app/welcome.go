@@ -45,9 +45,9 @@ func (a *App) keys(cfg *config.Config) (*auth.Authenticator, []*auth.Who, error)
 
 // caller is a configured key as the gateway knows it.
 func caller(k *config.Key) *auth.Who {
-	ops := make([]llm.Op, len(k.Endpoints))
-	for i, e := range k.Endpoints {
-		ops[i] = llm.Op(e)
+	var ops []llm.Op // nil, all, where none is listed
+	for _, e := range k.Endpoints {
+		ops = append(ops, llm.Op(e))
 	}
 	who := &auth.Who{
 		Name: k.Name, ID: k.Public, Org: k.Organisation, Team: k.Team, User: k.User, Project: k.Project,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,18 +20,20 @@ import (
 
 // Who is a caller: a key and what it may do. It is immutable and shared.
 type Who struct {
-	Name      string    // what people call the key
-	ID        string    // its public part; "" when only its hash is known
-	Org       string    // whose money it is, and who sees whom; never ""
-	Team      string    // "": none
-	User      string    // "": a service key
-	Project   string    // "": none
-	Models    []string  // globs of model names, as clients say them; none: no model
-	Endpoints []llm.Op  // kinds of call; none: all
-	Disabled  bool      //
-	Expires   time.Time // zero: never
-	Tags      []string  // that a deployment must have to serve it
-	Asks      []string  // what its requests may ask for by header; nil: everything
+	Name      string         // what people call the key
+	ID        string         // its public part; "" when only its hash is known
+	Org       string         // whose money it is, and who sees whom; never ""
+	Team      string         // "": none
+	User      string         // "": a service key
+	Project   string         // "": none
+	Models    []string       // globs of model names, as clients say them; none: no model
+	Within    [][]string     // what its owners allow: of each of these lists a glob must fit, too
+	Endpoints []llm.Op       // kinds of call; nil: all; empty: none
+	Disabled  bool           //
+	Expires   time.Time      // zero: never
+	AllowFrom []netip.Prefix // addresses that its callers may have; nil: any; empty: none
+	Tags      []string       // that a deployment must have to serve it
+	Asks      []string       // what its requests may ask for by header; nil: everything
 	Rules     []llm.Bound
 	Labels    []string // that its calls' accounts are to have, sorted
 }
@@ -61,7 +64,19 @@ func (w *Who) Public() string {
 
 // Allows tells whether the key may use a model.
 func (w *Who) Allows(model string) bool {
-	for _, glob := range w.Models {
+	if !fits(w.Models, model) {
+		return false
+	}
+	for _, globs := range w.Within {
+		if !fits(globs, model) {
+			return false
+		}
+	}
+	return true
+}
+
+func fits(globs []string, model string) bool {
+	for _, glob := range globs {
 		if llm.Match(glob, model) {
 			return true
 		}
@@ -71,7 +86,7 @@ func (w *Who) Allows(model string) bool {
 
 // Permits tells whether the key may make this kind of call.
 func (w *Who) Permits(op llm.Op) error {
-	if len(w.Endpoints) == 0 || slices.Contains(w.Endpoints, op) {
+	if w.Endpoints == nil || slices.Contains(w.Endpoints, op) {
 		return nil
 	}
 	return llm.Errorf(llm.KindModelNotAllowed, "this key may not make calls of the kind %s", op)
@@ -143,6 +158,19 @@ type Memory map[Hash]*Who
 // Key implements Keys.
 func (m Memory) Key(_ context.Context, h Hash) (*Who, error) { return m[h], nil }
 
+// A Chain is Keys in several places: the first that knows a key counts.
+type Chain []Keys
+
+// Key implements Keys.
+func (c Chain) Key(ctx context.Context, h Hash) (*Who, error) {
+	for _, keys := range c {
+		if who, err := keys.Key(ctx, h); who != nil || err != nil {
+			return who, err
+		}
+	}
+	return nil, nil //nolint:nilnil // the interface asks for it
+}
+
 // An Authenticator tells who makes a request.
 type Authenticator struct {
 	hasher  *Hasher
@@ -163,12 +191,21 @@ const maxKey = 512 // bytes
 
 var (
 	errMissing = &llm.Error{Kind: llm.KindInvalidKey, Msg: "no API key was sent; send it as Authorization: Bearer KEY, x-api-key or x-goog-api-key"}
-	// One answer for unknown, mistyped and disabled keys: whoever tries keys learns nothing.
-	errInvalid = &llm.Error{Kind: llm.KindInvalidKey, Msg: "the API key is not valid"}
 	errSeveral = &llm.Error{Kind: llm.KindInvalidKey, Msg: "the request carries two different API keys; send one"}
 	errInURL   = &llm.Error{Kind: llm.KindInvalidKey, Msg: "an API key in the URL is taken as key= on /v1beta/ paths only: URLs end up in logs; send it in a header"}
-	errExpired = &llm.Error{Kind: llm.KindKeyExpired, Msg: "the API key has expired"}
 )
+
+// errUnknown is made once: whoever floods the gateway with keys costs it little.
+var errUnknown = refused("the key is unknown")
+
+// refused is the one answer to a key that does not open the door: whoever tries keys, or has found one, does not
+// learn whether it is unknown, mistyped, disabled, expired or shown from the wrong place. why is for the log.
+func refused(format string, args ...any) error {
+	return &llm.Error{
+		Kind: llm.KindInvalidKey, Err: fmt.Errorf(format, args...),
+		Msg: "the API key is not valid: it is unknown, disabled or expired, or may not be used from this address",
+	}
+}
 
 // Identify finds the caller by the key that the request carries. A key in the URL is taken out of it,
 // whatever comes of it.
@@ -177,24 +214,35 @@ func (a *Authenticator) Identify(r *http.Request) (*Who, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(key) > maxKey || strings.HasPrefix(key, prefix) && !wellFormed(key) {
-		return nil, errInvalid
+	if len(key) > maxKey {
+		return nil, refused("the key has %d bytes", len(key))
 	}
+	// One path for every key, by its hash alone: nothing that is compared, and no time that is taken, depends on
+	// how near a wrong key comes to a right one.
 	who, err := a.keys.Key(r.Context(), a.hasher.Key(key))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("look up key: %w", err)
-	case who == nil || who.Disabled || a.revoked.Has(who):
-		return nil, errInvalid
+	case who == nil:
+		return nil, errUnknown
+	case who.Disabled || a.revoked.Has(who):
+		return nil, refused("the key %s is disabled", who.Public())
 	case !who.Expires.IsZero() && !a.now().Before(who.Expires):
-		return nil, errExpired
+		return nil, refused("the key %s has expired", who.Public())
+	case who.AllowFrom != nil && !within(who.AllowFrom, r.RemoteAddr):
+		return nil, refused("the key %s may not be used from %s", who.Public(), r.RemoteAddr)
 	}
 	return who, nil
 }
 
-func wellFormed(key string) bool {
-	_, ok := Public(key)
-	return ok
+// within tells whether a peer's address is in one of the prefixes. An IPv4 address inside IPv6 counts as IPv4.
+func within(allowed []netip.Prefix, peer string) bool {
+	at, err := netip.ParseAddrPort(peer)
+	if err != nil {
+		return false
+	}
+	addr := at.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // credential reads the one key that a request carries, in any of the forms that the vendors' SDKs use.

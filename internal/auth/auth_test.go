@@ -1,12 +1,14 @@
 package auth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -35,6 +37,8 @@ func newTestAuth(t testing.TB) (a *Authenticator, key string) {
 		h.Sum(sha256.Sum256([]byte(legacy))):           {Name: "legacy", Models: []string{"*"}},
 		h.Key("disabled-key-0123456789-0123456789"):    {Name: "off", Disabled: true},
 		h.Key("expired-key-0123456789-0123456789-abc"): {Name: "old", Expires: clock},
+		h.Key("revoked-key-0123456789-0123456789-abc"): {Name: "revoked"},
+		h.Key("inside-key-0123456789-0123456789-abcd"): {Name: "inside", AllowFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("fe80::/10")}},
 		h.Key("valid-until-later-0123456789-01234567"): {Name: "young", Expires: clock.Add(time.Second)},
 	}
 	return New(h, m, nil, func() time.Time { return clock }), key
@@ -60,6 +64,12 @@ func TestKeyFormat(t *testing.T) {
 		}
 		if _, ok := Public(key[:len(key)-1]); ok {
 			t.Error("a cut key passes")
+		}
+		public, _ := Public(key)
+		if next, err := NewSecret(public, rand.Reader); err != nil || next == key || next[:20] != key[:20] {
+			t.Errorf("%s rotated to %s, %v", key, next, err)
+		} else if again, ok := Public(next); !ok || again != public {
+			t.Errorf("the rotated key's public part is %q", again)
 		}
 	}
 }
@@ -101,7 +111,7 @@ func TestIdentify(t *testing.T) {
 		{"mistyped", "/v1/x", map[string]string{"x-api-key": mistyped}, "", llm.KindInvalidKey},
 		{"unknown", "/v1/x", map[string]string{"x-api-key": "unknown-key-0123456789-0123456789"}, "", llm.KindInvalidKey},
 		{"disabled", "/v1/x", map[string]string{"x-api-key": "disabled-key-0123456789-0123456789"}, "", llm.KindInvalidKey},
-		{"expired", "/v1/x", map[string]string{"x-api-key": "expired-key-0123456789-0123456789-abc"}, "", llm.KindKeyExpired},
+		{"expired", "/v1/x", map[string]string{"x-api-key": "expired-key-0123456789-0123456789-abc"}, "", llm.KindInvalidKey},
 		{"far too long", "/v1/x", map[string]string{"x-api-key": strings.Repeat("k", 1<<20)}, "", llm.KindInvalidKey},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,22 +137,95 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// Whoever tries keys learns nothing from the answers.
+// Whoever tries keys, or has found one, learns nothing from the answers.
 func TestRefusalsAreEqual(t *testing.T) {
 	a, key := newTestAuth(t)
-	var first string
-	for _, k := range []string{"unknown-key-0123456789-0123456789", key[:len(key)-2] + "zz", "disabled-key-0123456789-0123456789", "x"} {
+	a.revoked = &Revoked{}
+	a.revoked.set.Store(&map[string]bool{"revoked": true})
+	said := map[string]bool{}
+	for _, k := range []string{
+		"unknown-key-0123456789-0123456789", key[:len(key)-2] + "zz", "disabled-key-0123456789-0123456789", "expired-key-0123456789-0123456789-abc",
+		"revoked-key-0123456789-0123456789-abc", "inside-key-0123456789-0123456789-abcd", "x", strings.Repeat("k", 1000),
+	} {
 		r := httptest.NewRequest("POST", "/v1/x", nil)
 		r.Header.Set("x-api-key", k)
 		_, err := a.Identify(r)
-		if first == "" {
-			first = fmt.Sprint(err)
+		e := llm.AsError(err)
+		if e.Kind != llm.KindInvalidKey {
+			t.Errorf("%q: %v", k, err)
 		}
-		if fmt.Sprint(err) != first {
-			t.Errorf("%q: %v, want %s", k, err, first)
+		said[e.Msg] = true
+	}
+	if len(said) != 1 {
+		t.Errorf("the answers differ: %v", said)
+	}
+}
+
+func TestAllowFrom(t *testing.T) {
+	a, _ := newTestAuth(t)
+	for peer, want := range map[string]bool{
+		"10.1.2.3:80": true, "[::ffff:10.1.2.3]:80": true, "11.0.0.1:80": false, "[2001:db8::1]:80": true, "[2001:db9::1]:80": false,
+		"[fe80::1%eth0]:80": true, "10.1.2.3": false, "": false, "@": false,
+	} {
+		r := httptest.NewRequest("POST", "/v1/x", nil)
+		r.RemoteAddr = peer
+		r.Header.Set("x-api-key", "inside-key-0123456789-0123456789-abcd")
+		r.Header.Set("X-Forwarded-For", "10.0.0.1") // anybody can write that
+		if _, err := a.Identify(r); (err == nil) != want {
+			t.Errorf("from %q: %v, want allowed %t", peer, err, want)
+		}
+	}
+	if within([]netip.Prefix{}, "10.1.2.3:80") {
+		t.Error("an empty list lets somebody in")
+	}
+}
+
+// S20: there is one path for all keys. Whatever the key, its hash is made and looked up exactly once: no key is told
+// from another before that, and nothing but the hash decides.
+func TestOnePath(t *testing.T) {
+	a, key := newTestAuth(t)
+	looked := 0
+	a.keys = counted{a.keys, &looked}
+	for i, k := range []string{key, key[:len(key)-1], key[:len(key)-2] + "zz", "sk-slc-", "sk-slc-" + key[7:19] + "-x", "wrong", "disabled-key-0123456789-0123456789"} {
+		r := httptest.NewRequest("POST", "/v1/x", nil)
+		r.Header.Set("x-api-key", k)
+		_, _ = a.Identify(r)
+		if looked != i+1 {
+			t.Errorf("%d look-ups after %d keys", looked, i+1)
 		}
 	}
 }
+
+type counted struct {
+	Keys
+	n *int
+}
+
+func (c counted) Key(ctx context.Context, h Hash) (*Who, error) {
+	*c.n++
+	return c.Keys.Key(ctx, h)
+}
+
+func TestChain(t *testing.T) {
+	one, two, broken := &Who{Name: "one"}, &Who{Name: "two"}, failing{}
+	c := Chain{Memory{{1}: one}, Memory{{1}: two, {2}: two}}
+	for h, want := range map[Hash]*Who{{1}: one, {2}: two, {3}: nil} {
+		if got, err := c.Key(t.Context(), h); got != want || err != nil {
+			t.Errorf("%v: got %v, %v", h[0], got, err)
+		}
+	}
+	c = Chain{Memory{{1}: one}, broken}
+	if got, err := c.Key(t.Context(), Hash{1}); got != one || err != nil {
+		t.Errorf("a key of the first place, the second broken: %v, %v", got, err)
+	}
+	if _, err := c.Key(t.Context(), Hash{2}); err == nil {
+		t.Error("a place that could not be asked is taken for one that does not know")
+	}
+}
+
+type failing struct{}
+
+func (failing) Key(context.Context, Hash) (*Who, error) { return nil, errors.New("down") }
 
 // Nothing that a caller puts where a key should be is taken for more than a wrong key, or repeated.
 func TestInjection(t *testing.T) {
@@ -184,6 +267,13 @@ func TestWho(t *testing.T) {
 	}
 	if who.Permits(llm.OpChat) != nil || (&Who{Endpoints: []llm.Op{llm.OpEmbed}}).Permits(llm.OpChat) == nil {
 		t.Error("kinds of call are not those listed")
+	}
+	if (&Who{Endpoints: []llm.Op{}}).Permits(llm.OpChat) == nil || (&Who{}).Permits(llm.OpChat) != nil {
+		t.Error("an empty list of kinds of call is not none, or nil not all")
+	}
+	bounded := &Who{Models: []string{"gpt-*", "o3"}, Within: [][]string{{"gpt-4*", "o3"}, {"*"}}}
+	if !bounded.Allows("gpt-4o") || !bounded.Allows("o3") || bounded.Allows("gpt-5") || (&Who{Models: []string{"*"}, Within: [][]string{{"*"}, {}}}).Allows("x") {
+		t.Error("models are not those that all lists allow")
 	}
 	if strings.Contains(key, who.Public()) == false || len(who.Public()) != publicLen {
 		t.Errorf("public part %q", who.Public())

@@ -15,7 +15,6 @@ const (
 	KindUnknownField       Kind = "unknown_field"
 	KindUnsupported        Kind = "unsupported"            // the target cannot carry a member
 	KindInvalidKey         Kind = "invalid_api_key"        // missing, malformed or unknown
-	KindKeyExpired         Kind = "key_expired"            //
 	KindModelNotAllowed    Kind = "model_not_allowed"      //
 	KindModelNotFound      Kind = "model_not_found"        //
 	KindNotFound           Kind = "not_found"              // no such path

@@ -28,7 +28,6 @@ var kindTable = map[llm.Kind]kindInfo{
 	llm.KindUnknownField:       {http.StatusBadRequest, "The request has an unknown field"},
 	llm.KindUnsupported:        {http.StatusBadRequest, "The model's upstream cannot carry this request"},
 	llm.KindInvalidKey:         {http.StatusUnauthorized, "The API key is missing or not valid"},
-	llm.KindKeyExpired:         {http.StatusUnauthorized, "The API key has expired"},
 	llm.KindModelNotAllowed:    {http.StatusForbidden, "The API key may not use this model"},
 	llm.KindModelNotFound:      {http.StatusNotFound, "There is no such model"},
 	llm.KindNotFound:           {http.StatusNotFound, "There is nothing at this path"},
