@@ -66,7 +66,6 @@ type memTable[T Organisation | Team | User | Key, P subject[T]] struct {
 	fits   func(P, *Filter) bool //
 	keep   func(to, from P)      // copies what may not change
 	hashes func(P) [2]auth.Hash  //
-	clone  func(P)               // parts its slices from the original
 }
 
 // Organisations implements Store.

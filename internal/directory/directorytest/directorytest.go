@@ -80,11 +80,15 @@ func Rich() directory.Spec {
 		Tags:      []string{"eu"}, Asks: []string{auth.AskDeadline}, Project: "research", Metadata: map[string]string{"cost centre": "4711", "": "ü"},
 		Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Disabled: true,
 		Rules: []llm.Rule{
-			{Name: "pace", Models: []string{"gpt-*"}, Per: []llm.Dim{llm.DimKey, llm.DimModel}, Parallel: 20,
-				Requests: []llm.Pace{{N: 10, Per: time.Second}, {N: 600, Per: time.Minute}}, Tokens: []llm.Pace{{N: 100000, Per: time.Minute}}},
+			{
+				Name: "pace", Models: []string{"gpt-*"}, Per: []llm.Dim{llm.DimKey, llm.DimModel}, Parallel: 20,
+				Requests: []llm.Pace{{N: 10, Per: time.Second}, {N: 600, Per: time.Minute}}, Tokens: []llm.Pace{{N: 100000, Per: time.Minute}},
+			},
 			{Name: "money", Budgets: []llm.Budget{
-				{Money: 500 * llm.Dollar, Every: llm.Monthly, Zone: berlin, Mode: llm.HardAfterGrace, Grace: 36 * time.Hour, Alerts: []int{50, 80, 100},
-					Overrides: []llm.Override{{From: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), Money: 1}}},
+				{
+					Money: 500 * llm.Dollar, Every: llm.Monthly, Zone: berlin, Mode: llm.HardAfterGrace, Grace: 36 * time.Hour, Alerts: []int{50, 80, 100},
+					Overrides: []llm.Override{{From: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), Money: 1}},
+				},
 				{Tokens: 5_000_000, Every: llm.RollDay, Mode: llm.Soft},
 			}},
 		},
