@@ -57,6 +57,25 @@ func (r *Revoked) Add(public string) error {
 		return nil
 	}
 	set[public] = true
+	return r.keep(set)
+}
+
+// Forget takes a key off the list: whether it is refused is kept elsewhere from now on.
+func (r *Revoked) Forget(public string) error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	set := maps.Clone(*r.set.Load())
+	if !set[public] {
+		return nil
+	}
+	delete(set, public)
+	return r.keep(set)
+}
+
+func (r *Revoked) keep(set map[string]bool) error {
 	r.set.Store(&set)
 	text, err := json.Marshal(slices.Sorted(maps.Keys(set)))
 	if err == nil {

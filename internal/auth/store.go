@@ -26,6 +26,9 @@ type Store struct {
 	keys   []storedKey
 }
 
+// A FileKey is a key in the file where earlier releases kept them.
+type FileKey = storedKey
+
 type storedKey struct {
 	Name    string    `json:"name"`
 	ID      string    `json:"id"`
@@ -63,6 +66,26 @@ func (s *Store) read() error {
 		return fmt.Errorf("read keys: %s: %w", path, err)
 	}
 	return nil
+}
+
+// ReadKeysFile reads the keys that earlier releases kept in the data directory; none where there is no file.
+func ReadKeysFile(dir string) ([]FileKey, error) {
+	s := &Store{dir: dir}
+	err := s.read()
+	return s.keys, err
+}
+
+// RetireKeysFile puts the file away, once its keys are kept elsewhere.
+func RetireKeysFile(dir string) error {
+	path := filepath.Join(dir, keysFile)
+	err := os.Rename(path, path+".taken-over")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		syncDir(dir)
+	}
+	return err
 }
 
 // openPepper reads the pepper or draws one. A damaged file is an error: a new pepper would lock every

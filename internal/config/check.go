@@ -102,7 +102,7 @@ func (d *decoder) listeners(c *Config) {
 		}
 	}
 	if c.Admin.Token != "" {
-		if why := weak(string(c.Admin.Token)); why != "" {
+		if why := Weak(string(c.Admin.Token)); why != "" {
 			d.fail("admin.token", "%s: make one with at least 256 random bits, for example by: openssl rand -hex 32", why)
 		}
 	}
@@ -208,7 +208,7 @@ func (d *decoder) keySum(k *Key, path string) bool {
 	case k.Key != "" && k.Hash != "":
 		d.fail(path, "has both key and hash: keep one")
 	case k.Key != "":
-		if why := weak(string(k.Key)); why != "" {
+		if why := Weak(string(k.Key)); why != "" {
 			d.fail(path+".key", "%s: make one with at least 256 random bits, for example by: openssl rand -hex 32", why)
 			break
 		}

@@ -551,12 +551,12 @@ func TestWeak(t *testing.T) {
 		"abcdefghijklmnopqrstuvwxyz0123456789", "your-api-key-goes-right-here-please", "CHANGEME-" + goodKey, goodKey + " " + goodKey, goodKey + "ä",
 		strings.Repeat(goodKey, 2), strings.Repeat(goodKey, 17)[1:],
 	} {
-		if weak(key) == "" {
+		if Weak(key) == "" {
 			t.Errorf("%q is taken", key)
 		}
 	}
 	for _, key := range []string{goodKey, "3f786850e387550fdab836ed7e6dc881de23001b", "550e8400-e29b-41d4-a716-446655440000", "sk-proj-Zk29vLqPwT3mX8yRbN5cJdH1fGsA4eU7iO6p"} {
-		if why := weak(key); why != "" {
+		if why := Weak(key); why != "" {
 			t.Errorf("%q: %s", key, why)
 		}
 	}

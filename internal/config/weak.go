@@ -16,9 +16,9 @@ var placeholders = []string{
 	"sk-1234", "1234567890", "qwerty", "letmein", "default-key", "test-key", "test_key", "dummy",
 }
 
-// weak says why a key may not be used, "" when it may. It looks for what people type, not for entropy:
+// Weak says why a key may not be used, "" when it may. It looks for what people type, not for entropy:
 // a key of random letters passes.
-func weak(key string) string {
+func Weak(key string) string {
 	lower := strings.ToLower(key)
 	switch {
 	case slices.Contains([]string{"sk-1234", "sk-12345", "changeme", "123456", "password", "secret", "admin", "root", "test", "sk-test", "sluice"}, lower):

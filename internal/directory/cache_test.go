@@ -23,20 +23,20 @@ type source struct {
 	looked atomic.Int64
 	down   atomic.Bool
 	gap    atomic.Bool
-	hold   chan struct{} // when set, look-ups wait after they have read
+	hold   func(n int64) <-chan struct{} // when set: the nth look-up waits for it after it has read
 }
 
 var errDown = errors.New("the store is down")
 
 func (s *source) ByHash(ctx context.Context, h auth.Hash) (*directory.Entry, error) {
-	s.looked.Add(1)
+	n := s.looked.Add(1)
 	if s.down.Load() {
 		return nil, errDown
 	}
 	e, err := s.Memory.ByHash(ctx, h)
 	if s.hold != nil {
 		select {
-		case <-s.hold:
+		case <-s.hold(n):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -117,7 +117,8 @@ func want(t *testing.T, what, got, want string) {
 // Known and unknown keys are asked for once, however many want them at a time.
 func TestCacheSingleFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &source{Memory: directory.NewMemory(), hold: make(chan struct{})}
+		hold := make(chan struct{})
+		s := &source{Memory: directory.NewMemory(), hold: func(int64) <-chan struct{} { return hold }}
 		put(t, s, 1)
 		c := directory.NewCache(directory.CacheOptions{Source: s})
 		for n, name := range map[int]string{1: "k1", 2: "none"} {
@@ -132,7 +133,7 @@ func TestCacheSingleFlight(t *testing.T) {
 			if _, err := c.Key(gone, hashOf(n)); !errors.Is(err, context.Canceled) {
 				t.Errorf("a caller who has left: %v", err)
 			}
-			s.hold <- struct{}{}
+			hold <- struct{}{}
 			callers.Wait()
 			want(t, "again", look(t, c, n), name)
 			if got := s.looked.Load(); got != 1 {
@@ -145,7 +146,13 @@ func TestCacheSingleFlight(t *testing.T) {
 // Invalidate holds from the moment that it returns, also for a look-up that had already read the old state.
 func TestCacheInvalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &source{Memory: directory.NewMemory(), hold: make(chan struct{}, 10)}
+		before, after := make(chan struct{}), make(chan struct{})
+		s := &source{Memory: directory.NewMemory(), hold: func(n int64) <-chan struct{} {
+			if n == 1 {
+				return before
+			}
+			return after
+		}}
 		k := put(t, s, 1)
 		c := directory.NewCache(directory.CacheOptions{Source: s})
 		first := make(chan string, 1)
@@ -159,8 +166,9 @@ func TestCacheInvalidate(t *testing.T) {
 		second := make(chan string, 1)
 		go func() { second <- look(t, c, 1) }()
 		synctest.Wait()
-		close(s.hold)
+		close(after)
 		want(t, "who came after", <-second, "disabled")
+		close(before)
 		want(t, "who came before", <-first, "k1")
 		want(t, "later", look(t, c, 1), "disabled")
 	})

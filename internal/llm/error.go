@@ -17,7 +17,9 @@ const (
 	KindInvalidKey         Kind = "invalid_api_key"        // missing, malformed or unknown
 	KindModelNotAllowed    Kind = "model_not_allowed"      //
 	KindModelNotFound      Kind = "model_not_found"        //
-	KindNotFound           Kind = "not_found"              // no such path
+	KindNotFound           Kind = "not_found"              // no such path or record
+	KindForbidden          Kind = "forbidden"              // more than the maker of it has
+	KindConflict           Kind = "conflict"               // it is taken, in use, or was changed by somebody else
 	KindMethodNotAllowed   Kind = "method_not_allowed"     //
 	KindTooLarge           Kind = "request_too_large"      //
 	KindMediaType          Kind = "unsupported_media_type" // Content-Type or Content-Encoding

@@ -31,6 +31,8 @@ var kindTable = map[llm.Kind]kindInfo{
 	llm.KindModelNotAllowed:    {http.StatusForbidden, "The API key may not use this model"},
 	llm.KindModelNotFound:      {http.StatusNotFound, "There is no such model"},
 	llm.KindNotFound:           {http.StatusNotFound, "There is nothing at this path"},
+	llm.KindForbidden:          {http.StatusForbidden, "Nobody can give more than they have"},
+	llm.KindConflict:           {http.StatusConflict, "It is taken, in use, or was changed meanwhile"},
 	llm.KindMethodNotAllowed:   {http.StatusMethodNotAllowed, "The path does not take this method"},
 	llm.KindTooLarge:           {http.StatusRequestEntityTooLarge, "The request is too large"},
 	llm.KindMediaType:          {http.StatusUnsupportedMediaType, "The request's media type or encoding is not supported"},

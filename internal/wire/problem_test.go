@@ -12,7 +12,7 @@ import (
 func TestEveryKindHasAStatus(t *testing.T) {
 	for _, k := range []llm.Kind{
 		llm.KindInvalid, llm.KindUnknownField, llm.KindUnsupported, llm.KindInvalidKey, llm.KindModelNotAllowed, llm.KindModelNotFound,
-		llm.KindNotFound, llm.KindMethodNotAllowed, llm.KindTooLarge, llm.KindMediaType, llm.KindRequestTimeout, llm.KindRateLimited, llm.KindConcurrency,
+		llm.KindNotFound, llm.KindForbidden, llm.KindConflict, llm.KindMethodNotAllowed, llm.KindTooLarge, llm.KindMediaType, llm.KindRequestTimeout, llm.KindRateLimited, llm.KindConcurrency,
 		llm.KindBudget, llm.KindContextLength, llm.KindContentFiltered, llm.KindGuardrail, llm.KindUpstream, llm.KindUpstreamTimeout, llm.KindUpstreamCreds,
 		llm.KindNoUpstream, llm.KindOverloaded, llm.KindClientGone, llm.KindInternal,
 	} {
