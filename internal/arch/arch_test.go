@@ -58,6 +58,8 @@ var rooms = map[string]room{
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},
+	"quota/quotatest":     {may: "llm quota"},
+	"backend/redis":       {may: "upstream", tests: "upstream/sharedtest redistest faultproxy"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock"},
 
@@ -115,6 +117,7 @@ var laws = [][2]string{
 	{"*", "idempotency/idempotencytest"},
 	{"*", "alert/alerttest"},
 	{"*", "directory/directorytest"},
+	{"*", "quota/quotatest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
 	{"backend/*", "backend/*"},

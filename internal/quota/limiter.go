@@ -59,6 +59,8 @@ type Limiter struct {
 	orgs   map[string]*standing
 	failed time.Time // when the store last failed
 
+	unfreed []lateRelease
+
 	writes sync.Mutex // holds renewals and settlements apart: a renewal must not bring back what has been settled
 }
 
@@ -275,22 +277,54 @@ func (l *Limiter) without(ctx context.Context, g *Grant, cause error) error {
 	return nil
 }
 
+// maxOwed bounds the releases that are kept to be tried again. Those beyond are left to the leases' end.
+const maxOwed = 4096
+
+// A lateRelease is a release that failed.
+type lateRelease struct {
+	grant  *Grant
+	tokens int64
+}
+
 // release ends a grant's limits.
 func (l *Limiter) release(ctx context.Context, g *Grant, tokens int64) {
 	limits := slices.ContainsFunc(g.hold.Asks, func(a Ask) bool { return a.Kind == Tokens || a.Kind == Parallel })
-	if limits {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-		defer cancel()
-		if err := g.store.Release(ctx, &g.hold, tokens); err != nil {
-			l.o.Log.Debug("quota.release", "request_id", g.hold.ID, "error", err) // its leases expire
-		}
-	}
 	if len(g.refs) > 0 {
 		l.owed.Add(1)
+	} else if limits {
+		l.forget(g.hold.ID)
+	}
+	if !limits {
 		return
 	}
-	if limits {
-		l.forget(g.hold.ID)
+	if err := l.free(ctx, g, tokens); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.unfreed) < maxOwed {
+			l.unfreed = append(l.unfreed, lateRelease{g, tokens})
+		}
+	}
+}
+
+func (l *Limiter) free(ctx context.Context, g *Grant, tokens int64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	return g.store.Release(ctx, &g.hold, tokens)
+}
+
+// freeAgain tries the releases that failed, until one fails again.
+func (l *Limiter) freeAgain(ctx context.Context) {
+	l.mu.Lock()
+	list := l.unfreed
+	l.unfreed = nil
+	l.mu.Unlock()
+	for i, r := range list {
+		if l.free(ctx, r.grant, r.tokens) != nil {
+			l.mu.Lock()
+			l.unfreed = append(l.unfreed, list[i:]...)
+			l.mu.Unlock()
+			return
+		}
 	}
 }
 

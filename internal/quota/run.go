@@ -76,6 +76,7 @@ func (l *Limiter) standing(org string) *standing {
 // beat renews what is due, asks the store of every organisation with calls under way whether it has lost them, and sweeps.
 func (l *Limiter) beat(ctx context.Context) {
 	now := l.o.Now()
+	l.freeAgain(ctx)
 	due, sweep := l.due(now)
 	for k, grants := range due {
 		for {
