@@ -218,13 +218,13 @@ func (d *decoder) money(c *Config) {
 		d.fail("store.url", "must begin with postgres:// or sqlite:")
 	}
 	if c.Pepper != "" {
-		if why := weak(string(c.Pepper)); why != "" {
+		if why := Weak(string(c.Pepper)); why != "" {
 			d.fail("pepper", "%s: make one by: openssl rand -hex 32", why)
 		}
 	}
 	for i := range c.Alerts.Webhooks {
 		w, path := &c.Alerts.Webhooks[i], index("alerts.webhooks", i)
-		if why := weak(string(w.Secret)); w.Secret != "" && why != "" {
+		if why := Weak(string(w.Secret)); w.Secret != "" && why != "" {
 			d.fail(path+".secret", "%s: make one by: openssl rand -hex 32", why)
 		}
 		d.webURL(path+".url", string(w.URL))

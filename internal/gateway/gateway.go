@@ -278,7 +278,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 		return err
 	}
 	defer reply.Close()
-	reply.Stream = entry.Meter(reply.Stream) // counts what the upstream sent
+	reply.Stream = entry.Meter(reply.Stream, usage.Hooks{}) // counts what the upstream sent
 	limitHeaders(w.Header(), grant.Requests(), grant.Tokens())
 	g.answerHeaders(w, reply, trace, entry)
 	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream

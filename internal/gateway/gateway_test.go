@@ -112,7 +112,7 @@ func newHouse(reply func(context.Context, *llm.Attempt) (llm.Stream, error)) *ho
 			Attempts: 1, Upstreams: map[string]upstream.Upstream{"p": {Provider: h.up}},
 			Deployments: []upstream.Deployment{{Provider: "p", Model: "up-m"}, {Provider: "nobody", Model: "up-m"}},
 		}),
-		Ledger:  usage.New(func(e *usage.Entry) { h.entries = append(h.entries, *e) }),
+		Ledger:  usage.New(usage.Options{Record: func(e *usage.Entry) { h.entries = append(h.entries, *e) }}),
 		Limiter: quota.New(quota.Options{Store: quota.NewMemory(nil)}),
 		Outputs: new(quota.Outputs),
 		Price:   func(*llm.Target, time.Time) (*catalog.Price, bool) { return nil, false },
@@ -366,7 +366,7 @@ func TestOneStateForTheWholeCall(t *testing.T) {
 	<-entered
 	other := 0
 	next := *h.state
-	next.Ledger = usage.New(func(*usage.Entry) { other++ })
+	next.Ledger = usage.New(usage.Options{Record: func(*usage.Entry) { other++ }})
 	if old := h.Swap(&next); old != h.state {
 		t.Error("Swap does not give the state before")
 	}

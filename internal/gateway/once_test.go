@@ -108,7 +108,7 @@ func TestFiftyTwins(t *testing.T) {
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		codes := map[int]int{}
-		h.state.Ledger = usage.New(func(*usage.Entry) {})
+		h.state.Ledger = usage.New(usage.Options{Record: func(*usage.Entry) {}})
 		for range 50 {
 			all.Go(func() {
 				rec := h.serve(t, named("a", "ann", ask))

@@ -88,6 +88,9 @@ func NewBody(codec Codec, raw []byte, marks Marks) Body {
 // Len is the size of the body as it came, in bytes.
 func (b *Body) Len() int { return len(b.raw) }
 
+// Raw is the body as it came; nil once it was edited. It is read only, and lives as long as the request does.
+func (b *Body) Raw() []byte { return b.raw }
+
 // Payload decodes once. The result is read only: use Edit to change it.
 func (b *Body) Payload() (Payload, error) {
 	if b.val == nil {

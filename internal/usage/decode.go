@@ -82,10 +82,6 @@ func setFinal(f *final, m field) {
 		r.Status = int(m.n)
 	case fieldError:
 		r.Error = llm.Kind(m.text())
-	case fieldEstimated:
-		r.Estimated = m.flag()
-	case fieldPartial:
-		r.Partial = m.flag()
 	case fieldCache:
 		r.Cache = m.text()
 	case fieldSaved:
@@ -160,6 +156,10 @@ func setMark(m *Mark, f field) {
 		m.Total = f.span()
 	case fieldPriceVersion:
 		m.PriceVersion = f.text()
+	case fieldEstimated:
+		m.Estimated = f.flag()
+	case fieldPartial:
+		m.Partial = f.flag()
 	case fieldTier:
 		m.Usage.Tier = f.text()
 	default:

@@ -138,8 +138,6 @@ func appendFinal(b []byte, f *final) []byte {
 	b = appendText(b, fieldFallback, r.Fallback)
 	b = appendInt(b, fieldStatus, int64(r.Status))
 	b = appendText(b, fieldError, string(r.Error))
-	b = appendFlag(b, fieldEstimated, r.Estimated)
-	b = appendFlag(b, fieldPartial, r.Partial)
 	b = appendText(b, fieldCache, r.Cache)
 	return appendInt(b, fieldSaved, int64(r.Saved))
 }
@@ -222,6 +220,8 @@ func appendMark(b []byte, m *Mark) []byte {
 	b = appendInt(b, fieldFrames, m.Frames)
 	b = appendInt(b, fieldTotal, int64(m.Total))
 	b = appendText(b, fieldPriceVersion, m.PriceVersion)
+	b = appendFlag(b, fieldEstimated, m.Estimated)
+	b = appendFlag(b, fieldPartial, m.Partial)
 	u, c := &m.Usage, &m.Costs
 	for i, n := range [...]llm.Count{
 		u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h, u.Output, u.Reasoning, u.AudioInput, u.AudioOutput, u.ImageInput, u.ImageOutput, u.Total,

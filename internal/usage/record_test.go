@@ -52,6 +52,7 @@ func anyMark(t *rapid.T) Mark {
 			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"),
 		},
 		PriceVersion: "2026-11-01", BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
+		Estimated: rapid.Bool().Draw(t, "estimated"), Partial: rapid.Bool().Draw(t, "partial"),
 	}
 }
 
@@ -62,8 +63,7 @@ func TestRecords(t *testing.T) {
 		in := Intent{Call: anyCall(t), Input: rapid.Int64().Draw(t, "bound"), InputCost: 7, Counters: rapid.SliceOfN(rapid.StringN(1, 9, 9), 1, 3).Draw(t, "counters")}
 		m := anyMark(t)
 		f := final{at: at, counters: in.Counters, row: Row{
-			Call: in.Call, Mark: m, Upstream: 1, FirstToken: 2, Own: 3, Fallback: "other", Status: 200, Error: llm.KindBudget,
-			Estimated: rapid.Bool().Draw(t, "estimated"), Partial: rapid.Bool().Draw(t, "partial"), Cache: "exact", Saved: 5,
+			Call: in.Call, Mark: m, Upstream: 1, FirstToken: 2, Own: 3, Fallback: "other", Status: 200, Error: llm.KindBudget, Cache: "exact", Saved: 5,
 		}}
 		later := func(b []byte) []byte {
 			return appendText(appendInt(b, 900, 1), 901, "new")

@@ -41,6 +41,8 @@ type Mark struct {
 	BytesOut     int64         // given to the client
 	Frames       int64         //
 	Total        time.Duration // since Start
+	Estimated    bool          // some count in Usage is our own estimate
+	Partial      bool          // the answer goes on, or was cut: by the client, the upstream, a budget or a crash
 }
 
 // A Row is the account of one call that was to be sent upstream, at rest. It is plain data and holds no
@@ -57,8 +59,6 @@ type Row struct {
 	Fallback   string        // the model that answered instead of the one asked for
 	Status     int           // told to the client; 0: nobody knows, the process ended before
 	Error      llm.Kind      // "": the call succeeded
-	Estimated  bool          // some count in Usage is our own estimate
-	Partial    bool          // the answer was cut: by the client, the upstream, a budget or a crash
 	Cache      string        // how the cache served it: "" not at all, exact or semantic
 	Saved      llm.Nano      // what the call would have cost without the cache
 }

@@ -1,6 +1,7 @@
 // Package usage accounts for calls: what each one was, what it consumed and how it ended. An entry is
-// opened before the upstream is called and closed exactly once; the ledger hands it on to whoever records
-// it (the access log and the metrics today).
+// opened before the upstream is called and closed exactly once. Its Journal keeps a record of every step in a
+// log on the local disk and hands the ends on, in order: to the store of rows and to the budgets' counters. The
+// package knows no price, no budget and no database: app hands it funcs and stores.
 package usage
 
 import (
@@ -11,17 +12,35 @@ import (
 	"sluice/internal/llm"
 )
 
-// A Ledger opens entries and records them when they close.
+// Options are what a ledger is made of.
+type Options struct {
+	// Record is called once for each entry, on the call's own goroutine; it must not block and must not keep
+	// the entry. It is for logs and metrics.
+	Record func(*Entry)
+	// Journal writes down the calls that Begin; nil: nothing is written down.
+	Journal *Journal
+	// Price sets Costs and PriceVersion of what a call consumed that began at a moment; nil: all is free.
+	Price func(m *Mark, at time.Time)
+}
+
+// A Ledger opens entries and records them when they close. There is one for each configuration; they share
+// the journal.
 type Ledger struct {
-	record  func(*Entry)
+	o       Options
 	entries sync.Pool
 }
 
-// New makes a ledger. record is called once for each entry, on the call's own goroutine; it must not block
-// and must not keep the entry.
-func New(record func(*Entry)) *Ledger { return &Ledger{record: record} }
+// New makes a ledger.
+func New(o Options) *Ledger { return &Ledger{o: o} }
 
-// An Entry is one call's account.
+func (l *Ledger) price(m *Mark, at time.Time) {
+	m.Costs, m.PriceVersion = Costs{}, ""
+	if l.o.Price != nil {
+		l.o.Price(m, at)
+	}
+}
+
+// An Entry is one call's account. It is used by one goroutine.
 type Entry struct {
 	ID     string
 	Start  time.Time
@@ -38,7 +57,7 @@ type Entry struct {
 	Fallback   string    // the model that served it instead of the one asked for
 	Status     int       // told to the client
 	Err        error     // nil: the call succeeded
-	Usage      llm.Usage
+	Usage      llm.Usage // as the upstream told it
 	BytesIn    int64
 	BytesOut   int64
 	Frames     int64
@@ -48,7 +67,10 @@ type Entry struct {
 	Total      time.Duration
 
 	ledger *Ledger
+	who    *auth.Who
+	body   *llm.Body
 	meter  meter
+	draft  draft
 }
 
 // Open begins a call's account. The call itself may not be known yet.
@@ -57,16 +79,19 @@ func (l *Ledger) Open(id string, f llm.Format, remote string) *Entry {
 	if !ok {
 		e = new(Entry)
 	}
+	buf, sample := e.draft.buf, e.meter.sample
 	*e = Entry{ID: id, Start: time.Now(), Format: f, Remote: remote, ledger: l}
+	e.draft.buf, e.meter.sample = buf[:0], sample[:0]
 	return e
 }
 
 // Caller notes who calls.
-func (e *Entry) Caller(who *auth.Who) { e.Key = who.Public() }
+func (e *Entry) Caller(who *auth.Who) { e.who, e.Key = who, who.Public() }
 
-// Call notes what is asked.
+// Call notes what is asked. The call must live until Close.
 func (e *Entry) Call(c *llm.Call) {
 	e.Op, e.Model, e.Stream, e.BytesIn = c.Op, c.Model, c.Stream, int64(c.Body.Len())
+	e.body = &c.Body
 }
 
 // Met notes what the call met upstream.
@@ -89,32 +114,19 @@ func (e *Entry) Wrote(bytes, frames int64, began time.Time) {
 	}
 }
 
-// Close ends the account and records it. The entry must not be used afterwards.
-func (e *Entry) Close() {
+// Close ends the account, writes it down and records it. It gives the position of the final record, 0 when
+// there is none yet (the answer's tokens must be counted first) or at all (the call never began). The entry
+// must not be used afterwards: what the call used is asked before.
+func (e *Entry) Close() uint64 {
 	e.Total = time.Since(e.Start)
 	if e.FirstToken == 0 {
 		e.Own = e.Total - e.Upstream
 	}
-	e.ledger.record(e)
-	e.ledger.entries.Put(e)
-}
-
-// Meter counts what passes through a stream. The upstream's own count is a running total, so the last
-// word on each kind of token holds.
-func (e *Entry) Meter(s llm.Stream) llm.Stream {
-	e.meter = meter{Stream: s, entry: e}
-	return &e.meter
-}
-
-type meter struct {
-	llm.Stream
-	entry *Entry
-}
-
-func (m *meter) Next() (*llm.Event, error) {
-	ev, err := m.Stream.Next()
-	if ev != nil && ev.Usage != nil {
-		m.entry.Usage.Merge(ev.Usage)
+	pos := e.finish()
+	l := e.ledger
+	if l.o.Record != nil {
+		l.o.Record(e)
 	}
-	return ev, err
+	l.entries.Put(e)
+	return pos
 }

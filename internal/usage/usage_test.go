@@ -38,7 +38,7 @@ var fields = cmpopts.IgnoreUnexported(Entry{})
 func TestEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []Entry
-		l := New(func(e *Entry) { got = append(got, *e) })
+		l := New(Options{Record: func(e *Entry) { got = append(got, *e) }})
 		begin := time.Now()
 		e := l.Open("req_1", llm.OpenAIChat, "192.0.2.1")
 		e.Caller(&auth.Who{Name: "ci", ID: "sk-slc-public"})
@@ -62,7 +62,7 @@ func TestEntry(t *testing.T) {
 func TestEntryWithoutAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got Entry
-		e := New(func(e *Entry) { got = *e }).Open("req_1", llm.AnthropicMessages, "")
+		e := New(Options{Record: func(e *Entry) { got = *e }}).Open("req_1", llm.AnthropicMessages, "")
 		<-time.After(3 * time.Second)
 		e.Upstream = 2 * time.Second
 		e.Wrote(0, 0, time.Time{})
@@ -77,17 +77,17 @@ func TestEntryWithoutAnswer(t *testing.T) {
 func TestEntriesAreClean(t *testing.T) {
 	var ids []string
 	var dirty []Entry
-	l := New(func(e *Entry) {
+	l := New(Options{Record: func(e *Entry) {
 		ids = append(ids, e.ID)
 		if e.Err != nil || e.Usage.Input.Known || e.Key != "" || e.Attempts != 0 || e.BytesOut != 0 {
 			dirty = append(dirty, *e)
 		}
-	})
+	}})
 	fill := func(e *Entry) {
 		e.Caller(&auth.Who{Name: "ci"})
 		e.Attempts, e.Err = 3, errors.New("one")
 		e.Wrote(5, 5, time.Now())
-		s := e.Meter(&script{events: []*llm.Event{{Usage: &llm.Usage{Input: llm.Tokens(5)}}}, err: io.EOF})
+		s := e.Meter(&script{events: []*llm.Event{{Usage: &llm.Usage{Input: llm.Tokens(5)}}}, err: io.EOF}, Hooks{})
 		_, _ = s.Next()
 	}
 	for range 50 {
@@ -131,9 +131,9 @@ func TestMeter(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got llm.Usage
-			e := New(func(e *Entry) { got = e.Usage }).Open("req_1", llm.OpenAIChat, "")
+			e := New(Options{Record: func(e *Entry) { got = e.Usage }}).Open("req_1", llm.OpenAIChat, "")
 			inner := &script{events: tt.events, err: tt.err}
-			s := e.Meter(inner)
+			s := e.Meter(inner, Hooks{})
 			for _, want := range tt.events {
 				if ev, err := s.Next(); ev != want || err != nil {
 					t.Errorf("got %v %v, want the event itself", ev, err)

@@ -1,0 +1,146 @@
+package usage
+
+import (
+	"errors"
+	"time"
+
+	"sluice/internal/llm"
+	"sluice/internal/usage/wal"
+)
+
+// A Hold is what is known of a call when it is about to be sent upstream.
+type Hold struct {
+	Charged   time.Time // by the quota store's clock; zero: the call's start
+	Input     int64     // bound of the input tokens; 0: not known
+	InputCost llm.Nano  // what so much input costs
+	Counters  []string  // of budgets that hold something for the call
+	Tags      []string  // of the key
+}
+
+// A draft is what an entry writes down.
+type draft struct {
+	begun    bool
+	promised int   // bytes of the log kept for the final record
+	input    int64 // bound of the input tokens; 0: not known
+	final    final
+	buf      []byte
+}
+
+// logged tells whether the log has the call's intent.
+func (d *draft) logged() bool { return d.final.at != 0 }
+
+// Begin writes down that the call is about to be sent upstream. From then on it has exactly one row, whatever
+// happens. It fails with ledger_full when there is no room for what the call will come to, and the call must not
+// be made then.
+func (e *Entry) Begin(h Hold) error {
+	j, d := e.ledger.o.Journal, &e.draft
+	d.begun = true
+	if j == nil {
+		return nil
+	}
+	in := Intent{Input: h.Input, InputCost: h.InputCost, Counters: h.Counters, Call: Call{
+		RequestID: e.ID, Start: micro(e.Start), Charged: micro(h.Charged), Format: e.Format, Op: e.Op, Model: e.Model, Stream: e.Stream, BytesIn: e.BytesIn,
+	}}
+	if h.Charged.IsZero() {
+		in.Charged = in.Start
+	}
+	if w := e.who; w != nil {
+		in.Payer = Payer{Org: w.Org, Team: w.Team, User: w.User, Key: w.Public(), Project: w.Project, Tags: h.Tags}
+	}
+	d.input = h.Input
+	d.final.row.Call, d.final.counters = in.Call, h.Counters
+	d.buf = appendIntent(d.buf[:0], &in)
+	d.promised = len(d.buf) + promise
+	pos, err := j.log.Append(d.buf, d.promised, 0)
+	switch {
+	case err == nil:
+		d.final.at = pos
+		return nil
+	case errors.Is(err, wal.ErrFull) && j.o.GoOn:
+		d.promised = 0 // what the final record does without
+		return nil
+	case errors.Is(err, wal.ErrFull):
+		d.begun = false
+		return &llm.Error{Kind: llm.KindLedgerFull, Msg: "what calls use cannot be written down at the moment", RetryAfter: time.Second, Err: err}
+	}
+	d.begun = false
+	return err
+}
+
+// promise is how much longer a final record is than its intent, at most, short of names beyond all reason.
+const promise = 768
+
+// micro is a time as rows keep it.
+func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
+
+// state sets the draft's row to how far the call has come. output is the number of output tokens, if the
+// upstream has not told it; a call that consumed nothing costs nothing.
+func (d *draft) state(e *Entry, output int64, consumed bool) {
+	m := &d.final.row.Mark
+	*m = Mark{
+		Provider: e.Target.Provider, Upmodel: e.Target.Model, Credential: e.Target.Credential, Attempts: e.Attempts,
+		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start),
+	}
+	if consumed {
+		m.Partial = !e.meter.whole
+		m.Estimated = e.fill(&m.Usage, output)
+		e.ledger.price(m, e.Start)
+	}
+}
+
+// fill makes a whole of what the upstream has told so far: the counts that it owes and has not told are
+// estimated. What others do not have (the output of an embedding) stays absent.
+func (e *Entry) fill(u *llm.Usage, output int64) (estimated bool) {
+	*u = e.Usage
+	u.Extra = nil
+	if e.Op == llm.OpCount { // its answer is a number of tokens, but nobody read them
+		*u = llm.Usage{}
+		return false
+	}
+	if !u.Input.Known {
+		u.Input, estimated = llm.Tokens(e.guessInput()), true
+	}
+	if e.Op == llm.OpChat && !e.meter.exact() {
+		u.Output, estimated = llm.Tokens(output), true
+	}
+	return estimated
+}
+
+// guessInput estimates the input tokens from the size of the request.
+func (e *Entry) guessInput() int64 {
+	n := e.meter.known.input(e.BytesIn)
+	if e.draft.input > 0 {
+		n = min(n, e.draft.input)
+	}
+	return n
+}
+
+// finish writes down the end of the call, and gives the position of the record, 0 when there is none yet.
+func (e *Entry) finish() uint64 {
+	j, d, m := e.ledger.o.Journal, &e.draft, &e.meter
+	if j == nil || !d.begun {
+		return 0
+	}
+	d.end(e)
+	if m.Stream != nil && m.whole {
+		j.ratios.learn(e)
+		if !e.Usage.Output.Known && e.Op == llm.OpChat && j.count(e) {
+			return 0
+		}
+	}
+	d.buf = appendFinal(d.buf[:0], &d.final)
+	return j.end(d.buf, d.promised)
+}
+
+// end sets the draft's row to how the call ended.
+func (d *draft) end(e *Entry) {
+	r := &d.final.row
+	if e.Err != nil {
+		r.Error = llm.AsError(e.Err).Kind
+	}
+	answered := e.meter.Stream != nil
+	// When the client left before that, nobody knows how far the upstream came until it was told to stop.
+	d.state(e, e.meter.output(), answered || r.Error == llm.KindClientGone && e.Attempts > 0)
+	r.Total, r.Upstream, r.FirstToken, r.Own = e.Total, e.Upstream, e.FirstToken, e.Own
+	r.Fallback, r.Status = e.Fallback, e.Status
+}

@@ -1,0 +1,215 @@
+package usage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// memory is a Store in memory.
+type memory struct {
+	mu      sync.Mutex
+	rows    map[string]Row
+	open    map[string]taken
+	shipped map[string]uint64
+	heard   map[string]time.Time
+	claimed map[string][]string // by the replica they were taken from
+	gone    map[string]bool     // since its last Join something was taken from it
+	now     func() time.Time
+	fail    func(op string) error // before the operation; nil: never
+	after   func(op string) error // after it was done, and nobody knows
+	batches []int                 // rows of each
+}
+
+type taken struct {
+	Open
+	by string
+}
+
+func newMemory() *memory {
+	return &memory{
+		rows: map[string]Row{}, open: map[string]taken{}, shipped: map[string]uint64{}, heard: map[string]time.Time{},
+		claimed: map[string][]string{}, gone: map[string]bool{}, now: time.Now,
+	}
+}
+
+// begin is a transaction.
+func (m *memory) begin(op string, do func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		if err := m.fail(op); err != nil {
+			return err
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if m.after != nil {
+		return m.after(op)
+	}
+	return nil
+}
+
+func (m *memory) set(fail func(op string) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = fail
+}
+
+func (m *memory) Join(_ context.Context, replica string) (s Standing, err error) {
+	err = m.begin("join", func() error {
+		m.heard[replica], m.gone[replica] = m.now(), false
+		s = Standing{Shipped: m.shipped[replica], Claimed: slices.Clone(m.claimed[replica])}
+		for _, o := range m.open {
+			if o.Replica == replica && o.by == replica {
+				s.Open = append(s.Open, o.Open)
+			}
+		}
+		slices.SortFunc(s.Open, func(a, b Open) int { return cmp.Compare(a.Position, b.Position) })
+		return nil
+	})
+	return s, err
+}
+
+func (m *memory) Ship(_ context.Context, b *Batch) error {
+	return m.begin("ship", func() error {
+		switch {
+		case m.gone[b.Replica]:
+			return ErrGone
+		case m.shipped[b.Replica] >= b.Position:
+			return nil
+		case m.shipped[b.Replica] != b.After:
+			return fmt.Errorf("the store is at %d, the batch comes after %d", m.shipped[b.Replica], b.After)
+		}
+		for _, o := range b.Open {
+			m.open[o.RequestID] = taken{o, o.Replica}
+		}
+		for _, r := range b.Rows {
+			if _, ok := m.rows[r.RequestID]; !ok {
+				m.rows[r.RequestID] = r
+			}
+			delete(m.open, r.RequestID)
+		}
+		m.shipped[b.Replica], m.heard[b.Replica] = b.Position, m.now()
+		m.batches = append(m.batches, len(b.Rows))
+		return nil
+	})
+}
+
+func (m *memory) Shipped(_ context.Context, replica string) (n uint64, err error) {
+	err = m.begin("shipped", func() error { n = m.shipped[replica]; return nil })
+	return n, err
+}
+
+func (m *memory) Claim(_ context.Context, by string, gone time.Duration) (list []Open, err error) {
+	err = m.begin("claim", func() error {
+		for id, o := range m.open {
+			if o.by != by && m.now().Sub(m.heard[o.by]) >= gone {
+				m.gone[o.by] = true
+				m.claimed[o.by] = append(m.claimed[o.by], id)
+				o.by = by
+				m.open[id] = o
+			}
+			if o.by == by && o.Replica != by {
+				list = append(list, o.Open)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (m *memory) Spent(_ context.Context, q *SpentQuery) (s Spent, err error) {
+	err = m.begin("spent", func() error {
+		s.Marks = maps.Clone(m.shipped)
+		for _, r := range m.rows {
+			if q.Matches(&r) {
+				s.Calls++
+				s.Tokens += r.Tokens()
+				s.Money = s.Money.Plus(r.Costs.Total())
+			}
+		}
+		return nil
+	})
+	return s, err
+}
+
+func (m *memory) Report(context.Context, *Query) ([]Line, error) { return nil, nil }
+
+func (m *memory) Rows(_ context.Context, q *RowQuery) (p Page, err error) {
+	err = m.begin("rows", func() error {
+		var all []Row
+		for _, r := range m.rows {
+			if q.Matches(&r) && (q.RequestID == "" || q.RequestID == r.RequestID) {
+				all = append(all, r)
+			}
+		}
+		slices.SortFunc(all, func(a, b Row) int {
+			return cmp.Or(b.Charged.Compare(a.Charged), cmp.Compare(a.RequestID, b.RequestID))
+		})
+		skip, _ := strconv.Atoi(q.After)
+		all = all[min(skip, len(all)):]
+		p.Rows = all[:min(len(all), cmp.Or(q.Limit, 100))]
+		if len(p.Rows) < len(all) {
+			p.Next = strconv.Itoa(skip + len(p.Rows))
+		}
+		return nil
+	})
+	return p, err
+}
+
+func (m *memory) Prepare(context.Context, time.Time) error           { return nil }
+func (m *memory) Retain(context.Context, time.Time, time.Time) error { return nil }
+
+func (m *memory) all() map[string]Row {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.rows)
+}
+
+// counters are budgets that count as package quota does: each settlement once, by its replica and position.
+type counters struct {
+	mu     sync.Mutex
+	spent  map[string]llm.Nano
+	marks  map[string]uint64 // by counter and replica
+	fail   func() error
+	orders map[string]uint64 // the last position given, by organisation and replica
+	wrong  []string
+}
+
+func newCounters() *counters {
+	return &counters{spent: map[string]llm.Nano{}, marks: map[string]uint64{}, orders: map[string]uint64{}}
+}
+
+func (c *counters) settle(_ context.Context, s *Settlements) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fail != nil {
+		if err := c.fail(); err != nil {
+			return err
+		}
+	}
+	for i := range s.List {
+		t := &s.List[i]
+		if last := c.orders[s.Org+s.Replica]; t.Position <= last && !s.Again {
+			c.wrong = append(c.wrong, fmt.Sprintf("position %d after %d", t.Position, last))
+		}
+		c.orders[s.Org+s.Replica] = t.Position
+		for _, name := range t.Counters {
+			key := name + s.Replica
+			if t.Position > c.marks[key] {
+				c.marks[key] = t.Position
+				c.spent[name] = c.spent[name].Plus(t.Costs.Total())
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,260 @@
+package usage
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// Hooks are told how an answer goes, on the goroutine that reads it. Each may be nil.
+type Hooks struct {
+	// Output is told how many output tokens a streamed answer has so far, by our own reckoning where the
+	// upstream has not told, each time before more of them is given on. An error ends the answer: it comes
+	// after the event at hand.
+	Output func(tokens int64) error
+	// Mark is told what the log knows of the call from now on, should this process die. It must not keep m.
+	Mark func(m *Mark)
+	// End is told, once, what the call counts against limits of tokens, before the client can know that the
+	// answer has ended.
+	End func(tokens int64)
+}
+
+// Meter counts what passes through a stream and notes it in the log: before output is given on, the log has a
+// mark that is no less.
+func (e *Entry) Meter(s llm.Stream, h Hooks) llm.Stream {
+	m := &e.meter
+	*m = meter{Stream: s, Hooks: h, entry: e, sample: m.sample[:0]}
+	if j := e.ledger.o.Journal; j != nil {
+		m.known = j.ratios.get(e.Target.Provider, e.Target.Model)
+	}
+	return m
+}
+
+// A meter is the state of one answer's count. The upstream's own count is a running total, so the last word
+// on each kind of token holds. What comes after its last word on output, and all when it has said nothing,
+// is reckoned from the frames.
+type meter struct {
+	llm.Stream
+	Hooks
+	entry *Entry
+	known ratio // of this provider and model
+
+	frames int64 // with output, since the upstream last told
+	bytes  int64 // of those
+	least  int64 // of the smallest of those
+	total  int64 // bytes of all frames with output
+	seen   int64 // frames with output
+	whole  bool  // the upstream's answer has ended as it should
+	ended  bool  // End was told
+	cut    error // comes next
+
+	reach  int64     // output tokens that the last mark covers
+	marked time.Time // when it was made; zero: there is none
+
+	format  llm.Format // of sample
+	sample  []byte     // the frames, as long as they may have to be counted
+	request []byte     // a copy, once it is known that they must
+	lost    bool       // the sample is not all
+}
+
+// Next implements llm.Stream.
+func (m *meter) Next() (*llm.Event, error) {
+	if m.cut != nil {
+		m.end()
+		return nil, m.cut
+	}
+	ev, err := m.Stream.Next()
+	if err != nil {
+		m.whole = m.whole || err == io.EOF
+		m.end()
+		return ev, err
+	}
+	m.count(ev)
+	e := m.entry
+	if !e.Stream { // it is the answer
+		m.whole = true
+		m.end()
+		return ev, nil
+	}
+	if ev.Output && m.Output != nil {
+		m.cut = m.Output(m.output())
+	}
+	m.note(ev)
+	return ev, nil
+}
+
+// count adds an event.
+func (m *meter) count(ev *llm.Event) {
+	e := m.entry
+	if ev.Output {
+		n := size(ev)
+		m.frames++
+		m.seen++
+		m.bytes += n
+		m.total += n
+		if m.least == 0 || n < m.least {
+			m.least = n
+		}
+	}
+	if ev.Usage != nil {
+		e.Usage.Merge(ev.Usage)
+		if ev.Usage.Output.Known {
+			m.frames, m.bytes, m.least = 0, 0, 0
+		}
+	}
+	m.keep(ev)
+}
+
+// size is how long an event is, in bytes. Once it is edited, only what it says counts.
+func size(ev *llm.Event) int64 {
+	if ev.Raw != nil {
+		return int64(len(ev.Raw))
+	}
+	n := 0
+	for i := range ev.Delta {
+		p := ev.Delta[i].Part
+		if p == nil {
+			continue
+		}
+		n += len(p.Text)
+		switch {
+		case p.Call != nil:
+			n += len(p.Call.Name) + len(p.Call.Args)
+		case p.Reasoning != nil:
+			n += len(p.Reasoning.Text)
+		case p.Refusal != nil:
+			n += len(*p.Refusal)
+		}
+	}
+	return int64(n)
+}
+
+// output is the number of output tokens so far, never less than what was given on.
+func (m *meter) output() int64 {
+	switch e := m.entry; {
+	case m.frames == 0:
+		return m.told()
+	case !e.Stream:
+		return m.told() + ceil(m.bytes, 4)
+	}
+	return m.told() + m.known.guess(m.frames, m.bytes, m.least)
+}
+
+// told is how many output tokens the upstream has told.
+func (m *meter) told() int64 {
+	if m.entry == nil {
+		return 0
+	}
+	return m.entry.Usage.Output.N
+}
+
+// exact tells whether the upstream itself has told all the output so far.
+func (m *meter) exact() bool { return m.entry != nil && m.entry.Usage.Output.Known && m.frames == 0 }
+
+// How often marks are made: as often as the reach of the last one is passed, and else each second; exact
+// ones at most each twenty milliseconds, but always when the upstream tells what it has counted in a frame of its own.
+const (
+	markEvery  = time.Second
+	exactEvery = 20 * time.Millisecond
+)
+
+// note makes a mark when one is due.
+func (m *meter) note(ev *llm.Event) {
+	if !m.entry.draft.logged() {
+		return
+	}
+	now := time.Now()
+	since := now.Sub(m.marked)
+	told := ev.Usage != nil && ev.Usage.Output.Known
+	switch n := m.output(); {
+	case n > m.reach:
+		// As much again as has come, within the bounds of what a second brings: short answers need one mark
+		// or two, long ones one each second.
+		m.reach = n
+		if !m.exact() {
+			m.reach += min(max(n, 32), 512)
+		}
+	case told && (!ev.Output || since >= exactEvery):
+		m.reach = n
+	case since >= markEvery && ev.Output:
+		m.reach = max(m.reach, n)
+	default:
+		return
+	}
+	m.marked = now
+	m.mark()
+}
+
+// mark writes down how far the answer has come.
+func (m *meter) mark() {
+	e := m.entry
+	d := &e.draft
+	if !d.logged() {
+		return
+	}
+	d.state(e, max(m.reach, m.output()), true)
+	e.ledger.o.Journal.progress(d)
+	if m.Mark != nil {
+		m.Mark(&d.final.row.Mark)
+	}
+}
+
+// end notes the end of the upstream's answer, before it is given on.
+func (m *meter) end() {
+	if m.ended {
+		return
+	}
+	m.ended = true
+	if m.whole {
+		m.mark()
+		if b := m.entry.body; b != nil && len(m.sample) > 0 && !m.lost && b.Len() <= requestSize {
+			m.request = bytes.Clone(b.Raw())
+		}
+	}
+	if m.End != nil {
+		m.End(m.entry.Tokens())
+	}
+}
+
+// Tokens is what the call counts against limits of tokens, as far as it is known: exact once a whole answer
+// with usage was read, reckoned otherwise.
+func (e *Entry) Tokens() int64 {
+	m := &e.meter
+	if m.Stream == nil {
+		return 0
+	}
+	var u llm.Usage
+	e.fill(&u, m.output())
+	return u.Input.N + u.Output.N
+}
+
+// keep keeps an event for the tokenizer, if the upstream may not tell what it counted.
+func (m *meter) keep(ev *llm.Event) {
+	j := m.entry.ledger.o.Journal
+	if j == nil || j.o.Count == nil || m.known.tells && m.entry.Stream || m.entry.Usage.Output.Known || m.entry.Op != llm.OpChat {
+		m.sample = m.sample[:0]
+		return
+	}
+	if m.lost = m.lost || ev.Raw == nil || len(m.sample)+len(ev.Raw) > sampleSize; !m.lost {
+		m.format = ev.Format
+		m.sample = append(m.sample, ev.Raw...)
+	}
+}
+
+// Drain reads an answer to its end, for as long as ctx lets it: the client has left, and the upstream's own
+// count is worth more than an estimate. It closes the stream.
+func Drain(ctx context.Context, s llm.Stream) error {
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	defer s.Close()
+	for {
+		if _, err := s.Next(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}

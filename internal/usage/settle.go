@@ -1,0 +1,168 @@
+package usage
+
+import (
+	"context"
+	"time"
+
+	"sluice/internal/usage/wal"
+)
+
+// A settler follows the log and gives the costs of calls to their budgets' counters.
+type settler struct {
+	j      *Journal
+	reader *wal.Reader
+	wake   chan struct{}
+	first  uint64 // the position at which this process began
+	given  uint64 // positions up to here may have been settled before
+
+	older, newer uint64    // what was settled at the last two rounds
+	round        time.Time // of newer
+}
+
+// recall is how far back the settler can go, at least: a counter may have been seeded by another replica a
+// little before this one hears that it was lost, and what was shipped in between is not in the seed.
+const recall = 10 * time.Second
+
+const mostSettlements = 200
+
+func newSettler(j *Journal) *settler {
+	return &settler{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), given: j.log.Born()}
+}
+
+func (s *settler) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run follows the log. It begins with the oldest record there is: what earlier processes settled is not known, but
+// the log has kept all that they did not.
+func (s *settler) run(ctx context.Context) {
+	if wait(ctx, s.j.joined) != nil {
+		return
+	}
+	s.j.mu.Lock()
+	s.first = s.j.first
+	s.j.mu.Unlock()
+	s.older, s.newer, s.round = s.first, s.first, time.Now()
+	s.back(s.first)
+	for ctx.Err() == nil {
+		if s.j.rewind.Load() {
+			s.begin(ctx)
+		}
+		more := s.step(ctx)
+		s.forget()
+		if more {
+			continue
+		}
+		t := time.NewTimer(s.j.o.recall)
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+		case <-s.reader.Wait():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// forget lets go of what was settled long enough ago.
+func (s *settler) forget() {
+	now := time.Now()
+	if now.Sub(s.round) < s.j.o.recall {
+		return
+	}
+	s.older, s.newer, s.round = s.newer, s.j.Stats().Settled, now
+	s.reader.Done(s.older)
+}
+
+// begin goes back to what the store has, and a little further.
+func (s *settler) begin(ctx context.Context) {
+	var shipped uint64
+	err := s.j.retry(ctx, "shipped", func() (err error) {
+		shipped, err = s.j.o.Store.Shipped(ctx, s.j.Replica())
+		return err
+	})
+	if err == nil {
+		s.back(max(min(shipped, s.older), s.first))
+		s.j.rewind.Store(false)
+	}
+}
+
+func (s *settler) back(to uint64) {
+	to = s.reader.Seek(to)
+	s.j.move(func() { s.j.settled = to })
+}
+
+// step settles the next costs, and tells whether there may be more.
+func (s *settler) step(ctx context.Context) bool {
+	begin := s.reader.Passed()
+	orgs := map[string]*Settlements{}
+	var order []string
+	more := true
+	for n := 0; n < mostSettlements; {
+		pos, payload, ok := s.reader.Next()
+		if !ok {
+			more = false
+			break
+		}
+		f, ok := s.final(pos, payload)
+		if !ok {
+			continue
+		}
+		org := f.row.Org
+		if orgs[org] == nil {
+			orgs[org] = &Settlements{Org: org, Replica: s.j.Replica(), Again: begin < s.given}
+			order = append(order, org)
+		}
+		list := &orgs[org].List
+		*list = append(*list, Settlement{ID: f.row.RequestID, Position: pos, Counters: f.counters, Mark: f.row.Mark})
+		n++
+	}
+	passed := s.reader.Passed()
+	if passed == begin {
+		return false
+	}
+	for _, org := range order {
+		err := s.j.retry(ctx, "settle", func() error {
+			if s.j.rewind.Load() { // what is asked for now is another thing
+				return nil
+			}
+			err := s.j.o.Settle(ctx, orgs[org])
+			orgs[org].Again = true
+			return err
+		})
+		if err != nil || s.j.rewind.Load() {
+			return true
+		}
+	}
+	s.given = max(s.given, passed)
+	s.j.move(func() { s.j.settled = passed })
+	return more
+}
+
+// final reads a record that somebody must be settled for.
+func (s *settler) final(pos uint64, payload []byte) (f final, ok bool) {
+	if kindOf(payload) != recordFinal {
+		return f, false
+	}
+	if err := decodeFinal(payload, &f); err != nil {
+		s.j.unreadable(pos, err)
+		return f, false
+	}
+	return f, len(f.counters) > 0 && !s.j.others(f.row.RequestID)
+}
+
+// others tells whether a call's end is another replica's.
+func (j *Journal) others(id string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.claimed[id]
+}
+
+// unreadable tells of a record that is whole and makes no sense: a bug, or a log of another program.
+func (j *Journal) unreadable(pos uint64, err error) {
+	j.dropped.Add(1)
+	j.o.Log.Error("ledger record", "position", pos, "error", err)
+}
