@@ -100,7 +100,7 @@ func (e *Entry) fill(u *llm.Usage, output int64) (estimated bool) {
 	if !u.Input.Known {
 		u.Input, estimated = llm.Tokens(e.guessInput()), true
 	}
-	if e.Op == llm.OpChat && !e.meter.exact() {
+	if e.Op == llm.OpChat && (!e.meter.exact() || output > e.meter.told()) {
 		u.Output, estimated = llm.Tokens(output), true
 	}
 	return estimated

@@ -20,9 +20,9 @@ type memory struct {
 	open    map[string]taken
 	shipped map[string]uint64
 	heard   map[string]time.Time
-	claimed map[string][]string // by the replica they were taken from
-	gone    map[string]bool     // since its last Join something was taken from it
-	now     func() time.Time
+	claimed map[string][]string   // by the replica they were taken from
+	gone    map[string]bool       // since its last Join something was taken from it
+	dead    map[string]bool       // who is gone; nil: who was not heard of
 	fail    func(op string) error // before the operation; nil: never
 	after   func(op string) error // after it was done, and nobody knows
 	batches []int                 // rows of each
@@ -36,7 +36,7 @@ type taken struct {
 func newMemory() *memory {
 	return &memory{
 		rows: map[string]Row{}, open: map[string]taken{}, shipped: map[string]uint64{}, heard: map[string]time.Time{},
-		claimed: map[string][]string{}, gone: map[string]bool{}, now: time.Now,
+		claimed: map[string][]string{}, gone: map[string]bool{},
 	}
 }
 
@@ -66,7 +66,7 @@ func (m *memory) set(fail func(op string) error) {
 
 func (m *memory) Join(_ context.Context, replica string) (s Standing, err error) {
 	err = m.begin("join", func() error {
-		m.heard[replica], m.gone[replica] = m.now(), false
+		m.heard[replica], m.gone[replica] = time.Now(), false
 		s = Standing{Shipped: m.shipped[replica], Claimed: slices.Clone(m.claimed[replica])}
 		for _, o := range m.open {
 			if o.Replica == replica && o.by == replica {
@@ -98,7 +98,7 @@ func (m *memory) Ship(_ context.Context, b *Batch) error {
 			}
 			delete(m.open, r.RequestID)
 		}
-		m.shipped[b.Replica], m.heard[b.Replica] = b.Position, m.now()
+		m.shipped[b.Replica], m.heard[b.Replica] = b.Position, time.Now()
 		m.batches = append(m.batches, len(b.Rows))
 		return nil
 	})
@@ -112,7 +112,11 @@ func (m *memory) Shipped(_ context.Context, replica string) (n uint64, err error
 func (m *memory) Claim(_ context.Context, by string, gone time.Duration) (list []Open, err error) {
 	err = m.begin("claim", func() error {
 		for id, o := range m.open {
-			if o.by != by && m.now().Sub(m.heard[o.by]) >= gone {
+			silent := time.Since(m.heard[o.by]) >= gone
+			if m.dead != nil {
+				silent = m.dead[o.by]
+			}
+			if o.by != by && silent {
 				m.gone[o.by] = true
 				m.claimed[o.by] = append(m.claimed[o.by], id)
 				o.by = by

@@ -52,7 +52,7 @@ type meter struct {
 	cut    error // comes next
 
 	reach  int64     // output tokens that the last mark covers
-	marked time.Time // when it was made; zero: there is none
+	marked time.Time // when the last exact one was made
 
 	format  llm.Format // of sample
 	sample  []byte     // the frames, as long as they may have to be counted
@@ -154,37 +154,31 @@ func (m *meter) told() int64 {
 // exact tells whether the upstream itself has told all the output so far.
 func (m *meter) exact() bool { return m.entry != nil && m.entry.Usage.Output.Known && m.frames == 0 }
 
-// How often marks are made: as often as the reach of the last one is passed, and else each second; exact
-// ones at most each twenty milliseconds, but always when the upstream tells what it has counted in a frame of its own.
+// A mark reaches beyond what it was made at: as much again as has come, but no less and no more than these. So
+// short answers need one or two, and long ones about one each second.
 const (
-	markEvery  = time.Second
-	exactEvery = 20 * time.Millisecond
+	leastReach = 16
+	mostReach  = 128
 )
+
+// exactEvery is how often the marks of an upstream that tells its count with every piece of output are made.
+const exactEvery = 20 * time.Millisecond
 
 // note makes a mark when one is due.
 func (m *meter) note(ev *llm.Event) {
 	if !m.entry.draft.logged() {
 		return
 	}
-	now := time.Now()
-	since := now.Sub(m.marked)
-	told := ev.Usage != nil && ev.Usage.Output.Known
-	switch n := m.output(); {
+	n := m.output()
+	told := ev.Usage != nil && m.exact() && (!ev.Output || time.Since(m.marked) >= exactEvery)
+	switch {
+	case told:
+		m.reach, m.marked = n, time.Now()
 	case n > m.reach:
-		// As much again as has come, within the bounds of what a second brings: short answers need one mark
-		// or two, long ones one each second.
-		m.reach = n
-		if !m.exact() {
-			m.reach += min(max(n, 32), 512)
-		}
-	case told && (!ev.Output || since >= exactEvery):
-		m.reach = n
-	case since >= markEvery && ev.Output:
-		m.reach = max(m.reach, n)
+		m.reach = n + min(max(n, leastReach), mostReach)
 	default:
 		return
 	}
-	m.marked = now
 	m.mark()
 }
 
@@ -195,7 +189,7 @@ func (m *meter) mark() {
 	if !d.logged() {
 		return
 	}
-	d.state(e, max(m.reach, m.output()), true)
+	d.state(e, m.reach, true)
 	e.ledger.o.Journal.progress(d)
 	if m.Mark != nil {
 		m.Mark(&d.final.row.Mark)
@@ -209,6 +203,7 @@ func (m *meter) end() {
 	}
 	m.ended = true
 	if m.whole {
+		m.reach = m.output()
 		m.mark()
 		if b := m.entry.body; b != nil && len(m.sample) > 0 && !m.lost && b.Len() <= requestSize {
 			m.request = bytes.Clone(b.Raw())
