@@ -79,6 +79,7 @@ var rooms = map[string]room{
 
 	"faultproxy": {stdOnly: true},
 	"redistest":  {stdOnly: true},
+	"pgtest":     {},
 
 	"arch": {stdOnly: true},
 	"e2e":  {tests: "llm wire/wiretest redistest faultproxy"}, // for recordings and faults; the product is only run
@@ -120,6 +121,7 @@ var laws = [][2]string{
 	{"*", "quota/quotatest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
+	{"*", "pgtest"},
 	{"backend/*", "backend/*"},
 	{"upstream", "backend/*"},
 	{"gateway", "backend/*"},
