@@ -49,9 +49,7 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
-	"directory":                   {may: "llm auth rules"},
-	"rules":     {may: "llm"},
-	"directory": {may: "llm auth rules", tests: "directory/directorytest"},
+	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
 	"control":                 {may: "llm auth rules directory config", tests: "directory/directorytest"},
@@ -59,6 +57,7 @@ var rooms = map[string]room{
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},
 	"quota/quotatest":     {may: "llm quota"},
+	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
 	"backend/redis":       {may: "upstream", tests: "upstream/sharedtest redistest faultproxy"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock"},

@@ -1,0 +1,288 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/internal/usage"
+)
+
+// dimensions are the columns of what a report is made by.
+var dimensions = map[usage.By]text{
+	usage.ByOrg: "s.org_id", usage.ByTeam: "s.team_id", usage.ByUser: "s.user_id", usage.ByKey: "s.key_id",
+	usage.ByProject: "s.project", usage.ByModel: "s.model", usage.ByProvider: "s.provider",
+}
+
+// placeOf finds where a line keeps what it is by.
+func placeOf(l *usage.Line, by usage.By) *string {
+	return map[usage.By]*string{
+		usage.ByOrg: &l.Org, usage.ByTeam: &l.Team, usage.ByUser: &l.User, usage.ByKey: &l.Key,
+		usage.ByProject: &l.Project, usage.ByModel: &l.Model, usage.ByProvider: &l.Provider,
+	}[by]
+}
+
+const defaultLines = 10_000
+
+// Report implements usage.Store.
+func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line, err error) {
+	err = l.db.read(ctx, func(ctx context.Context, s *session) error {
+		r, err := s.plan(ctx, q)
+		if err != nil || len(r.pieces) == 0 {
+			return err
+		}
+		return s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
+			line, err := r.scan(rows)
+			if line.Calls > 0 {
+				lines = append(lines, line)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	return lines, nil
+}
+
+// Spent implements usage.Store.
+func (l *Ledger) Spent(ctx context.Context, q *usage.SpentQuery) (usage.Spent, error) {
+	var out usage.Spent
+	err := l.db.read(ctx, func(ctx context.Context, s *session) error {
+		out = usage.Spent{Marks: make(map[string]uint64)}
+		r, err := s.plan(ctx, &usage.Query{Filter: q.Filter})
+		if err != nil {
+			return err
+		}
+		if len(r.pieces) > 0 {
+			err = s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
+				line, err := r.scan(rows)
+				out.Money, out.Tokens, out.Calls = line.Cost, line.Input+line.Output, line.Calls
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return s.each(ctx, say("SELECT id, shipped FROM replicas"), func(rows *sql.Rows) error {
+			var id string
+			var shipped uint64
+			err := rows.Scan(&id, &shipped)
+			out.Marks[id] = shipped
+			return err
+		})
+	})
+	if err != nil {
+		return usage.Spent{}, fmt.Errorf("spent: %w", err)
+	}
+	return out, nil
+}
+
+// A report is a query made ready.
+type report struct {
+	filter *usage.Filter
+	pieces []stretch
+	unit   int64 // seconds of what lines are by; 0: not by time
+	by     []usage.By
+	zone   *time.Location
+	limit  int
+}
+
+// plan decides from which lines a report is added up.
+func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
+	r := &report{filter: &q.Filter, zone: q.Zone, limit: q.Limit}
+	if r.zone == nil {
+		r.zone = time.UTC
+	}
+	if r.limit <= 0 {
+		r.limit = defaultLines
+	}
+	for _, by := range q.By {
+		switch {
+		case by == usage.ByHour:
+			r.unit = 3600
+		case by == usage.ByDay:
+			r.unit = max(r.unit, day)
+		case dimensions[by] == "":
+			return nil, fmt.Errorf("no report can be made by %q", string(by))
+		case !slices.Contains(r.by, by):
+			r.by = append(r.by, by)
+		}
+	}
+	if slices.Contains(q.By, usage.ByHour) {
+		r.unit = 3600 // the finer of both
+	}
+	lo, hi := window(q.From, q.Until)
+	if r.unit == 0 {
+		r.pieces = stretches(lo, hi, true)
+		return r, nil
+	}
+	// A zone may change for ever: only the time of which there is something counts.
+	first, last, err := s.known(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.pieces = calendar(max(lo, first), min(hi, last), r.zone, r.unit == day)
+	return r, nil
+}
+
+// known is the time of which there are sums, in whole days.
+func (s *session) known(ctx context.Context) (first, last int64, err error) {
+	var lo, hi sql.NullInt64
+	_, err = s.one(ctx, say("SELECT (SELECT min(start) FROM rollup WHERE span = ?), (SELECT max(start) FROM rollup WHERE span = ?)", day, day), &lo, &hi)
+	if err != nil || !lo.Valid {
+		return 0, 0, err
+	}
+	return lo.Int64 * 1e6, (hi.Int64 + day) * 1e6, nil
+}
+
+// statement adds up each stretch by itself, by its own index, and then all of them.
+func (r *report) statement(s *session) *statement {
+	q := say("SELECT at")
+	for _, by := range r.by {
+		q.and(", ").and(alias(by))
+	}
+	for _, c := range totals {
+		q.and(", CAST(coalesce(sum(").and(c.name).and("), 0) AS bigint)")
+	}
+	q.and(" FROM (")
+	for i, piece := range r.pieces {
+		if i > 0 {
+			q.and(" UNION ALL ")
+		}
+		r.stretch(q, s, piece)
+	}
+	q.and(") AS pieces GROUP BY at")
+	for _, by := range r.by {
+		q.and(", ").and(alias(by))
+	}
+	q.and(" ORDER BY at")
+	for _, by := range r.by {
+		q.and(", ").and(alias(by))
+	}
+	return q.and(" LIMIT ?", r.limit)
+}
+
+// alias is a dimension's name without its table.
+func alias(by usage.By) text { return dimensions[by][len("s."):] }
+
+// totals are the sums of a line: where they are in sums, and how they are made of rows.
+var totals = []struct{ name, rows text }{
+	{"calls", "1"},
+	{"failed", "CASE WHEN r.error = '' THEN 0 ELSE 1 END"},
+	{"estimated", "r.estimated"},
+	{"cached", "CASE WHEN r.cache = '' THEN 0 ELSE 1 END"},
+	{"input", "r.input"},
+	{"cache_read", "r.cache_read"},
+	{"cache_write", "r.cache_write"},
+	{"output", "r.output"},
+	{"reasoning", "r.reasoning"},
+	{"cost", "r.cost_input + r.cost_cache_read + r.cost_cache_write + r.cost_cache_write_1h + r.cost_output + r.cost_reasoning + r.cost_audio + r.cost_image"},
+	{"saved", "r.saved"},
+}
+
+// stretch adds up one piece.
+func (r *report) stretch(q *statement, s *session, piece stretch) {
+	q.and("SELECT ")
+	switch {
+	case r.unit == 0:
+		q.and("CAST(0 AS bigint)")
+	case piece.span == 0:
+		q.and("(r.charged / 1000000 + CAST(? AS bigint)) / CAST(? AS bigint) * CAST(? AS bigint) - CAST(? AS bigint)", piece.offset, r.unit, r.unit, piece.offset)
+	default:
+		q.and("(r.start + CAST(? AS bigint)) / CAST(? AS bigint) * CAST(? AS bigint) - CAST(? AS bigint)", piece.offset, r.unit, r.unit, piece.offset)
+	}
+	q.and(" AS at")
+	for _, by := range r.by {
+		q.and(", ").and(dimensions[by])
+	}
+	for _, c := range totals {
+		if piece.span == 0 {
+			q.and(", sum(").and(c.rows).and(") AS ").and(c.name)
+		} else {
+			q.and(", sum(r.").and(c.name).and(") AS ").and(c.name)
+		}
+	}
+	if piece.span == 0 {
+		q.and(" FROM series s JOIN ledger r ON r.series = s.id WHERE r.charged >= ? AND r.charged < ?", piece.from, piece.until)
+	} else {
+		q.and(" FROM series s JOIN rollup r ON r.series = s.id WHERE r.span = ? AND r.start >= ? AND r.start < ?", piece.span, piece.from/1e6, piece.until/1e6)
+	}
+	s.filter(q, r.filter)
+	q.and(" GROUP BY 1")
+	for i := range r.by {
+		q.and(ordinals[i])
+	}
+}
+
+// ordinals are the places of what a report is by, after its time.
+var ordinals = [...]text{", 2", ", 3", ", 4", ", 5", ", 6", ", 7", ", 8"}
+
+// scan reads a line of the statement.
+func (r *report) scan(rows *sql.Rows) (line usage.Line, err error) {
+	var at int64
+	into := []any{&at}
+	for _, by := range r.by {
+		into = append(into, placeOf(&line, by))
+	}
+	t := &line.Totals
+	into = append(into, &t.Calls, &t.Failed, &t.Estimated, &t.Cached, &t.Input, &t.CacheRead, &t.CacheWrite, &t.Output, &t.Reasoning, &t.Cost, &t.Saved)
+	err = rows.Scan(into...)
+	if r.unit > 0 {
+		line.At = time.Unix(at, 0).In(r.zone)
+	}
+	return line, err
+}
+
+// filter adds what a filter asks of series.
+func (s *session) filter(q *statement, f *usage.Filter) {
+	for _, c := range [...]struct {
+		is   text
+		want string
+	}{
+		{" AND s.org_id = ?", f.Org},
+		{" AND s.team_id = ?", f.Team},
+		{" AND s.user_id = ?", f.User},
+		{" AND s.key_id = ?", f.Key},
+		{" AND s.project = ?", f.Project},
+		{" AND s.provider = ?", f.Provider},
+		{" AND s.id IN (SELECT series FROM series_tags WHERE tag = ?)", f.Tag},
+	} {
+		if c.want != "" {
+			q.and(c.is, clean(c.want))
+		}
+	}
+	for i, glob := range f.Models {
+		if i == 0 {
+			q.and(" AND (")
+		} else {
+			q.and(" OR ")
+		}
+		if s.dialect == postgres {
+			q.and(`s.model LIKE ? ESCAPE '\'`, likePattern(clean(glob)))
+		} else {
+			q.and("s.model GLOB ?", globPattern(clean(glob)))
+		}
+	}
+	if len(f.Models) > 0 {
+		q.and(")")
+	}
+}
+
+// selective tells whether a filter asks anything of series.
+func selective(f *usage.Filter) bool {
+	return f.Org != "" || f.Team != "" || f.User != "" || f.Key != "" || f.Project != "" || f.Tag != "" || f.Provider != "" || len(f.Models) > 0
+}
+
+// likePattern says for LIKE what a glob of package llm says.
+func likePattern(glob string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
+}
+
+// globPattern says for SQLite's GLOB what a glob of package llm says. Its LIKE takes upper for lower case.
+func globPattern(glob string) string {
+	return strings.NewReplacer(`?`, `[?]`, `[`, `[[]`).Replace(glob)
+}

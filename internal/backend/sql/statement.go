@@ -1,0 +1,194 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+)
+
+// text is a piece of a statement. Nothing but constants of this package's source has this type: a string that was
+// read or made needs a conversion, and a test forbids those. Values go where a ? stands.
+type text string
+
+// A statement is put together of pieces, each with its values.
+type statement struct {
+	text strings.Builder
+	args []any
+}
+
+// say begins a statement.
+func say(t text, args ...any) *statement { return new(statement).and(t, args...) }
+
+// and adds a piece.
+func (s *statement) and(t text, args ...any) *statement {
+	s.text.WriteString(string(t))
+	s.args = append(s.args, args...)
+	return s
+}
+
+// list adds a piece n times, commas between.
+func (s *statement) list(n int, t text, args ...any) *statement {
+	for i := range n {
+		if i > 0 {
+			s.text.WriteByte(',')
+		}
+		s.text.WriteString(string(t))
+	}
+	s.args = append(s.args, args...)
+	return s
+}
+
+// in is the statement as the engine reads it.
+func (s *statement) in(d dialect) string {
+	if d == postgres {
+		return numbered(s.text.String())
+	}
+	return s.text.String()
+}
+
+// numbered writes $1, $2, ... for each ? outside quotes and comments.
+func numbered(q string) string {
+	var b strings.Builder
+	b.Grow(len(q) + 16)
+	n := 0
+	for i := 0; i < len(q); i++ {
+		switch c := q[i]; {
+		case c == '?':
+			n++
+			b.WriteByte('$')
+			b.WriteString(strconv.Itoa(n))
+		case c == '\'' || c == '"':
+			end := strings.IndexByte(q[i+1:], c)
+			if end < 0 {
+				end = len(q) - i - 2
+			}
+			b.WriteString(q[i : i+end+2])
+			i += end + 1
+		case strings.HasPrefix(q[i:], "--"):
+			end := strings.IndexByte(q[i:], '\n')
+			if end < 0 {
+				end = len(q) - i
+			}
+			b.WriteString(q[i : i+end])
+			i += end - 1
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// A session runs statements, in a transaction or alone.
+type session struct {
+	dialect dialect
+	conn    interface {
+		ExecContext(context.Context, string, ...any) (sql.Result, error)
+		QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+		PrepareContext(context.Context, string) (*sql.Stmt, error)
+	}
+	raw *sql.Conn // PostgreSQL, in a transaction: what COPY needs
+}
+
+// exec runs a statement that gives no rows and tells how many it changed.
+func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
+	r, err := s.conn.ExecContext(ctx, q.in(s.dialect), q.args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// prepare readies a statement that is run more than once.
+func (s *session) prepare(ctx context.Context, q *statement) (*sql.Stmt, error) {
+	return s.conn.PrepareContext(ctx, q.in(s.dialect))
+}
+
+// each calls scan for each row.
+func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) error) error {
+	rows, err := s.conn.QueryContext(ctx, q.in(s.dialect), q.args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // each returns what went wrong
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// one reads the one row of a statement; found is false where there is none.
+func (s *session) one(ctx context.Context, q *statement, into ...any) (found bool, err error) {
+	err = s.each(ctx, q, func(r *sql.Rows) error {
+		found = true
+		return r.Scan(into...)
+	})
+	return found, err
+}
+
+// alone is a session for single statements that only read.
+func (db *DB) alone() *session { return &session{dialect: db.dialect, conn: db.reader} }
+
+// read runs do on one snapshot.
+func (db *DB) read(ctx context.Context, do func(context.Context, *session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
+	defer cancel()
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.snapshot()})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // it changed nothing
+	return do(ctx, &session{dialect: db.dialect, conn: tx})
+}
+
+// snapshot is the isolation in which all statements see one state. SQLite knows no other.
+func (db *DB) snapshot() sql.IsolationLevel {
+	if db.dialect == postgres {
+		return sql.LevelRepeatableRead
+	}
+	return sql.LevelDefault
+}
+
+const maxTries = 4 // of a transaction that lost against another
+
+// write runs do in one transaction, all of which happens or nothing. do may run again: a transaction that
+// PostgreSQL ended for the sake of another is tried anew.
+func (db *DB) write(ctx context.Context, do func(context.Context, *session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		err := db.writeOnce(ctx, do)
+		if try == maxTries || !lostRace(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (db *DB) writeOnce(ctx context.Context, do func(context.Context, *session) error) error {
+	conn, err := db.writer.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := do(ctx, &session{dialect: db.dialect, conn: tx, raw: conn}); err != nil {
+		_ = tx.Rollback() // its error is the same, or tells only that it was rolled back already
+		return err
+	}
+	return tx.Commit()
+}
+
+// scanText collects the one column of rows.
+func scanText(all *[]string) func(*sql.Rows) error {
+	return func(r *sql.Rows) error {
+		var one string
+		err := r.Scan(&one)
+		*all = append(*all, one)
+		return err
+	}
+}

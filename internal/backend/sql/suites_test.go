@@ -1,0 +1,45 @@
+package sql
+
+import (
+	"testing"
+	"time"
+
+	"sluice/internal/alert"
+	"sluice/internal/alert/alerttest"
+	"sluice/internal/directory"
+	"sluice/internal/directory/directorytest"
+)
+
+func TestDirectory(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		directorytest.Run(t, directorytest.Harness{Open: func(t *testing.T) directory.Store { return open(t, another(t, o)).Directory() }})
+	})
+}
+
+// another is an empty store of the same engine.
+func another(t *testing.T, o Options) Options {
+	t.Helper()
+	if o.DSN == "" {
+		return Options{Dir: t.TempDir()}
+	}
+	return Options{DSN: databaseOf(t)}
+}
+
+func TestOutbox(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		var db *DB
+		alerttest.Run(t, alerttest.Harness{
+			Outboxes: func(t *testing.T) (a, b alert.Outbox) {
+				o := another(t, o)
+				db = open(t, o)
+				return db.Outbox(), open(t, o).Outbox()
+			},
+			// The store's clock is its own. That time has passed is that all was due so much earlier.
+			Pass: func(d time.Duration) {
+				if _, err := (&session{conn: db.writer, dialect: db.dialect}).exec(t.Context(), say("UPDATE alerts SET due = due - ?", d.Microseconds())); err != nil {
+					t.Fatal(err)
+				}
+			},
+		})
+	})
+}

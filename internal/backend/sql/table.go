@@ -1,0 +1,223 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"sluice/internal/directory"
+)
+
+// A subject is a pointer to a record of any kind.
+type subject[T any] interface {
+	*T
+	Base() *directory.Record
+}
+
+// A shape is how records of a kind lie in tables.
+type shape[T any, P subject[T]] struct {
+	kind    directory.Kind
+	from    text          // the table and its short name
+	columns text          // in the order of into
+	into    func(P) []any // where they are read to
+	extra   func(*session) text
+	list    func(P) any // where extra is read to; nil: there is none
+
+	keep   func(to, from P) // copies what an update may not change
+	insert func(P, []byte) *statement
+	update func(P, []byte) *statement // but for its WHERE
+	after  func(context.Context, *session, P) error
+	clear  func(id string) *statement // before a record is deleted or put anew; nil: nothing
+	remove text                       // with its id and version
+	filter func(*statement, *directory.Filter)
+}
+
+// A table is directory.Table.
+type table[T directory.Organisation | directory.Team | directory.User | directory.Key, P subject[T]] struct {
+	db *DB
+	*shape[T, P]
+}
+
+// find begins a query for records.
+func (t *table[T, P]) find(s *session) *statement {
+	q := say("SELECT ").and(t.columns)
+	if t.list != nil {
+		q.and(", ").and(t.extra(s))
+	}
+	return q.and(" FROM ").and(t.from)
+}
+
+func (t *table[T, P]) targets(v P) []any {
+	into := t.into(v)
+	if t.list != nil {
+		into = append(into, t.list(v))
+	}
+	return into
+}
+
+// get reads one record.
+func (t *table[T, P]) get(ctx context.Context, s *session, id string) (*T, error) {
+	v := new(T)
+	found, err := s.one(ctx, t.find(s).and(" WHERE id = ?", id), t.targets(v)...)
+	if err == nil && !found {
+		err = directory.ErrNotFound
+	}
+	return v, err
+}
+
+// Get implements directory.Table.
+func (t *table[T, P]) Get(ctx context.Context, id string) (*T, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.db.timeout)
+	defer cancel()
+	v, err := t.get(ctx, t.db.alone(), id)
+	if err != nil {
+		return nil, t.failed("get", err)
+	}
+	return v, nil
+}
+
+// List implements directory.Table.
+func (t *table[T, P]) List(ctx context.Context, f directory.Filter) (list []T, next string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.db.timeout)
+	defer cancel()
+	if f.Limit <= 0 || f.Limit > directory.MaxList {
+		f.Limit = directory.MaxList
+	}
+	s := t.db.alone()
+	q := t.find(s).and(" WHERE id > ?", f.After)
+	if f.Name != "" {
+		q.and(" AND name = ?", f.Name)
+	}
+	t.filter(q, &f)
+	err = s.each(ctx, q.and(" ORDER BY id LIMIT ?", f.Limit+1), func(r *sql.Rows) error {
+		var v T
+		err := r.Scan(t.targets(&v)...)
+		list = append(list, v)
+		return err
+	})
+	if err != nil {
+		return nil, "", t.failed("list", err)
+	}
+	if len(list) > f.Limit {
+		list = list[:f.Limit]
+		next = P(&list[f.Limit-1]).Base().ID
+	}
+	return list, next, nil
+}
+
+// Create implements directory.Table.
+func (t *table[T, P]) Create(ctx context.Context, v *T) error {
+	b := P(v).Base()
+	spec, err := b.Spec.MarshalText()
+	if err == nil {
+		err = t.db.write(ctx, func(ctx context.Context, s *session) error {
+			if err := s.change(ctx, t.kind, b.ID); err != nil {
+				return err
+			}
+			b.Version = 1
+			if _, err := s.exec(ctx, t.insert(v, spec)); err != nil {
+				return err
+			}
+			return t.put(ctx, s, v)
+		})
+	}
+	return t.failed("create", err)
+}
+
+// put stores what a record has beside its row.
+func (t *table[T, P]) put(ctx context.Context, s *session, v P) error {
+	if t.after == nil {
+		return nil
+	}
+	return t.after(ctx, s, v)
+}
+
+// Update implements directory.Table.
+func (t *table[T, P]) Update(ctx context.Context, v *T) error {
+	b := P(v).Base()
+	spec, err := b.Spec.MarshalText()
+	if err != nil {
+		return t.failed("update", err)
+	}
+	next := *v
+	err = t.db.write(ctx, func(ctx context.Context, s *session) error {
+		old, err := t.begin(ctx, s, b.ID, b.Version)
+		if err != nil {
+			return err
+		}
+		next = *v
+		was, is := P(old).Base(), P(&next).Base()
+		is.Created, is.Maker, is.Version = was.Created, was.Maker, was.Version+1
+		t.keep(&next, old)
+		if err := t.empty(ctx, s, b.ID); err != nil {
+			return err
+		}
+		if _, err := s.exec(ctx, t.update(&next, spec).and(" WHERE id = ?", b.ID)); err != nil {
+			return err
+		}
+		return t.put(ctx, s, &next)
+	})
+	if err != nil {
+		return t.failed("update", err)
+	}
+	*v = next
+	return nil
+}
+
+// begin begins the change of a record that has this version.
+func (t *table[T, P]) begin(ctx context.Context, s *session, id string, version int64) (*T, error) {
+	if err := s.change(ctx, t.kind, id); err != nil {
+		return nil, err
+	}
+	old, err := t.get(ctx, s, id)
+	if err == nil && P(old).Base().Version != version {
+		err = directory.ErrVersion
+	}
+	return old, err
+}
+
+// empty removes what a record has beside its row.
+func (t *table[T, P]) empty(ctx context.Context, s *session, id string) error {
+	if t.clear == nil {
+		return nil
+	}
+	_, err := s.exec(ctx, t.clear(id))
+	return err
+}
+
+// Delete implements directory.Table.
+func (t *table[T, P]) Delete(ctx context.Context, id string, version int64) error {
+	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
+		if _, err := t.begin(ctx, s, id, version); err != nil {
+			return err
+		}
+		if err := t.empty(ctx, s, id); err != nil {
+			return err
+		}
+		_, err := s.exec(ctx, say(t.remove, id))
+		return err
+	})
+	if isLoose(err) {
+		err = directory.ErrInUse
+	}
+	return t.failed("delete", err)
+}
+
+// failed says what an operation failed with, in the words of package directory.
+func (t *table[T, P]) failed(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isTaken(err):
+		err = directory.ErrExists
+	case isLoose(err):
+		err = directory.ErrNoOwner
+	}
+	for _, word := range []error{directory.ErrNotFound, directory.ErrExists, directory.ErrVersion, directory.ErrInUse, directory.ErrNoOwner} {
+		if errors.Is(err, word) {
+			return word
+		}
+	}
+	return fmt.Errorf("%s %s: %w", op, t.kind, err)
+}
