@@ -41,7 +41,8 @@ var rooms = map[string]room{
 	"upstream": {may: "llm upstream/h1", tests: "upstream/sharedtest"}, // h1 is nobody else's
 	"usage":    {may: "llm auth catalog usage/wal"},
 
-	"usage/wal": {}, // it keeps records; what they mean is decided above it
+	"usage/usagetest": {may: "llm usage"},
+	"usage/wal":       {}, // it keeps records; what they mean is decided above it
 
 	"alert":           {may: "llm", tests: "alert/alerttest"},
 	"alert/alerttest": {may: "alert"},

@@ -102,10 +102,8 @@ func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
 	}
 	for _, by := range q.By {
 		switch {
-		case by == usage.ByHour:
-			r.unit = 3600
-		case by == usage.ByDay:
-			r.unit = max(r.unit, day)
+		case by == usage.ByHour, by == usage.ByDay:
+			r.unit = day
 		case dimensions[by] == "":
 			return nil, fmt.Errorf("no report can be made by %q", string(by))
 		case !slices.Contains(r.by, by):
@@ -113,7 +111,7 @@ func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
 		}
 	}
 	if slices.Contains(q.By, usage.ByHour) {
-		r.unit = 3600 // the finer of both
+		r.unit = hour // the finer of both
 	}
 	lo, hi := window(q.From, q.Until)
 	if r.unit == 0 {
@@ -180,7 +178,7 @@ var totals = []struct{ name, rows text }{
 	{"cache_write", "r.cache_write"},
 	{"output", "r.output"},
 	{"reasoning", "r.reasoning"},
-	{"cost", "r.cost_input + r.cost_cache_read + r.cost_cache_write + r.cost_cache_write_1h + r.cost_output + r.cost_reasoning + r.cost_audio + r.cost_image"},
+	{"cost", "r.cost_input + r.cost_cache_read + r.cost_cache_write + r.cost_cache_write_1h + r.cost_output + r.cost_reasoning + r.cost_audio + r.cost_image + r.cost_tools"},
 	{"saved", "r.saved"},
 }
 
@@ -191,9 +189,12 @@ func (r *report) stretch(q *statement, s *session, piece stretch) {
 	case r.unit == 0:
 		q.and("CAST(0 AS bigint)")
 	case piece.span == 0:
-		q.and("(r.charged / 1000000 + CAST(? AS bigint)) / CAST(? AS bigint) * CAST(? AS bigint) - CAST(? AS bigint)", piece.offset, r.unit, r.unit, piece.offset)
+		q.and("(r.charged / 1000000 + CAST(? AS bigint)) / CAST(? AS bigint)", piece.offset, r.unit)
 	default:
-		q.and("(r.start + CAST(? AS bigint)) / CAST(? AS bigint) * CAST(? AS bigint) - CAST(? AS bigint)", piece.offset, r.unit, r.unit, piece.offset)
+		q.and("(r.start + CAST(? AS bigint)) / CAST(? AS bigint)", piece.offset, r.unit)
+	}
+	if r.unit == hour { // the hour in which a clock is put back comes twice
+		q.and(" * CAST(? AS bigint) - CAST(? AS bigint)", hour, piece.offset)
 	}
 	q.and(" AS at")
 	for _, by := range r.by {
@@ -231,8 +232,11 @@ func (r *report) scan(rows *sql.Rows) (line usage.Line, err error) {
 	t := &line.Totals
 	into = append(into, &t.Calls, &t.Failed, &t.Estimated, &t.Cached, &t.Input, &t.CacheRead, &t.CacheWrite, &t.Output, &t.Reasoning, &t.Cost, &t.Saved)
 	err = rows.Scan(into...)
-	if r.unit > 0 {
+	switch r.unit {
+	case hour:
 		line.At = time.Unix(at, 0).In(r.zone)
+	case day: // its number, so that it is one day when the clock is changed in its course
+		line.At = time.Date(1970, 1, 1+int(at), 0, 0, 0, 0, r.zone)
 	}
 	return line, err
 }

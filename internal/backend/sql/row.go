@@ -17,13 +17,13 @@ import (
 const ledgerColumns text = "charged, series, request_id, replica, position, start, total, upstream, first_token, own, " +
 	"format, op, stream, upmodel, credential, attempts, fallback, status, error, " +
 	"input, cache_read, cache_write, cache_write_1h, output, reasoning, audio_input, audio_output, image_input, image_output, total_tokens, tier, " +
-	"cost_input, cost_cache_read, cost_cache_write, cost_cache_write_1h, cost_output, cost_reasoning, cost_audio, cost_image, " +
+	"cost_input, cost_cache_read, cost_cache_write, cost_cache_write_1h, cost_output, cost_reasoning, cost_audio, cost_image, cost_tools, " +
 	"price_version, estimated, partial, cache, saved, bytes_in, bytes_out, frames"
 
-const ledgerWidth = 47
+const ledgerWidth = 48
 
 // ledgerRow is a row's place in a statement.
-const ledgerRow text = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+const ledgerRow text = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 // values appends a row's columns.
 func values(to []any, series int64, r *usage.Row) []any {
@@ -35,7 +35,7 @@ func values(to []any, series int64, r *usage.Row) []any {
 		int64(r.Status), clean(string(r.Error)),
 		count(u.Input), count(u.CacheRead), count(u.CacheWrite), count(u.CacheWrite1h), count(u.Output), count(u.Reasoning),
 		count(u.AudioInput), count(u.AudioOutput), count(u.ImageInput), count(u.ImageOutput), count(u.Total), clean(u.Tier),
-		int64(c.Input), int64(c.CacheRead), int64(c.CacheWrite), int64(c.CacheWrite1h), int64(c.Output), int64(c.Reasoning), int64(c.Audio), int64(c.Image),
+		int64(c.Input), int64(c.CacheRead), int64(c.CacheWrite), int64(c.CacheWrite1h), int64(c.Output), int64(c.Reasoning), int64(c.Audio), int64(c.Image), int64(c.Tools),
 		clean(r.PriceVersion), bit(r.Estimated), bit(r.Partial), clean(r.Cache), int64(r.Saved), r.BytesIn, r.BytesOut, r.Frames)
 }
 
@@ -71,7 +71,7 @@ func scanRow(rows *sql.Rows, r *usage.Row) error {
 		&charged, &number, &r.RequestID, &r.Replica, &r.Position, &start, &total, &upstream, &first, &own,
 		&r.Format, &r.Op, &stream, &r.Upmodel, &r.Credential, &r.Attempts, &r.Fallback, &r.Status, &r.Error,
 		&input, &read, &write, &write1h, &output, &reasoning, &audioIn, &audioOut, &imageIn, &imageOut, &overall, &u.Tier,
-		&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image,
+		&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools,
 		&r.PriceVersion, &estimated, &partial, &r.Cache, &r.Saved, &r.BytesIn, &r.BytesOut, &r.Frames,
 		&r.Org, &r.Team, &r.User, &r.Key, &r.Project, &tags, &r.Model, &r.Provider)
 	if err != nil {

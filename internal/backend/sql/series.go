@@ -38,7 +38,11 @@ func tagsText(tags []string) string {
 	if len(tags) == 0 {
 		return ""
 	}
-	return string(mustJSON(tags))
+	kept := make([]string, len(tags))
+	for i, tag := range tags {
+		kept[i] = clean(tag)
+	}
+	return string(mustJSON(kept))
 }
 
 // parseTags reads what tagsText wrote.

@@ -8,6 +8,8 @@ import (
 	"sluice/internal/alert/alerttest"
 	"sluice/internal/directory"
 	"sluice/internal/directory/directorytest"
+	"sluice/internal/usage"
+	"sluice/internal/usage/usagetest"
 )
 
 func TestDirectory(t *testing.T) {
@@ -41,5 +43,11 @@ func TestOutbox(t *testing.T) {
 				}
 			},
 		})
+	})
+}
+
+func TestLedger(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		usagetest.Run(t, usagetest.Harness{Open: func(t *testing.T) usage.Store { return open(t, another(t, o)).Ledger() }})
 	})
 }

@@ -12,6 +12,7 @@ import (
 // Spans of sums, in seconds. Every period of a budget begins at a full quarter of an hour, whatever its zone.
 const (
 	quarter int64 = 900
+	hour    int64 = 3600 // of reports only
 	day     int64 = 86400
 )
 

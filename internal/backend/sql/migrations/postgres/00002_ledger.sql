@@ -74,6 +74,7 @@ CREATE TABLE ledger (
 	cost_reasoning      bigint NOT NULL,
 	cost_audio          bigint NOT NULL,
 	cost_image          bigint NOT NULL,
+	cost_tools          bigint NOT NULL,
 	price_version  text COLLATE "C" NOT NULL,
 	estimated      smallint NOT NULL,
 	partial        smallint NOT NULL,

@@ -74,6 +74,7 @@ CREATE TABLE ledger (
 	cost_reasoning      integer NOT NULL,
 	cost_audio          integer NOT NULL,
 	cost_image          integer NOT NULL,
+	cost_tools          integer NOT NULL,
 	price_version  text NOT NULL,
 	estimated      integer NOT NULL,
 	partial        integer NOT NULL,
