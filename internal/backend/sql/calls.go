@@ -12,7 +12,6 @@ import (
 
 // putOpen keeps calls that are under way. It changes none that another replica took over.
 func (s *session) putOpen(ctx context.Context, replica string, calls []usage.Open) error {
-	const chunkLen = 100
 	latest := make(map[string]int, len(calls)) // a statement may change a row once only
 	for i := range calls {
 		latest[calls[i].RequestID] = i
@@ -22,9 +21,9 @@ func (s *session) putOpen(ctx context.Context, replica string, calls []usage.Ope
 		order = append(order, i)
 	}
 	slices.Sort(order)
-	for chunk := range slices.Chunk(order, chunkLen) {
+	for piece := range pieces(order) {
 		var args []any
-		for _, i := range chunk {
+		for _, i := range piece {
 			c := &calls[i]
 			form, err := c.AppendBinary(nil)
 			if err != nil {
@@ -33,7 +32,7 @@ func (s *session) putOpen(ctx context.Context, replica string, calls []usage.Ope
 			args = append(args, clean(c.RequestID), clean(c.Replica), replica, int64(c.Position), form)
 		}
 		_, err := s.exec(ctx, say("INSERT INTO ledger_open (request_id, replica, owner, taken, position, call) VALUES ").
-			list(len(chunk), "(?, ?, ?, 0, ?, ?)", args...).
+			list(len(piece), "(?, ?, ?, 0, ?, ?)", args...).
 			and(" ON CONFLICT (request_id) DO UPDATE SET call = excluded.call WHERE ledger_open.owner = excluded.owner"))
 		if err != nil {
 			return err

@@ -41,18 +41,19 @@ func (d *Directory) Keys() directory.Table[directory.Key] {
 // ByHash implements directory.Store. It is one statement, which begins with one probe of an index and ends
 // there for an unknown key.
 func (d *Directory) ByHash(ctx context.Context, h auth.Hash) (*directory.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.db.timeout)
-	defer cancel()
-	s := d.db.alone()
 	var key directory.Key
 	var org directory.Organisation
 	var team directory.Team
 	var user directory.User
 	into := append(append(append(keys.into(&key), organisations.into(&org)...), teams.into(&team)...), users.into(&user)...)
-	q := say("SELECT ").and(keys.columns).and(", ").and(organisations.columns).and(", ").and(teams.columns).and(", ").and(users.columns).and(", ").and(s.memberships()).
-		and(" FROM key_hashes h JOIN keys k ON k.id = h.key_id JOIN organisations o ON o.id = k.org_id"+
-			" LEFT JOIN teams t ON t.id = k.team_id LEFT JOIN users u ON u.id = k.user_id WHERE h.hash = ?", h[:])
-	found, err := s.one(ctx, q, append(into, asList{&user.Teams})...)
+	found := false
+	err := d.db.alone(ctx, func(ctx context.Context, s *session) (err error) {
+		q := say("SELECT ").and(keys.columns).and(", ").and(organisations.columns).and(", ").and(teams.columns).and(", ").and(users.columns).and(", ").and(s.memberships()).
+			and(" FROM key_hashes h JOIN keys k ON k.id = h.key_id JOIN organisations o ON o.id = k.org_id"+
+				" LEFT JOIN teams t ON t.id = k.team_id LEFT JOIN users u ON u.id = k.user_id WHERE h.hash = ?", h[:])
+		found, err = s.one(ctx, q, append(into, asList{&user.Teams})...)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("find key: %w", err)
 	}
@@ -106,9 +107,11 @@ func (d *Directory) Changes(ctx context.Context, seq int64) (list []directory.Ch
 
 // Newest implements directory.Store.
 func (d *Directory) Newest(ctx context.Context) (seq int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, d.db.timeout)
-	defer cancel()
-	if _, err = d.db.alone().one(ctx, say("SELECT newest FROM changes_counter"), &seq); err != nil {
+	err = d.db.alone(ctx, func(ctx context.Context, s *session) error {
+		_, err := s.one(ctx, say("SELECT newest FROM changes_counter"), &seq)
+		return err
+	})
+	if err != nil {
 		return 0, fmt.Errorf("newest change: %w", err)
 	}
 	return seq, nil
@@ -116,18 +119,18 @@ func (d *Directory) Newest(ctx context.Context) (seq int64, err error) {
 
 // Note implements directory.Store.
 func (d *Directory) Note(ctx context.Context, name, value string) (kept string, err error) {
-	get := func() *statement { return say("SELECT value FROM notes WHERE name = ?", name) }
+	get := func(ctx context.Context, s *session) error {
+		_, err := s.one(ctx, say("SELECT value FROM notes WHERE name = ?", name), &kept)
+		return err
+	}
 	if value == "" {
-		ctx, cancel := context.WithTimeout(ctx, d.db.timeout)
-		defer cancel()
-		_, err = d.db.alone().one(ctx, get(), &kept)
+		err = d.db.alone(ctx, get)
 	} else {
 		err = d.db.write(ctx, func(ctx context.Context, s *session) error {
 			if _, err := s.exec(ctx, say("INSERT INTO notes (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, value)); err != nil {
 				return err
 			}
-			_, err := s.one(ctx, get(), &kept)
-			return err
+			return get(ctx, s)
 		})
 	}
 	if err != nil {

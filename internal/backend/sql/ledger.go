@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"sluice/internal/usage"
 )
@@ -102,7 +101,7 @@ func (s *session) now() text {
 
 // Shipped implements usage.Store.
 func (l *Ledger) Shipped(ctx context.Context, replica string) (position uint64, err error) {
-	err = l.db.read(ctx, func(ctx context.Context, s *session) error {
+	err = l.db.alone(ctx, func(ctx context.Context, s *session) error {
 		_, err := s.one(ctx, say("SELECT shipped FROM replicas WHERE id = ?", replica), &position)
 		return err
 	})
@@ -112,16 +111,14 @@ func (l *Ledger) Shipped(ctx context.Context, replica string) (position uint64, 
 	return position, nil
 }
 
-const idsChunk = 200 // in one statement
-
 // endOpen removes the open calls that rows end.
 func (s *session) endOpen(ctx context.Context, rows []usage.Row) error {
 	ids := make([]any, len(rows))
 	for i := range rows {
 		ids[i] = clean(rows[i].RequestID)
 	}
-	for chunk := range slices.Chunk(ids, idsChunk) {
-		if _, err := s.exec(ctx, say("DELETE FROM ledger_open WHERE request_id IN (").list(len(chunk), "?", chunk...).and(")")); err != nil {
+	for piece := range pieces(ids) {
+		if _, err := s.exec(ctx, say("DELETE FROM ledger_open WHERE request_id IN (").list(len(piece), "?", piece...).and(")")); err != nil {
 			return err
 		}
 	}

@@ -104,7 +104,7 @@ const busyMillis = 5000
 func (p *place) sqlitePools(conns int) (writer, reader *sql.DB) {
 	// A transaction that may write says so at its beginning: one that finds out later may not wait.
 	writer = p.sqlite(url.Values{"_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_pragma": {
-		"journal_size_limit(67108864)", "cache_size(-16384)", "trusted_schema(0)",
+		"journal_size_limit(67108864)", "cache_size(-16384)", "temp_store(memory)", "trusted_schema(0)",
 	}})
 	writer.SetMaxOpenConns(1)
 	reader = p.sqlite(url.Values{"_query_only": {"1"}, "_pragma": {"cache_size(-8192)", "trusted_schema(0)"}})

@@ -93,51 +93,44 @@ func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond 
 
 func known(n sql.NullInt64) llm.Count { return llm.Count{N: n.Int64, Known: n.Valid} }
 
-const insertChunk = 20 // rows in one statement of SQLite
-
 // insertNew stores rows of which none is there; else it fails.
 func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int64) ([]bool, error) {
 	if s.dialect == postgres {
 		return nil, s.copyRows(ctx, rows, numbers)
 	}
-	var many *sql.Stmt
-	args := make([]any, 0, insertChunk*ledgerWidth)
-	for len(rows) > 0 {
-		n := min(insertChunk, len(rows))
+	args := make([]any, 0, maxPiece*ledgerWidth)
+	for piece := range pieces(rows) {
 		args = args[:0]
-		for i := range n {
-			args = values(args, numbers[i], &rows[i])
+		for i := range piece {
+			args = values(args, numbers[i], &piece[i])
 		}
-		rows, numbers = rows[n:], numbers[n:]
-		if n < insertChunk || len(rows) == 0 && many == nil {
-			if _, err := s.exec(ctx, insertRows(n, args)); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if many == nil {
-			var err error
-			if many, err = s.prepare(ctx, insertRows(insertChunk, nil)); err != nil {
-				return nil, err
-			}
-			defer func() { _ = many.Close() }()
-		}
-		if _, err := many.ExecContext(ctx, args...); err != nil {
+		numbers = numbers[len(piece):]
+		if _, err := s.exec(ctx, s.insertRows(len(piece), args)); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
 }
 
-func insertRows(n int, args []any) *statement {
-	return say("INSERT INTO ledger (").and(ledgerColumns).and(") VALUES ").list(n, ledgerRow, args...)
+// insertRows is a statement for rows. Its transaction ends when it fails, so SQLite need not be able to undo it alone
+// (OR FAIL), which costs a third.
+func (s *session) insertRows(n int, args []any) *statement {
+	return say(s.insertInto()).and("ledger (").and(ledgerColumns).and(") VALUES ").list(n, ledgerRow, args...)
+}
+
+// insertInto begins such a statement.
+func (s *session) insertInto() text {
+	if s.dialect == postgres {
+		return "INSERT INTO "
+	}
+	return "INSERT OR FAIL INTO "
 }
 
 // insertMissing stores the rows that are not there, one at a time.
 func (s *session) insertMissing(ctx context.Context, rows []usage.Row, numbers []int64) ([]bool, error) {
 	isNew := make([]bool, len(rows))
 	for i := range rows {
-		n, err := s.exec(ctx, insertRows(1, values(nil, numbers[i], &rows[i])).and(" ON CONFLICT DO NOTHING"))
+		n, err := s.exec(ctx, s.insertRows(1, values(nil, numbers[i], &rows[i])).and(" ON CONFLICT DO NOTHING"))
 		if err != nil {
 			return nil, err
 		}

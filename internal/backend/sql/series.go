@@ -127,8 +127,6 @@ type digested struct {
 	digest []byte
 }
 
-const seriesChunk = 100 // in one statement
-
 // addSeries stores those that are not there and sets the numbers of all.
 func (s *session) addSeries(ctx context.Context, all map[series]int64) error {
 	list := make([]digested, 0, len(all))
@@ -138,15 +136,15 @@ func (s *session) addSeries(ctx context.Context, all map[series]int64) error {
 	}
 	// In one order for all replicas, so that none waits for another that waits for it.
 	slices.SortFunc(list, func(a, b digested) int { return bytes.Compare(a.digest, b.digest) })
-	for chunk := range slices.Chunk(list, seriesChunk) {
-		if err := s.addSeriesChunk(ctx, all, chunk); err != nil {
+	for piece := range pieces(list) {
+		if err := s.addSeriesPiece(ctx, all, piece); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) addSeriesChunk(ctx context.Context, all map[series]int64, list []digested) error {
+func (s *session) addSeriesPiece(ctx context.Context, all map[series]int64, list []digested) error {
 	var values, digests []any
 	byDigest := make(map[string]series, len(list))
 	for _, d := range list {
@@ -160,7 +158,11 @@ func (s *session) addSeriesChunk(ctx context.Context, all map[series]int64, list
 	if err != nil {
 		return err
 	}
-	var tags []any
+	type tagged struct {
+		tag    string
+		series int64
+	}
+	var tags []tagged
 	find := say("SELECT id, digest FROM series WHERE digest IN (").list(len(list), "?", digests...).and(")")
 	err = s.each(ctx, find, func(r *sql.Rows) error {
 		var id int64
@@ -172,15 +174,19 @@ func (s *session) addSeriesChunk(ctx context.Context, all map[series]int64, list
 		all[one] = id
 		names, err := parseTags(one.tags)
 		for _, tag := range names {
-			tags = append(tags, tag, id)
+			tags = append(tags, tagged{tag, id})
 		}
 		return err
 	})
-	if err != nil || len(tags) == 0 {
+	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(tags, 2*seriesChunk) {
-		add := say("INSERT INTO series_tags (tag, series) VALUES ").list(len(chunk)/2, "(?, ?)", chunk...)
+	for piece := range pieces(tags) {
+		var args []any
+		for _, t := range piece {
+			args = append(args, t.tag, t.series)
+		}
+		add := say("INSERT INTO series_tags (tag, series) VALUES ").list(len(piece), "(?, ?)", args...)
 		if _, err := s.exec(ctx, add.and(" ON CONFLICT DO NOTHING")); err != nil {
 			return err
 		}

@@ -45,6 +45,8 @@ type DB struct {
 	reader  *sql.DB // SQLite: connections that cannot write; PostgreSQL: the writer
 	timeout time.Duration
 	series  *seriesCache
+	writers *prepared // of the writer; nil with PostgreSQL
+	readers *prepared // of the reader; nil with PostgreSQL
 }
 
 // dialect is which engine it is.
@@ -75,6 +77,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		db.reader = db.writer
 	default:
 		db.writer, db.reader = at.sqlitePools(max(minConns, orDefault(o.Conns, runtime.GOMAXPROCS(0)+sqliteConns)))
+		db.writers, db.readers = newPrepared(db.writer), newPrepared(db.reader)
 	}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", at, err), db.Close())
@@ -98,6 +101,8 @@ func (db *DB) Ping(ctx context.Context) error {
 
 // Close waits for what is under way and closes all connections.
 func (db *DB) Close() error {
+	db.writers.close()
+	db.readers.close()
 	if db.reader == db.writer {
 		return db.writer.Close()
 	}

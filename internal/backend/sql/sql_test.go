@@ -84,7 +84,11 @@ func TestOpenTogether(t *testing.T) {
 		all.Wait()
 		db := open(t, o)
 		var applied int
-		if _, err := db.alone().one(t.Context(), say("SELECT count(*) FROM schema_migrations WHERE version_id > 0"), &applied); err != nil {
+		err := db.alone(t.Context(), func(ctx context.Context, s *session) error {
+			_, err := s.one(ctx, say("SELECT count(*) FROM schema_migrations WHERE version_id > 0"), &applied)
+			return err
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		files, _ := filepath.Glob("migrations/" + db.Engine() + "/*.sql")
@@ -148,7 +152,8 @@ func onBothInTurn(t *testing.T, test func(t *testing.T, db *DB)) {
 // texts reads a statement's one column.
 func texts(t testing.TB, db *DB, q *statement) (all []string) {
 	t.Helper()
-	if err := db.alone().each(t.Context(), q, scanText(&all)); err != nil {
+	err := db.alone(t.Context(), func(ctx context.Context, s *session) error { return s.each(ctx, q, scanText(&all)) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(all)

@@ -82,31 +82,50 @@ func numbered(q string) string {
 // A session runs statements, in a transaction or alone.
 type session struct {
 	dialect dialect
-	conn    interface {
+	conn    interface { // what tx is, if there is one
 		ExecContext(context.Context, string, ...any) (sql.Result, error)
 		QueryContext(context.Context, string, ...any) (*sql.Rows, error)
-		PrepareContext(context.Context, string) (*sql.Stmt, error)
 	}
-	raw *sql.Conn // PostgreSQL, in a transaction: what COPY needs
+	tx    *sql.Tx
+	ready *prepared
+	raw   *sql.Conn // of tx: what COPY needs
+}
+
+// prepared gives a statement in the session; nil: it is not prepared.
+func (s *session) prepared(ctx context.Context, text string) *sql.Stmt {
+	stmt := s.ready.find(text)
+	if stmt != nil && s.tx != nil {
+		return s.tx.StmtContext(ctx, stmt) // ends with tx
+	}
+	return stmt
 }
 
 // exec runs a statement that gives no rows and tells how many it changed.
 func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
-	r, err := s.conn.ExecContext(ctx, q.in(s.dialect), q.args...)
+	var r sql.Result
+	var err error
+	text := q.in(s.dialect)
+	if stmt := s.prepared(ctx, text); stmt != nil {
+		r, err = stmt.ExecContext(ctx, q.args...)
+	} else {
+		r, err = s.conn.ExecContext(ctx, text, q.args...)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return r.RowsAffected()
 }
 
-// prepare readies a statement that is run more than once.
-func (s *session) prepare(ctx context.Context, q *statement) (*sql.Stmt, error) {
-	return s.conn.PrepareContext(ctx, q.in(s.dialect))
-}
-
 // each calls scan for each row.
 func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) error) error {
-	rows, err := s.conn.QueryContext(ctx, q.in(s.dialect), q.args...)
+	var rows *sql.Rows
+	var err error
+	text := q.in(s.dialect)
+	if stmt := s.prepared(ctx, text); stmt != nil {
+		rows, err = stmt.QueryContext(ctx, q.args...)
+	} else {
+		rows, err = s.conn.QueryContext(ctx, text, q.args...)
+	}
 	if err != nil {
 		return err
 	}
@@ -128,8 +147,14 @@ func (s *session) one(ctx context.Context, q *statement, into ...any) (found boo
 	return found, err
 }
 
-// alone is a session for single statements that only read.
-func (db *DB) alone() *session { return &session{dialect: db.dialect, conn: db.reader} }
+// alone runs do with a session for a single statement that only reads.
+func (db *DB) alone(ctx context.Context, do func(context.Context, *session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, db.timeout)
+	defer cancel()
+	err := do(ctx, &session{dialect: db.dialect, conn: db.reader, ready: db.readers})
+	db.readers.grow(ctx)
+	return err
+}
 
 // read runs do on one snapshot.
 func (db *DB) read(ctx context.Context, do func(context.Context, *session) error) error {
@@ -139,8 +164,10 @@ func (db *DB) read(ctx context.Context, do func(context.Context, *session) error
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // it changed nothing
-	return do(ctx, &session{dialect: db.dialect, conn: tx})
+	err = do(ctx, &session{dialect: db.dialect, conn: tx, tx: tx, ready: db.readers})
+	_ = tx.Rollback() // it changed nothing
+	db.readers.grow(ctx)
+	return err
 }
 
 // snapshot is the isolation in which all statements see one state. SQLite knows no other.
@@ -160,6 +187,7 @@ func (db *DB) write(ctx context.Context, do func(context.Context, *session) erro
 	defer cancel()
 	for try := 1; ; try++ {
 		err := db.writeOnce(ctx, do)
+		db.writers.grow(ctx)
 		if try == maxTries || !lostRace(err) || ctx.Err() != nil {
 			return err
 		}
@@ -176,7 +204,7 @@ func (db *DB) writeOnce(ctx context.Context, do func(context.Context, *session) 
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, &session{dialect: db.dialect, conn: tx, raw: conn}); err != nil {
+	if err := do(ctx, &session{dialect: db.dialect, conn: tx, tx: tx, ready: db.writers, raw: conn}); err != nil {
 		_ = tx.Rollback() // its error is the same, or tells only that it was rolled back already
 		return err
 	}

@@ -56,8 +56,6 @@ const most = 1 << 55
 
 const sumColumns text = "series, span, start, calls, failed, estimated, cached, input, cache_read, cache_write, output, reasoning, cost, saved"
 
-const sumChunk = 50 // lines in one statement
-
 // addSums adds to the lines of sums, in one order for all replicas.
 func (s *session) addSums(ctx context.Context, sums map[sumKey]*usage.Totals) error {
 	keys := make([]sumKey, 0, len(sums))
@@ -65,15 +63,15 @@ func (s *session) addSums(ctx context.Context, sums map[sumKey]*usage.Totals) er
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, sumKey.compare)
-	for chunk := range slices.Chunk(keys, sumChunk) {
-		args := make([]any, 0, len(chunk)*14)
-		for _, k := range chunk {
+	for piece := range pieces(keys) {
+		args := make([]any, 0, len(piece)*14)
+		for _, k := range piece {
 			t := sums[k]
 			args = append(args, k.series, k.span, k.start, t.Calls, t.Failed, t.Estimated, t.Cached,
 				min(t.Input, most), min(t.CacheRead, most), min(t.CacheWrite, most), min(t.Output, most), min(t.Reasoning, most),
 				int64(min(t.Cost, llm.Nano(most))), int64(min(t.Saved, llm.Nano(most))))
 		}
-		add := say("INSERT INTO rollup (").and(sumColumns).and(") VALUES ").list(len(chunk), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
+		add := say(s.insertInto()).and("rollup (").and(sumColumns).and(") VALUES ").list(len(piece), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
 		_, err := s.exec(ctx, add.and(" ON CONFLICT (series, span, start) DO UPDATE SET calls = rollup.calls + excluded.calls, "+
 			"failed = rollup.failed + excluded.failed, estimated = rollup.estimated + excluded.estimated, cached = rollup.cached + excluded.cached, "+
 			"input = rollup.input + excluded.input, cache_read = rollup.cache_read + excluded.cache_read, "+

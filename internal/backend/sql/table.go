@@ -67,10 +67,11 @@ func (t *table[T, P]) get(ctx context.Context, s *session, id string) (*T, error
 }
 
 // Get implements directory.Table.
-func (t *table[T, P]) Get(ctx context.Context, id string) (*T, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.db.timeout)
-	defer cancel()
-	v, err := t.get(ctx, t.db.alone(), id)
+func (t *table[T, P]) Get(ctx context.Context, id string) (v *T, err error) {
+	err = t.db.alone(ctx, func(ctx context.Context, s *session) (err error) {
+		v, err = t.get(ctx, s, id)
+		return err
+	})
 	if err != nil {
 		return nil, t.failed("get", err)
 	}
@@ -79,22 +80,19 @@ func (t *table[T, P]) Get(ctx context.Context, id string) (*T, error) {
 
 // List implements directory.Table.
 func (t *table[T, P]) List(ctx context.Context, f directory.Filter) (list []T, next string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, t.db.timeout)
-	defer cancel()
 	if f.Limit <= 0 || f.Limit > directory.MaxList {
 		f.Limit = directory.MaxList
 	}
-	s := t.db.alone()
-	q := t.find(s).and(" WHERE id > ?", f.After)
-	if f.Name != "" {
-		q.and(" AND name = ?", f.Name)
-	}
-	t.filter(q, &f)
-	err = s.each(ctx, q.and(" ORDER BY id LIMIT ?", f.Limit+1), func(r *sql.Rows) error {
-		var v T
-		err := r.Scan(t.targets(&v)...)
-		list = append(list, v)
-		return err
+	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
+		q := t.find(s).and(" WHERE id > ?", f.After)
+		equal(q, " AND name = ?", f.Name)
+		t.filter(q, &f)
+		return s.each(ctx, q.and(" ORDER BY id LIMIT ?", f.Limit+1), func(r *sql.Rows) error {
+			var v T
+			err := r.Scan(t.targets(&v)...)
+			list = append(list, v)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, "", t.failed("list", err)

@@ -1,0 +1,102 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"iter"
+	"sync"
+)
+
+const (
+	mostPrepared = 64
+	mostWanted   = 256
+)
+
+// prepared keeps the statements that SQLite's connections run again and again: to read one costs more than to insert a
+// row. PostgreSQL's library does so by itself. A nil one keeps none.
+type prepared struct {
+	pool *sql.DB
+
+	mu     sync.Mutex // guards what follows
+	known  map[string]*sql.Stmt
+	wanted map[string]bool // that ran once
+	next   []string        // to be prepared
+}
+
+func newPrepared(pool *sql.DB) *prepared {
+	return &prepared{pool: pool, known: make(map[string]*sql.Stmt), wanted: make(map[string]bool)}
+}
+
+// find gives a statement that is prepared; nil: it is not, which is noted.
+func (p *prepared) find(text string) *sql.Stmt {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if stmt := p.known[text]; stmt != nil || len(p.known)+len(p.next) >= mostPrepared {
+		return stmt
+	}
+	if !p.wanted[text] {
+		if len(p.wanted) >= mostWanted {
+			clear(p.wanted)
+		}
+		p.wanted[text] = true
+		return nil
+	}
+	delete(p.wanted, text)
+	p.next = append(p.next, text)
+	return nil
+}
+
+// grow prepares what ran for the second time. It must not be called by who holds the writer's connection. A failure
+// is no matter: the statement runs as it did before.
+func (p *prepared) grow(ctx context.Context) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	next := p.next
+	p.next = nil
+	p.mu.Unlock()
+	for _, text := range next {
+		stmt, err := p.pool.PrepareContext(ctx, text) //nolint:sqlclosecheck // it stays until the pool is closed
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		p.known[text] = stmt
+		p.mu.Unlock()
+	}
+}
+
+// close frees them all.
+func (p *prepared) close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stmt := range p.known {
+		_ = stmt.Close()
+	}
+	clear(p.known)
+}
+
+// maxPiece is how many rows go into one statement.
+const maxPiece = 32
+
+// pieces cuts a list so that its pieces have few different sizes: powers of two. Each size is a statement of its own.
+func pieces[T any](list []T) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		for size := maxPiece; len(list) > 0; {
+			for size > len(list) {
+				size /= 2
+			}
+			if !yield(list[:size]) {
+				return
+			}
+			list = list[size:]
+		}
+	}
+}
