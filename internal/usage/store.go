@@ -89,7 +89,10 @@ type Filter struct {
 }
 
 // A SpentQuery asks for what a budget's counter should say.
-type SpentQuery struct{ Filter }
+type SpentQuery struct {
+	Filter
+	Part time.Duration // also one sum for each part of this length from From on; 0: none
+}
 
 // Spent is the sum of the rows of a counter.
 type Spent struct {
@@ -97,6 +100,14 @@ type Spent struct {
 	Tokens int64             // Row.Tokens
 	Calls  int64             //
 	Marks  map[string]uint64 // the shipped position of each replica: what is above it is not in the sum
+	Parts  []SpentPart       // with something in them, the earliest first; of the same snapshot
+}
+
+// A SpentPart is what was spent in a part of the time.
+type SpentPart struct {
+	Start  time.Time
+	Money  llm.Nano
+	Tokens int64
 }
 
 // A Query asks for a report.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/usage"
 )
 
@@ -48,24 +49,50 @@ func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line
 	return lines, nil
 }
 
+// spent sums what a filter selects.
+func (s *session) spent(ctx context.Context, f usage.Filter) (money llm.Nano, tokens, calls int64, err error) {
+	r, err := s.plan(ctx, &usage.Query{Filter: f})
+	if err != nil || len(r.pieces) == 0 {
+		return 0, 0, 0, err
+	}
+	err = s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
+		line, err := r.scan(rows)
+		money, tokens, calls = line.Cost, line.Input+line.Output, line.Calls
+		return err
+	})
+	return money, tokens, calls, err
+}
+
+// parts sums each part of the time that a query asks for.
+func (s *session) parts(ctx context.Context, q *usage.SpentQuery, out *usage.Spent) error {
+	if q.Part <= 0 || out.Calls == 0 {
+		return nil
+	}
+	for at := q.From; at.Before(q.Until); at = at.Add(q.Part) {
+		f := q.Filter
+		f.From, f.Until = at, at.Add(q.Part)
+		money, tokens, calls, err := s.spent(ctx, f)
+		if err != nil {
+			return err
+		}
+		if calls > 0 {
+			out.Parts = append(out.Parts, usage.SpentPart{Start: at, Money: money, Tokens: tokens})
+		}
+	}
+	return nil
+}
+
 // Spent implements usage.Store.
 func (l *Ledger) Spent(ctx context.Context, q *usage.SpentQuery) (usage.Spent, error) {
 	var out usage.Spent
 	err := l.db.read(ctx, func(ctx context.Context, s *session) error {
 		out = usage.Spent{Marks: make(map[string]uint64)}
-		r, err := s.plan(ctx, &usage.Query{Filter: q.Filter})
-		if err != nil {
+		var err error
+		if out.Money, out.Tokens, out.Calls, err = s.spent(ctx, q.Filter); err != nil {
 			return err
 		}
-		if len(r.pieces) > 0 {
-			err = s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
-				line, err := r.scan(rows)
-				out.Money, out.Tokens, out.Calls = line.Cost, line.Input+line.Output, line.Calls
-				return err
-			})
-			if err != nil {
-				return err
-			}
+		if err := s.parts(ctx, q, &out); err != nil {
+			return err
 		}
 		return s.each(ctx, say("SELECT id, shipped FROM replicas"), func(rows *sql.Rows) error {
 			var id string

@@ -43,6 +43,7 @@ func Run(t *testing.T, h Harness) {
 		"claimed by one only":             testClaimRace,
 		"sums and reports":                testSums,
 		"spent and marks are one picture": testPicture,
+		"spent by parts":                  testParts,
 		"days of a zone":                  testZones,
 		"pages":                           testPages,
 		"replicas at once":                testTogether,
@@ -215,6 +216,18 @@ func testHostile(r *rig) {
 	}
 	if n := r.spent(usage.Filter{}).Calls; n != int64(len(rows)) {
 		r.t.Errorf("%d rows were kept, want %d", n, len(rows))
+	}
+}
+
+func testParts(r *rig) {
+	r.join("a")
+	from := Base().Truncate(time.Hour)
+	r.ship("a", []usage.Row{Row("1", from), Row("2", from.Add(15*time.Minute-time.Microsecond)), Row("3", from.Add(40*time.Minute)), Row("4", from.Add(time.Hour))})
+	got, err := r.Spent(r.t.Context(), &usage.SpentQuery{Filter: usage.Filter{From: from, Until: from.Add(time.Hour)}, Part: 15 * time.Minute})
+	r.ok(err)
+	r.same("parts", got.Parts, []usage.SpentPart{{Start: from, Money: 450, Tokens: 60}, {Start: from.Add(30 * time.Minute), Money: 225, Tokens: 30}})
+	if got.Money != 675 || got.Marks["a"] != r.at["a"] {
+		r.t.Errorf("the whole is %+v", got)
 	}
 }
 
