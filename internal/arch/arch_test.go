@@ -54,6 +54,7 @@ var rooms = map[string]room{
 
 	"directory/directorytest": {may: "llm auth directory"},
 	"control":                 {may: "llm auth rules directory config", tests: "directory/directorytest"},
+	"admin":                   {may: "llm rules control telemetry", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},

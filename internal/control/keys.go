@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -126,9 +127,17 @@ func (s Keys) place(ctx context.Context, a Actor, k *directory.Key, in *KeyChang
 	return nil
 }
 
-// Show gives one, by its id or name.
-func (s Keys) Show(ctx context.Context, a Actor, ref string) (*KeyView, error) {
-	return shown(viewKey)(s.c.keys().find(ctx, a, ref))
+// Show gives one, by its id or name, with what it may do in the end.
+func (s Keys) Show(ctx context.Context, a Actor, ref string) (*KeyDetails, error) {
+	k, err := s.c.keys().find(ctx, a, ref)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.c.o.Store.ByHash(ctx, k.Hash)
+	if err != nil || e == nil || e.Key.ID != k.ID {
+		return nil, s.c.keys().fault(cmp.Or(err, directory.ErrVersion), ref)
+	}
+	return &KeyDetails{*viewKey(&e.Key), viewEffective(e.Who(e.Key.Hash))}, nil
 }
 
 // List gives many.

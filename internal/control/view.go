@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/internal/auth"
 	"sluice/internal/directory"
 	"sluice/internal/rules"
 )
@@ -55,6 +56,42 @@ type KeyView struct {
 	Rotated      time.Time `json:"rotated,omitzero"`
 	OldEnds      time.Time `json:"old_key_ends,omitzero"` // until when the key before the last rotation works, too
 	View
+}
+
+// KeyDetails is a key, and what it may do in the end.
+type KeyDetails struct {
+	KeyView
+	Effective Effective `json:"effective"`
+}
+
+// Effective is what a key's own limits and those of all its owners allow together.
+type Effective struct {
+	Disabled  bool       `json:"disabled"` // by itself, or since an owner is disabled or no longer its owner
+	Expires   time.Time  `json:"expires,omitzero"`
+	Models    [][]string `json:"models"` // of each of these lists a glob must fit
+	Endpoints []string   `json:"endpoints,omitzero"`
+	AllowFrom []string   `json:"allow_from,omitzero"`
+	Tags      []string   `json:"tags,omitzero"`
+	Overrides []string   `json:"overrides,omitzero"`
+	Project   string     `json:"project,omitzero"`
+	Rules     []Bound    `json:"rules,omitzero"`
+}
+
+// Bound is a rule and whom it counts for.
+type Bound struct {
+	Subject string `json:"subject"` // key:ID, user:ID, team:ID or org:ID
+	rules.Rule
+}
+
+func viewEffective(w *auth.Who) Effective {
+	e := Effective{
+		Disabled: w.Disabled, Expires: w.Expires, Models: append([][]string{append([]string{}, w.Models...)}, w.Within...), Endpoints: texts(w.Endpoints),
+		AllowFrom: written(w.AllowFrom), Tags: w.Tags, Overrides: w.Asks, Project: w.Project,
+	}
+	for _, b := range w.Rules {
+		e.Rules = append(e.Rules, Bound{b.Subject, rules.Write(b.Rule)})
+	}
+	return e
 }
 
 // Page is a part of a list. Next is what After must be for more; "" at the end.

@@ -48,7 +48,7 @@ func AdminHandler(o AdminOptions) http.Handler {
 				return
 			}
 		}
-		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path; this listener has /metrics, /build, /health, /admin/upstreams and /admin/explain.")
+		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path; this listener has /metrics, /build, /health, and under /admin/ upstreams, explain, keys, teams, users and organisations.")
 	})
 	return ownHost(o, mux)
 }
@@ -85,9 +85,14 @@ func ownHost(o AdminOptions, h http.Handler) http.Handler {
 	})
 }
 
-func problem(w http.ResponseWriter, status int, code, detail string) {
+// problem writes problem details (RFC 9457), with one item for each member that is at fault.
+func problem(w http.ResponseWriter, status int, code, detail string, items ...map[string]string) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	writeJSON(w, status, map[string]any{"type": "urn:sluice:error:" + code, "title": http.StatusText(status), "status": status, "detail": detail, "code": code})
+	p := map[string]any{"type": "urn:sluice:error:" + code, "title": http.StatusText(status), "status": status, "detail": detail, "code": code}
+	if len(items) > 0 {
+		p["errors"] = items
+	}
+	writeJSON(w, status, p)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

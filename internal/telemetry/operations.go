@@ -6,7 +6,9 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"sluice/internal/llm"
 )
@@ -30,24 +32,37 @@ func (o AdminOptions) operations(mux *http.ServeMux) {
 				return
 			}
 			if err := op.Handler(w, r); err != nil {
-				e := llm.AsError(err)
-				status := http.StatusBadRequest
-				switch e.Kind {
-				case llm.KindNotFound, llm.KindModelNotFound:
-					status = http.StatusNotFound
-				case llm.KindModelNotAllowed:
-					status = http.StatusForbidden
-				case llm.KindInternal:
-					status = http.StatusInternalServerError
-				}
-				detail := e.Msg
-				for _, p := range e.Problems {
-					detail += "; " + p.At + " " + p.Msg
-				}
-				problem(w, status, string(e.Kind), detail)
+				refuse(w, llm.AsError(err))
 			}
 		})
 	}
+}
+
+// refuse tells an operator's mistake, or ours.
+func refuse(w http.ResponseWriter, e *llm.Error) {
+	status := http.StatusBadRequest
+	switch e.Kind {
+	case llm.KindNotFound, llm.KindModelNotFound:
+		status = http.StatusNotFound
+	case llm.KindModelNotAllowed, llm.KindForbidden:
+		status = http.StatusForbidden
+	case llm.KindConflict:
+		status = http.StatusConflict
+	case llm.KindOverloaded:
+		status = http.StatusServiceUnavailable
+	case llm.KindInternal:
+		status = http.StatusInternalServerError
+	}
+	if s := int(e.RetryAfter.Round(time.Second).Seconds()); s > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(s))
+	}
+	detail := e.Msg
+	items := []map[string]string{}
+	for _, p := range e.Problems {
+		detail += "; " + p.At + " " + p.Msg
+		items = append(items, map[string]string{"pointer": p.At, "detail": p.Msg})
+	}
+	problem(w, status, string(e.Kind), detail, items...)
 }
 
 // refuses says why a request is no operator's, with status 0 when it is.
