@@ -168,7 +168,9 @@ func (a *App) close() {
 		a.current.close()
 	}
 	if a.money != nil {
-		a.money.close()
+		if err := a.money.close(); err != nil {
+			a.log.Error("the ledger is not all in the store; the rest is in its log and follows after the next start", "error", err.Error())
+		}
 	}
 	if a.shared != nil {
 		_ = a.shared.Close()

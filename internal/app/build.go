@@ -95,7 +95,7 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		Auth:    keys,
 		Router:  route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
 		Pool:    pool,
-		Ledger:  usage.New(usage.Options{Record: a.recorder(ups)}),
+		Ledger:  usage.New(usage.Options{Record: a.recorder(ups), Journal: a.money.journal, Price: prices.mark}),
 		Limiter: a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
 		Limits: gateway.Limits{
 			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),

@@ -7,6 +7,7 @@ import (
 	"sluice/internal/catalog"
 	"sluice/internal/config"
 	"sluice/internal/llm"
+	"sluice/internal/usage"
 )
 
 // mockPrice lets people try budgets without a provider.
@@ -56,4 +57,18 @@ func (p *pricing) price(t *llm.Target, at time.Time) (*catalog.Price, bool) {
 		return price, true
 	}
 	return p.prices.Find(p.kinds[t.Provider], t.Model, at)
+}
+
+// mark prices what a call has consumed.
+func (p *pricing) mark(m *usage.Mark, at time.Time) {
+	price, ok := p.price(&llm.Target{Provider: m.Provider, Model: m.Upmodel}, at)
+	if !ok {
+		return
+	}
+	c := price.Cost(&m.Usage)
+	m.PriceVersion = price.Version
+	m.Costs = usage.Costs{
+		Input: c.Input, CacheRead: c.CacheRead, CacheWrite: c.CacheWrite, CacheWrite1h: c.CacheWrite1h,
+		Output: c.Output, Reasoning: c.Reasoning, Audio: c.AudioInput.Plus(c.AudioOutput), Image: c.ImageInput.Plus(c.ImageOutput), Tools: c.Tools,
+	}
 }

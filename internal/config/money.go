@@ -129,7 +129,7 @@ type Idempotency struct {
 // Alerts are told when a budget passes a threshold.
 type Alerts struct {
 	// Where they are told, each at least once.
-	Webhooks []Webhook `yaml:"webhooks"`
+	Webhooks []Webhook `yaml:"webhooks" restart:"true"`
 }
 
 // Webhook is an address that is told by a signed POST.

@@ -271,6 +271,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	if err := clamp(w, call, grant); err != nil {
 		return err
 	}
+	if err := entry.Begin(hold(who, grant)); err != nil { // the intent comes before the upstream
+		return err
+	}
 	const raw = true                                                   // until a filter needs the meaning of an answer
 	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw) // call, retry, fall back
 	entry.Met(trace)
@@ -278,7 +281,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 		return err
 	}
 	defer reply.Close()
-	reply.Stream = entry.Meter(reply.Stream, usage.Hooks{}) // counts what the upstream sent
+	reply.Stream = entry.Meter(reply.Stream, hooks(ctx, w, call, grant)) // counts what the upstream sent; renews the hold
 	limitHeaders(w.Header(), grant.Requests(), grant.Tokens())
 	g.answerHeaders(w, reply, trace, entry)
 	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream

@@ -142,11 +142,40 @@ func refusalHeaders(h http.Header, err error) {
 	}
 }
 
-// settle ends a call's share of its limits, before its client can know that it has ended.
+// hold is what the ledger must know of a call before it is made, so that it can be accounted for whatever happens.
+func hold(who *auth.Who, grant *quota.Grant) usage.Hold {
+	r := grant.Request()
+	return usage.Hold{Charged: grant.At(), Input: r.InputTokens, InputCost: r.FixedCost, Counters: grant.Counters(), Tags: who.Labels}
+}
+
+// hooks tie an answer to its grant while it is read.
+func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *quota.Grant) usage.Hooks {
+	var h usage.Hooks
+	switch {
+	case !call.Stream: // its cost is known before it is given on
+		h.Mark = func(m *usage.Mark) {
+			if m.PriceVersion != "" {
+				w.Header()["X-Sluice-Cost"] = []string{m.Costs.Total().String()}
+			}
+		}
+	case grant.Holds():
+		h.Output = func(tokens int64) error { return grant.TopUp(ctx, tokens) }
+		h.Mark = func(m *usage.Mark) { grant.Progress(m.Costs.Total(), m.Tokens()) }
+	}
+	if grant.Limits() {
+		h.End = func(tokens int64) { grant.Release(ctx, tokens) } // before the client can know that it has ended
+	}
+	return h
+}
+
+// settle ends a call's share of its limits. Its budgets are settled by the ledger, in order.
 func (s *State) settle(ctx context.Context, grant *quota.Grant, entry *usage.Entry, err error) {
-	u := &entry.Usage
-	grant.Release(ctx, u.Input.N+u.Output.N)
-	if u.Output.Known && err == nil && entry.Op == llm.OpChat {
+	if !entry.Begun() {
+		grant.Cancel(ctx)
+		return
+	}
+	grant.Release(ctx, entry.Tokens())
+	if u := &entry.Usage; u.Output.Known && err == nil && entry.Op == llm.OpChat && grant.Limits() {
 		s.Outputs.Learn(entry.Key, entry.Model, u.Output.N)
 	}
 }

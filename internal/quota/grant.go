@@ -33,6 +33,7 @@ type Grant struct {
 	req   Request
 	refs  []string // of budgets
 
+	at        time.Time
 	released  atomic.Bool
 	requests  Room
 	tokens    Room
@@ -51,6 +52,18 @@ type Room struct {
 	Limit, Left int64
 	Reset       time.Duration // until it is whole again
 }
+
+// At is when the call was admitted, by the store's clock: in the periods of this time it counts. Zero: no rule holds.
+func (g *Grant) At() time.Time { return g.at }
+
+// Request is what was asked for.
+func (g *Grant) Request() *Request { return &g.req }
+
+// Holds tells whether a budget holds something for the call.
+func (g *Grant) Holds() bool { return len(g.refs) > 0 }
+
+// Limits tells whether any rule holds for the call.
+func (g *Grant) Limits() bool { return g.l != nil }
 
 // Requests is what is left of the paces of requests; its limit is 0 when there is none.
 func (g *Grant) Requests() Room { return g.requests }

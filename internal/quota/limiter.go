@@ -181,6 +181,7 @@ func (l *Limiter) now() time.Time { return l.o.Now().Add(time.Duration(l.skew.Lo
 
 // fill makes the asks.
 func (g *Grant) fill(now time.Time) {
+	g.at = now
 	r, n := &g.req, g.req.choices()
 	g.refs = g.refs[:0]
 	for i := range g.plan.asks {

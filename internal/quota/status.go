@@ -3,6 +3,8 @@ package quota
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"sluice/internal/auth"
@@ -89,4 +91,23 @@ func (l *Limiter) levels(ctx context.Context, g *Grant) (map[string]Level, error
 		out[level.Counter] = level
 	}
 	return out, nil
+}
+
+// A Name is what a budget's counter says of itself.
+type Name struct {
+	Org, Subject, Rule string
+	From               time.Time // of a calendar period
+	Tokens             bool      // it counts tokens, not money
+}
+
+// ParseName reads the name of a counter, as Crossing has it.
+func ParseName(counter string) Name {
+	parts := append(strings.Split(counter, "|"), "", "", "", "", "", "")
+	n := Name{Org: unclean(parts[0]), Subject: unclean(parts[1]), Rule: unclean(parts[2]), Tokens: strings.HasPrefix(parts[4], "tokens:")}
+	if from, _, ok := strings.Cut(parts[5], "-"); ok {
+		if unix, err := strconv.ParseInt(from, 10, 64); err == nil {
+			n.From = time.Unix(unix, 0).UTC()
+		}
+	}
+	return n
 }

@@ -64,6 +64,30 @@ func TestStatus(t *testing.T) {
 	})
 }
 
+func TestParseName(t *testing.T) {
+	who := caller(llm.Rule{Name: "a|b@c", Per: []llm.Dim{llm.DimUser}, Budgets: []llm.Budget{{Tokens: 1000, Every: llm.Daily}, {Money: 5, Every: llm.RollDay}}})
+	who.User = "x|y=z,"
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, nil)
+		g, err := l.Reserve(t.Context(), who, quota.Request{ID: "1", Model: "m"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs := g.Counters()
+		g.Cancel(t.Context())
+		day := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+		if diff := cmp.Diff(quota.Name{Org: "acme", Subject: "key:k1", Rule: "a|b@c", From: day, Tokens: true}, quota.ParseName(refs[0])); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", refs[0], diff)
+		}
+		if diff := cmp.Diff(quota.Name{Org: "acme", Subject: "key:k1", Rule: "a|b@c"}, quota.ParseName(refs[1])); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", refs[1], diff)
+		}
+	})
+	if n := quota.ParseName(""); n != (quota.Name{}) {
+		t.Errorf("nothing is read as %+v", n)
+	}
+}
+
 func TestStatusUnknown(t *testing.T) {
 	l := start(t, func(o *quota.Options) {
 		o.Spent = func(context.Context, []quota.Query) ([]quota.Level, error) { return nil, errors.New("down") }

@@ -67,6 +67,9 @@ func (e *Entry) Begin(h Hold) error {
 	return err
 }
 
+// Begun tells whether the call may have been sent upstream, and so has a row.
+func (e *Entry) Begun() bool { return e.draft.begun }
+
 // promise is how much longer a final record is than its intent, at most, short of names beyond all reason.
 const promise = 768
 

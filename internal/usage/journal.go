@@ -244,6 +244,23 @@ func (j *Journal) Flush(ctx context.Context) error {
 	}
 }
 
+// Settled waits until the budgets know everything that has been written down by now. It does not wait for the store.
+func (j *Journal) Settled(ctx context.Context) error {
+	target := j.log.Last()
+	for {
+		j.mu.Lock()
+		moved := j.moved
+		done := j.settle == nil || j.settled >= target
+		j.mu.Unlock()
+		if done {
+			return nil
+		}
+		if err := wait(ctx, moved); err != nil {
+			return err
+		}
+	}
+}
+
 func wait(ctx context.Context, c <-chan struct{}) error {
 	select {
 	case <-ctx.Done():

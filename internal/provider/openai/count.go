@@ -60,6 +60,27 @@ func (p *Provider) count(ctx context.Context, a *llm.Attempt) (*llm.Reply, error
 	return &llm.Reply{Target: a.Target, Header: http.Header{"X-Sluice-Estimated": {"true"}}, Stream: &one{ev: ev}}, nil
 }
 
+// A Tokenizer counts the tokens of what was said, for accounts of answers whose upstream did not. Its figures are
+// estimates, as those above.
+type Tokenizer struct{ c *counter }
+
+// NewTokenizer makes a tokenizer.
+func NewTokenizer() *Tokenizer { return &Tokenizer{newCounter()} }
+
+// Chat counts a request.
+func (t *Tokenizer) Chat(ctx context.Context, c *llm.Chat) (int64, error) {
+	sum := tally{ctx: ctx, vocabulary: t.c.vocabulary()}
+	sum.chat(c)
+	return sum.n, sum.err
+}
+
+// Parts counts an answer.
+func (t *Tokenizer) Parts(ctx context.Context, parts []llm.Part) (int64, error) {
+	sum := tally{ctx: ctx, vocabulary: t.c.vocabulary()}
+	sum.parts(parts)
+	return sum.n, sum.err
+}
+
 // A tally adds up one conversation.
 type tally struct {
 	ctx        context.Context
