@@ -2,9 +2,9 @@ package quota
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,10 +36,9 @@ type Options struct {
 }
 
 const (
-	flushTime   = 50 * time.Millisecond
-	seedTime    = 2 * time.Second
-	releaseTime = time.Second
-	tries       = 8 // of one reservation, for all reasons together
+	flushTime = 50 * time.Millisecond
+	seedTime  = 2 * time.Second
+	tries     = 8 // of one reservation, for all reasons together
 )
 
 // A Limiter says whether calls may be made. It is the only thing here that the path of a call uses.
@@ -200,7 +199,8 @@ func (g *Grant) fill(now time.Time) {
 			} else {
 				a.Fixed, a.Least, a.Most = r.InputTokens, times(r.OutputLeast, n), times(r.OutputMost, n)
 			}
-			a.Fixed, a.Most = max(a.Fixed, 0), max(a.Most, a.Least)
+			a.Fixed, a.Least = min(max(a.Fixed, 0), MaxLimit), min(max(a.Least, 0), MaxLimit)
+			a.Most = min(max(a.Most, a.Least), MaxLimit)
 			g.refs = append(g.refs, s.ref)
 		}
 	}
@@ -298,19 +298,13 @@ func (l *Limiter) release(ctx context.Context, g *Grant, tokens int64) {
 	if !limits {
 		return
 	}
-	if err := l.free(ctx, g, tokens); err != nil {
+	if err := g.store.Release(ctx, &g.hold, tokens); err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if len(l.unfreed) < maxOwed {
 			l.unfreed = append(l.unfreed, lateRelease{g, tokens})
 		}
 	}
-}
-
-func (l *Limiter) free(ctx context.Context, g *Grant, tokens int64) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
-	return g.store.Release(ctx, &g.hold, tokens)
 }
 
 // freeAgain tries the releases that failed, until one fails again.
@@ -320,7 +314,7 @@ func (l *Limiter) freeAgain(ctx context.Context) {
 	l.unfreed = nil
 	l.mu.Unlock()
 	for i, r := range list {
-		if l.free(ctx, r.grant, r.tokens) != nil {
+		if r.grant.store.Release(ctx, &r.grant.hold, r.tokens) != nil {
 			l.mu.Lock()
 			l.unfreed = append(l.unfreed, list[i:]...)
 			l.mu.Unlock()
@@ -355,26 +349,34 @@ func (l *Limiter) cancel(ctx context.Context, g *Grant) {
 // sent again. A settlement that names no counters needs none.
 func (l *Limiter) Settle(ctx context.Context, list []Settlement) error {
 	const most = 64 // in one batch
-	byOrg := map[string][]Settlement{}
-	for i := range list {
-		s := &list[i]
-		if len(s.Counters) == 0 {
-			continue
+	for len(list) > 0 {
+		org, ok := list[0].org()
+		n := 1
+		for n < min(len(list), most) && list[n].of(org, ok) {
+			n++
 		}
-		if ref, ok := ParseRef(s.Counters[0]); ok {
-			byOrg[ref.Org] = append(byOrg[ref.Org], *s)
-		}
-	}
-	var all error
-	for org, list := range byOrg {
-		for part := range slices.Chunk(list, most) {
-			if err := l.settle(ctx, Batch{Org: org, Replica: l.o.Replica, List: part}); err != nil {
-				all = errors.Join(all, err)
-				break // the order is kept
+		if ok {
+			if err := l.settle(ctx, Batch{Org: org, Replica: l.o.Replica, List: list[:n]}); err != nil {
+				return err
 			}
 		}
+		list = list[n:]
 	}
-	return all
+	return nil
+}
+
+// org is whose budgets a settlement must reach; false: nobody's.
+func (s *Settlement) org() (string, bool) {
+	if len(s.Counters) == 0 {
+		return "", false
+	}
+	org, _, ok := strings.Cut(s.Counters[0], "|")
+	return unclean(org), ok
+}
+
+func (s *Settlement) of(org string, ok bool) bool {
+	o, k := s.org()
+	return o == org && k == ok
 }
 
 func (l *Limiter) settle(ctx context.Context, b Batch) error {

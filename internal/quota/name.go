@@ -86,4 +86,9 @@ func (r Ref) amount(s *Settlement) int64 {
 
 var dirty = strings.NewReplacer("%7C", "|", "%40", "@", "%3D", "=", "%2C", ",", "%25", "%")
 
-func unclean(s string) string { return dirty.Replace(s) }
+func unclean(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	return dirty.Replace(s)
+}

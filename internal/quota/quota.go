@@ -173,7 +173,7 @@ type Store interface {
 	// store does not have is made anew, in full and whatever the limit says: its call is under way.
 	Renew(ctx context.Context, org string, holds []*Hold) (Outcome, error)
 	// Release ends a hold's leases, and corrects its token paces to what was used. Its budgets go on until they are
-	// settled. It is idempotent.
+	// settled. It is idempotent, and goes on when the context has ended, in a time of its own.
 	Release(ctx context.Context, h *Hold, tokens int64) error
 	// Settle books costs and ends the budgets' holds.
 	Settle(ctx context.Context, b Batch) (Outcome, error)
