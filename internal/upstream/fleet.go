@@ -108,7 +108,6 @@ type deployment struct {
 	budget    *budget // of its provider
 	breaker   breaker
 	tracker   tracker
-	firsts    sketch
 	queue     *queue
 	children  sync.Map             // of a deployment for any model: *deployment by the model's name
 	offspring atomic.Int32         // how many children there are
@@ -120,6 +119,7 @@ type deployment struct {
 	throttled atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
 	told      atomic.Int64         // the opening that was told, as its until; 0: closed
 	mishap    atomic.Pointer[Mishap]
+	firsts    sketch // large, and for streams alone: what every call needs stands together before it
 }
 
 // A Mishap is how a call failed last.
