@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/internal/auth"
+	"sluice/internal/directory"
 	"sluice/internal/usage"
 	"sluice/internal/usage/usagetest"
 )
@@ -95,4 +98,88 @@ func (f *traffic) id() string {
 		return fmt.Sprintf("req_%018x%08x", f.n, f.rng.Uint32())
 	}
 	return fmt.Sprintf("req_%08x%018x", f.rng.Uint32(), f.n)
+}
+
+// BenchmarkByHash finds a key among few and among many, and one that there is not.
+func BenchmarkByHash(b *testing.B) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		for _, n := range []int{100, 1_000_000} {
+			o := Options{Dir: b.TempDir(), Timeout: 10 * time.Minute}
+			if engine == "postgres" {
+				o.DSN = databaseOf(b)
+			}
+			db := open(b, o)
+			fillKeys(b, db, n)
+			for _, known := range []bool{true, false} {
+				b.Run(fmt.Sprintf("%s/keys=%d/known=%v", engine, n, known), func(b *testing.B) {
+					b.ReportAllocs()
+					rng := rand.New(rand.NewPCG(1, 1))
+					before := cpu()
+					for b.Loop() {
+						k := 1 + rng.IntN(n)
+						if !known {
+							k += n
+						}
+						e, err := db.Directory().ByHash(b.Context(), auth.Hash([]byte(fmt.Sprintf("%032d", k))))
+						if err != nil || (e != nil) != known {
+							b.Fatal(e, err)
+						}
+					}
+					b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+				})
+			}
+		}
+	}
+}
+
+// fillKeys makes keys whose hashes are their numbers.
+func fillKeys(b *testing.B, db *DB, n int) {
+	b.Helper()
+	numbers, hash := text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"), text("CAST(printf('%032d', i) AS blob)")
+	if db.dialect == postgres {
+		numbers, hash = "WITH n(i) AS (SELECT generate_series(1, CAST(? AS integer)))", "convert_to(lpad(i::text, 32, '0'), 'UTF8')"
+	}
+	for _, q := range []*statement{
+		say("INSERT INTO keys (id, name, spec, maker, created, updated, version, org_id, hash) ").and(numbers, n).
+			and(" SELECT 'key' || i, 'k' || i, '{}', '', 0, 0, 1, 'default', ").and(hash).and(" FROM n"),
+		say("INSERT INTO key_hashes (hash, key_id) SELECT hash, id FROM keys"),
+	} {
+		err := db.write(b.Context(), func(ctx context.Context, s *session) error {
+			_, err := s.exec(ctx, q)
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if db.dialect == postgres {
+		if _, err := db.writer.ExecContext(b.Context(), "ANALYZE"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkList reads a page in the middle of many keys.
+func BenchmarkList(b *testing.B) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		o := Options{Dir: b.TempDir(), Timeout: 10 * time.Minute}
+		if engine == "postgres" {
+			o.DSN = databaseOf(b)
+		}
+		db := open(b, o)
+		fillKeys(b, db, 1_000_000)
+		for name, f := range map[string]directory.Filter{"all": {}, "organisation": {Org: "default"}, "name": {Name: "k777777"}} {
+			b.Run(engine+"/"+name, func(b *testing.B) {
+				for b.Loop() {
+					f.Limit = 100
+					if f.Name == "" {
+						f.After = "key5"
+					}
+					if list, _, err := db.Directory().Keys().List(b.Context(), f); err != nil || len(list) == 0 {
+						b.Fatal(len(list), err)
+					}
+				}
+			})
+		}
+	}
 }

@@ -89,6 +89,7 @@ func (p *place) postgresPool(conns int, timeout time.Duration) *sql.DB {
 	conf.RuntimeParams["statement_timeout"] = ms
 	conf.RuntimeParams["lock_timeout"] = ms
 	conf.RuntimeParams["idle_in_transaction_session_timeout"] = ms
+	conf.RuntimeParams["jit"] = "off" // statements here are short, and it takes longer than they do
 	db := stdlib.OpenDB(*conf)
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(max(2, conns/2))

@@ -234,10 +234,21 @@ func (r *report) stretch(q *statement, s *session, piece stretch) {
 			q.and(", sum(r.").and(c.name).and(") AS ").and(c.name)
 		}
 	}
+	// SQLite joins in the order that CROSS JOIN says: a few series first, or a stretch of time.
+	var lines text = "rollup r"
 	if piece.span == 0 {
-		q.and(" FROM series s JOIN ledger r ON r.series = s.id WHERE r.charged >= ? AND r.charged < ?", piece.from, piece.until)
+		lines = "ledger r"
+	}
+	if narrow(r.filter) {
+		q.and(" FROM series s CROSS JOIN ").and(lines)
 	} else {
-		q.and(" FROM series s JOIN rollup r ON r.series = s.id WHERE r.span = ? AND r.start >= ? AND r.start < ?", piece.span, piece.from/1e6, piece.until/1e6)
+		q.and(" FROM ").and(lines).and(" CROSS JOIN series s")
+	}
+	q.and(" WHERE r.series = s.id")
+	if piece.span == 0 {
+		q.and(" AND r.charged >= ? AND r.charged < ?", piece.from, piece.until)
+	} else {
+		q.and(" AND r.span = ? AND r.start >= ? AND r.start < ?", piece.span, piece.from/1e6, piece.until/1e6)
 	}
 	s.filter(q, r.filter)
 	q.and(" GROUP BY 1")
@@ -306,6 +317,11 @@ func (s *session) filter(q *statement, f *usage.Filter) {
 // selective tells whether a filter asks anything of series.
 func selective(f *usage.Filter) bool {
 	return f.Org != "" || f.Team != "" || f.User != "" || f.Key != "" || f.Project != "" || f.Tag != "" || f.Provider != "" || len(f.Models) > 0
+}
+
+// narrow tells whether few series are left.
+func narrow(f *usage.Filter) bool {
+	return f.Team != "" || f.User != "" || f.Key != "" || f.Project != "" || f.Tag != ""
 }
 
 // likePattern says for LIKE what a glob of package llm says.

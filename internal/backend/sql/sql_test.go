@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -287,3 +288,5 @@ func ExampleOptions() {
 	fmt.Println(Options{DSN: "postgres://u:hunter2@h/d", Dir: "data"}.DSN)
 	// Output: ***
 }
+
+func discard(*sql.Rows) error { return nil }

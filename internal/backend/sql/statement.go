@@ -105,7 +105,7 @@ func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
 	var r sql.Result
 	var err error
 	text := q.in(s.dialect)
-	if stmt := s.prepared(ctx, text); stmt != nil {
+	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
 		r, err = stmt.ExecContext(ctx, q.args...)
 	} else {
 		r, err = s.conn.ExecContext(ctx, text, q.args...)
@@ -121,7 +121,7 @@ func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) e
 	var rows *sql.Rows
 	var err error
 	text := q.in(s.dialect)
-	if stmt := s.prepared(ctx, text); stmt != nil {
+	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
 		rows, err = stmt.QueryContext(ctx, q.args...)
 	} else {
 		rows, err = s.conn.QueryContext(ctx, text, q.args...)
