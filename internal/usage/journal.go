@@ -20,8 +20,8 @@ type JournalOptions struct {
 	GoOn bool // when the log is full: make calls all the same and count what is lost, instead of refusing them
 
 	Store Store // of the rows
-	// Settle is given the costs of calls that held something of a budget, in the order of the log. An error
-	// means that all of them are given again. nil: nobody holds anything.
+	// Settle is given the costs of calls that held something of a budget, in the order of the log. After an error
+	// all of them are given again; after a Lost, what went before them, too. nil: nobody holds anything.
 	Settle func(ctx context.Context, s *Settlements) error
 	// Count counts the tokens of an answer that told no usage, and of its request. It runs off the path of
 	// calls, one at a time. nil: they are estimated from their size.
@@ -42,6 +42,18 @@ type Settlements struct {
 	Org, Replica string
 	List         []Settlement
 	Again        bool // some may have been given before
+	// Epoch is that of the counters in which the settler went back the last time, 0 at the start. Counters in
+	// another one must not take the list: they miss what was settled before it.
+	Epoch int64
+}
+
+// A Lost is an error of Settle: the counters are in another epoch than the list, as they have lost data in
+// between. The settler goes back and begins again for the new one.
+type Lost struct{ Epoch int64 }
+
+// Error implements error.
+func (l *Lost) Error() string {
+	return fmt.Sprintf("the counters have lost data: they are in epoch %d", l.Epoch)
 }
 
 // A Settlement is the cost of a call.
@@ -63,7 +75,8 @@ type Journal struct {
 
 	late     lateFinals
 	dropped  atomic.Int64
-	rewind   atomic.Bool
+	rewind   atomic.Bool   // the settler must go back
+	epoch    atomic.Int64  // of the counters
 	replayed atomic.Bool   // what earlier processes left open is closed
 	joined   chan struct{} // closed once the store knows this replica
 
@@ -202,11 +215,12 @@ func (j *Journal) retryLate() int {
 	return len(j.late.list)
 }
 
-// Rewind lets the settler begin again at what the store has and some seconds before: the counters have lost
-// what was settled since, or may have. What they still have is not counted twice, as every settlement has its
-// position.
-func (j *Journal) Rewind() {
+// Rewind lets the settler begin again at what the store has and some seconds before: the counters are in a
+// new epoch, as they have lost what was settled. What they have again is not counted twice, as every settlement
+// has its position. It does not wait.
+func (j *Journal) Rewind(epoch int64) {
 	if j.settle != nil {
+		j.epoch.Store(epoch)
 		j.rewind.Store(true)
 		j.settle.nudge()
 	}

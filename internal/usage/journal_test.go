@@ -378,7 +378,7 @@ func TestRewind(t *testing.T) {
 	fresh.spent["budget"], fresh.marks["budget"+h.j.Replica()] = 12, h.j.Stats().Shipped
 	h.counters.spent, h.counters.marks = fresh.spent, fresh.marks
 	h.counters.mu.Unlock()
-	h.j.Rewind()
+	h.j.Rewind(0)
 	h.store.set(nil)
 	h.flush()
 	if h.counters.spent["budget"] != 24 || len(h.counters.wrong) > 0 {

@@ -30,7 +30,8 @@ type memory struct {
 
 type taken struct {
 	Open
-	by string
+	by      string
+	claimed bool
 }
 
 func newMemory() *memory {
@@ -69,7 +70,7 @@ func (m *memory) Join(_ context.Context, replica string) (s Standing, err error)
 		m.heard[replica], m.gone[replica] = time.Now(), false
 		s = Standing{Shipped: m.shipped[replica], Claimed: slices.Clone(m.claimed[replica])}
 		for _, o := range m.open {
-			if o.Replica == replica && o.by == replica {
+			if o.by == replica && !o.claimed {
 				s.Open = append(s.Open, o.Open)
 			}
 		}
@@ -90,7 +91,9 @@ func (m *memory) Ship(_ context.Context, b *Batch) error {
 			return fmt.Errorf("the store is at %d, the batch comes after %d", m.shipped[b.Replica], b.After)
 		}
 		for _, o := range b.Open {
-			m.open[o.RequestID] = taken{o, o.Replica}
+			if have, ok := m.open[o.RequestID]; !ok || have.by == b.Replica {
+				m.open[o.RequestID] = taken{o, b.Replica, have.claimed}
+			}
 		}
 		for _, r := range b.Rows {
 			if _, ok := m.rows[r.RequestID]; !ok {
@@ -119,10 +122,11 @@ func (m *memory) Claim(_ context.Context, by string, gone time.Duration) (list [
 			if o.by != by && silent {
 				m.gone[o.by] = true
 				m.claimed[o.by] = append(m.claimed[o.by], id)
-				o.by = by
+				m.claimed[by] = slices.DeleteFunc(m.claimed[by], func(other string) bool { return other == id })
+				o.by, o.claimed = by, true
 				m.open[id] = o
 			}
-			if o.by == by && o.Replica != by {
+			if o.by == by && o.claimed {
 				list = append(list, o.Open)
 			}
 		}
@@ -183,7 +187,10 @@ func (m *memory) all() map[string]Row {
 type counters struct {
 	mu     sync.Mutex
 	spent  map[string]llm.Nano
-	marks  map[string]uint64 // by counter and replica
+	marks  map[string]uint64              // by counter and replica
+	epoch  int64                          // a new one since they were lost
+	cold   bool                           // nobody knows what they stand at: what is settled waits
+	waits  map[string]map[uint64]llm.Nano // by replica and position
 	fail   func() error
 	orders map[string]uint64 // the last position given, by organisation and replica
 	wrong  []string
@@ -201,6 +208,9 @@ func (c *counters) settle(_ context.Context, s *Settlements) error {
 			return err
 		}
 	}
+	if s.Epoch != c.epoch {
+		return &Lost{c.epoch}
+	}
 	for i := range s.List {
 		t := &s.List[i]
 		if last := c.orders[s.Org+s.Replica]; t.Position <= last && !s.Again {
@@ -209,6 +219,13 @@ func (c *counters) settle(_ context.Context, s *Settlements) error {
 		c.orders[s.Org+s.Replica] = t.Position
 		for _, name := range t.Counters {
 			key := name + s.Replica
+			if c.cold {
+				if c.waits[key] == nil {
+					c.waits[key] = map[uint64]llm.Nano{}
+				}
+				c.waits[key][t.Position] = t.Costs.Total()
+				continue
+			}
 			if t.Position > c.marks[key] {
 				c.marks[key] = t.Position
 				c.spent[name] = c.spent[name].Plus(t.Costs.Total())

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sluice/internal/usage/wal"
@@ -12,6 +13,7 @@ type settler struct {
 	j      *Journal
 	reader *wal.Reader
 	wake   chan struct{}
+	epoch  int64
 	first  uint64 // the position at which this process began
 	given  uint64 // positions up to here may have been settled before
 
@@ -50,6 +52,7 @@ func (s *settler) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if s.j.rewind.Load() {
 			s.begin(ctx)
+			continue
 		}
 		more := s.step(ctx)
 		s.forget()
@@ -79,14 +82,20 @@ func (s *settler) forget() {
 
 // begin goes back to what the store has, and a little further.
 func (s *settler) begin(ctx context.Context) {
+	epoch := s.j.epoch.Load()
 	var shipped uint64
 	err := s.j.retry(ctx, "shipped", func() (err error) {
 		shipped, err = s.j.o.Store.Shipped(ctx, s.j.Replica())
 		return err
 	})
-	if err == nil {
-		s.back(max(min(shipped, s.older), s.first))
-		s.j.rewind.Store(false)
+	if err != nil {
+		return
+	}
+	s.epoch = epoch
+	s.back(max(min(shipped, s.older), s.first))
+	s.j.rewind.Store(false)
+	if s.j.epoch.Load() != epoch { // and again, meanwhile
+		s.j.rewind.Store(true)
 	}
 }
 
@@ -113,7 +122,7 @@ func (s *settler) step(ctx context.Context) bool {
 		}
 		org := f.row.Org
 		if orgs[org] == nil {
-			orgs[org] = &Settlements{Org: org, Replica: s.j.Replica(), Again: begin < s.given}
+			orgs[org] = &Settlements{Org: org, Replica: s.j.Replica(), Again: begin < s.given, Epoch: s.epoch}
 			order = append(order, org)
 		}
 		list := &orgs[org].List
@@ -131,6 +140,11 @@ func (s *settler) step(ctx context.Context) bool {
 			}
 			err := s.j.o.Settle(ctx, orgs[org])
 			orgs[org].Again = true
+			if lost, ok := errors.AsType[*Lost](err); ok {
+				s.j.o.Log.Warn("ledger counters lost", "epoch", lost.Epoch)
+				s.j.Rewind(lost.Epoch)
+				return nil
+			}
 			return err
 		})
 		if err != nil || s.j.rewind.Load() {

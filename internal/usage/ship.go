@@ -361,14 +361,23 @@ func (s *shipper) housekeeping(ctx context.Context) {
 	if now.Sub(s.heard) >= s.j.o.Gone/4 {
 		_ = s.join(ctx, false)
 	}
-	if now.Sub(s.asked) >= s.j.o.Gone/2 && s.j.replayed.Load() && s.j.retryLate() == 0 && s.after >= s.j.log.Last() {
+	if now.Sub(s.asked) >= s.j.o.Gone/2 && s.j.rests() {
 		s.asked = now
 		s.claim(ctx)
 	}
 }
 
+// rests tells whether all that is written down is in the store and settled.
+func (j *Journal) rests() bool {
+	if !j.replayed.Load() || j.queued.Load() > 0 || j.retryLate() > 0 {
+		return false
+	}
+	s := j.Stats()
+	return s.Shipped >= s.Last && s.Settled >= s.Last && !j.rewind.Load()
+}
+
 // claim ends the open calls of replicas that are gone. It is called when all that this one has written is in
-// the store, so no call is ended twice.
+// the store and settled, so no call is ended twice.
 func (s *shipper) claim(ctx context.Context) {
 	list, err := s.j.o.Store.Claim(ctx, s.j.Replica(), s.j.o.Gone)
 	if err != nil {
@@ -376,6 +385,7 @@ func (s *shipper) claim(ctx context.Context) {
 		return
 	}
 	for i := range list {
+		s.j.move(func() { delete(s.j.claimed, list[i].RequestID) }) // others had it, and it came back
 		s.j.o.Log.Warn("ledger closed a call of a replica that is gone", "request_id", list[i].RequestID, "replica", list[i].Replica)
 		s.endOrphan(&list[i], 0)
 	}

@@ -40,8 +40,9 @@ type Store interface {
 
 	// Claim hands over to replica by the open calls of the replicas that were not heard of (Join, Ship) for at
 	// least gone, and returns all that by has taken over so and not yet closed by a row. A call is handed to one
-	// replica only; it is handed on when that one is gone, too. From then on the calls belong to by, and
-	// the replica that they were taken from gets ErrGone from Ship until it joins.
+	// replica only; it is handed on when that one is gone, too, and may come back to the one that began it. From
+	// then on the calls belong to by, and the replica that they were taken from gets ErrGone from Ship until it
+	// joins.
 	Claim(ctx context.Context, by string, gone time.Duration) ([]Open, error)
 
 	// Prepare makes sure that rows charged on a day (in UTC) and the day after can be stored.
@@ -55,7 +56,7 @@ type Store interface {
 type Standing struct {
 	Shipped uint64   // the position up to which its log is in the store
 	Open    []Open   // the calls that are open at Shipped and were begun by this replica and not taken over, in order
-	Claimed []string // request ids of this replica that others took over; their rows are not this replica's to write
+	Claimed []string // request ids of this replica that others took over and have still; their rows are not this replica's to write
 }
 
 // ErrGone says that others have taken over calls of this replica, as it was not heard of for too long. It must
