@@ -170,7 +170,7 @@ func (t *tenant) book(b Batch, s *Settlement, ref Ref, now time.Time, out *Outco
 		}
 		t.accounts[ref.Counter] = acc
 	}
-	acc.settle(b.Replica, s.Position, ref.Part, ref.amount(s))
+	acc.settle(b.Replica, s.Position, ref.Part, ref.Amount(s))
 	out.Crossed = acc.tell(ref.Counter, b.Again, out.Crossed)
 }
 

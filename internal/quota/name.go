@@ -76,8 +76,8 @@ func ParseRef(s string) (r Ref, ok bool) {
 	return r, true
 }
 
-// amount is what a settlement adds to the counter.
-func (r Ref) amount(s *Settlement) int64 {
+// Amount is what a settlement adds to the counter.
+func (r Ref) Amount(s *Settlement) int64 {
 	if r.Tokens {
 		return max(s.Tokens, 0)
 	}

@@ -266,16 +266,17 @@ func wrongPeriod(t *testing.T, w *world) {
 
 func rolls(t *testing.T, w *world) {
 	key := w.org + "|key:k|r||money:rolling-hour"
-	// Parts of a hundred seconds; the clock is asked so that From and Until hold.
+	base := time.Now().Unix()
 	at := func(part, oldest int64) quota.Ask {
+		part, oldest = base+part, base+oldest
 		return quota.Ask{
 			Kind: quota.Money, Key: key, Mode: llm.Hard, Limit: 100, Fixed: 1, From: ago(year), Until: ahead(year).Add(time.Duration(part) * time.Second),
 			Rolling: true, Part: part, Oldest: oldest,
 		}
 	}
-	ref := func(part int64) string { return fmt.Sprintf("%s@%d", key, part) }
+	ref := func(part int64) string { return fmt.Sprintf("%s@%d", key, base+part) }
 	v := w.want(t, quota.Cold, w.hold("a", at(1000, 400)))
-	w.seed(t, v.Epoch, quota.Level{Counter: key, Parts: []quota.Part{{Start: 300, Amount: 50}, {Start: 400, Amount: 10}, {Start: 700, Amount: 20}}, Marks: map[string]uint64{"r": 5}})
+	w.seed(t, v.Epoch, quota.Level{Counter: key, Parts: []quota.Part{{Start: base + 300, Amount: 50}, {Start: base + 400, Amount: 10}, {Start: base + 700, Amount: 20}}, Marks: map[string]uint64{"r": 5}})
 	a := w.hold("a", at(1000, 400))
 	w.want(t, quota.Granted, a)
 	if got := a.Asks[0].Used; got != 30 {
