@@ -280,115 +280,101 @@ func TestWho(t *testing.T) {
 	}
 }
 
-func TestStore(t *testing.T) {
+func TestOpenHasher(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	s, err := OpenStore(dir, rand.Reader)
+	open := func(configured llm.Secret) (*Hasher, error) { return OpenHasher(dir, configured, rand.Reader) }
+	h, err := open("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, created, err := s.EnsureFirst(rand.Reader, clock)
-	if err != nil || !created {
-		t.Fatalf("%v %v", created, err)
+	want := h.Key(legacy)
+	if again, err := open(""); err != nil || again.Key(legacy) != want {
+		t.Errorf("the pepper is not found again: %v", err)
 	}
-	again, err := OpenStore(dir, rand.Reader)
+	pepper := filepath.Join(dir, pepperFile)
+	for path, mode := range map[string]os.FileMode{pepper: 0o600, dir: 0o700} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v %v, want mode %o", path, info.Mode(), err, mode)
+		}
+	}
+	text, err := os.ReadFile(pepper)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, created, err := again.EnsureFirst(rand.Reader, clock); created || err != nil {
-		t.Errorf("a second first key: %v %v", created, err)
+	if same, err := open(llm.Secret(strings.TrimSpace(string(text)))); err != nil || same.Key(legacy) != want {
+		t.Errorf("the file's text, configured, is another pepper: %v", err)
 	}
-	m := Memory{}
-	if err := again.Load(m); err != nil {
-		t.Fatal(err)
+	if other, err := open("Zq8vR2mXw7LkT4nYb9HcJ5dGpS3fVeA6uB1x"); err != nil || other.Key(legacy) == want {
+		t.Errorf("a configured pepper does not count: %v", err)
 	}
-	if who := m[again.Hasher().Key(key)]; who == nil || !who.Allows("anything") || !strings.Contains(key, who.ID) {
-		t.Errorf("the stored key is not found again: %+v", who)
-	}
-	for _, name := range []string{pepperFile, keysFile} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v %v, want mode 0600", name, info.Mode(), err)
-		}
-		text, _ := os.ReadFile(filepath.Join(dir, name))
-		if strings.Contains(string(text), key[len(prefix)+publicLen+1:]) {
-			t.Errorf("%s holds the secret", name)
-		}
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("data directory: %v %v, want mode 0700", info.Mode(), err)
-	}
+
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	pepper := filepath.Join(dir, pepperFile)
+	must(os.WriteFile(filepath.Join(dir, keysFile), []byte("[]"), 0o600))
+	if _, err := open("Zq8vR2mXw7LkT4nYb9HcJ5dGpS3fVeA6uB1x"); err == nil {
+		t.Error("keys that were hashed under the file's pepper are to be taken over under another")
+	}
 	must(os.Rename(pepper, pepper+".away"))
-	if _, err := OpenStore(dir, rand.Reader); err == nil || !strings.Contains(err.Error(), "is gone") {
+	if _, err := open(""); err == nil || !strings.Contains(err.Error(), "is gone") {
 		t.Errorf("a lost pepper is replaced in silence, which locks every stored key out: %v", err)
 	}
-	must(os.Rename(pepper+".away", pepper))
-	must(os.WriteFile(filepath.Join(dir, keysFile), []byte("[]"), 0o600))
-	if empty, err := OpenStore(dir, rand.Reader); err != nil {
-		t.Error(err)
-	} else if _, created, err := empty.EnsureFirst(rand.Reader, clock); created || err == nil {
-		t.Errorf("an emptied key file: %v %v, want an error that says what to do", created, err)
-	}
-	must(os.WriteFile(filepath.Join(dir, keysFile), []byte("{"), 0o600))
-	if _, err := OpenStore(dir, rand.Reader); err == nil {
-		t.Error("a damaged key file is taken for none")
-	}
-	if err := os.WriteFile(filepath.Join(dir, pepperFile), []byte("damaged"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenStore(dir, rand.Reader); err == nil {
+	must(os.WriteFile(pepper, []byte("damaged"), 0o600))
+	if _, err := open(""); err == nil {
 		t.Error("a damaged pepper is replaced in silence")
 	}
 }
 
-// Two processes may start in one directory at once: one pepper and one key come of it.
-func TestStoreRace(t *testing.T) {
+// Several processes may start in one directory at once: one pepper comes of it.
+func TestOpenHasherRace(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	const starts = 8
-	keys, hashes := make(chan string, starts), make(chan Hash, starts)
+	hashes := make(chan Hash, starts)
 	var all sync.WaitGroup
 	for range starts {
 		all.Go(func() {
-			s, err := OpenStore(dir, rand.Reader)
+			h, err := OpenHasher(dir, "", rand.Reader)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			key, created, err := s.EnsureFirst(rand.Reader, clock)
-			if err != nil {
-				t.Error(err)
-			}
-			if created {
-				keys <- key
-			}
-			hashes <- s.Hasher().Key("x")
+			hashes <- h.Key("x")
 		})
 	}
 	all.Wait()
-	if len(keys) != 1 {
-		t.Fatalf("%d first keys, want 1", len(keys))
-	}
 	for first := <-hashes; len(hashes) > 0; {
 		if h := <-hashes; h != first {
 			t.Error("two processes hash with different peppers")
 		}
 	}
-	s, err := OpenStore(dir, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := Memory{}
-	if err := s.Load(m); err != nil || m[s.Hasher().Key(<-keys)] == nil {
-		t.Errorf("the one key that was shown is not the one that is stored: %v", err)
-	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.*[0-9]")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestKeysFile(t *testing.T) {
+	dir := t.TempDir()
+	if keys, err := ReadKeysFile(dir); keys != nil || err != nil {
+		t.Errorf("no file: %v, %v", keys, err)
+	}
+	if err := RetireKeysFile(dir); err != nil {
+		t.Errorf("no file: %v", err)
+	}
+	path := filepath.Join(dir, keysFile)
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadKeysFile(dir); err == nil {
+		t.Error("a damaged file is taken for none")
+	}
+	if err := RetireKeysFile(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
 	}
 }
 

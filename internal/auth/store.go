@@ -11,25 +11,20 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"sluice/internal/llm"
 )
 
 // Files of the data directory.
 const (
 	pepperFile = "pepper"
-	keysFile   = "keys.json"
+	keysFile   = "keys.json" // of earlier releases
 )
 
-// A Store is the keys kept in the data directory: hashes, never keys.
-type Store struct {
-	dir    string
-	hasher *Hasher
-	keys   []storedKey
-}
+const pepperSize = 32 // bytes
 
 // A FileKey is a key in the file where earlier releases kept them.
-type FileKey = storedKey
-
-type storedKey struct {
+type FileKey struct {
 	Name    string    `json:"name"`
 	ID      string    `json:"id"`
 	Hash    string    `json:"hash"`
@@ -37,42 +32,48 @@ type storedKey struct {
 	Created time.Time `json:"created"`
 }
 
-// OpenStore opens the data directory, making it and its pepper where they are missing.
-func OpenStore(dir string, random io.Reader) (*Store, error) {
+// OpenHasher hashes keys under the pepper of the data directory, making both where they are missing, or under the
+// one that is configured. Replicas that share a store must share the pepper.
+func OpenHasher(dir string, configured llm.Secret, random io.Reader) (*Hasher, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if configured != "" {
+		if _, err := os.Lstat(filepath.Join(dir, keysFile)); err == nil {
+			return nil, fmt.Errorf("pepper: the keys of %s were hashed under that of the file pepper beside it: start once without a configured pepper, or remove %[1]s", filepath.Join(dir, keysFile))
+		}
+		return NewHasher(pepperOf(string(configured))), nil
 	}
 	pepper, err := openPepper(filepath.Join(dir, pepperFile), random)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, hasher: NewHasher(pepper)}
-	if err := s.read(); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return NewHasher(pepper), nil
 }
 
-func (s *Store) read() error {
-	path := filepath.Join(s.dir, keysFile)
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("read keys: %w", err)
+// pepperOf reads a configured pepper: what stands in a file pepper means the same here, and any other text stands
+// for itself.
+func pepperOf(text string) []byte {
+	if pepper, err := hex.DecodeString(text); err == nil && len(pepper) == pepperSize {
+		return pepper
 	}
-	if err := json.Unmarshal(text, &s.keys); err != nil {
-		return fmt.Errorf("read keys: %s: %w", path, err)
-	}
-	return nil
+	return []byte(text)
 }
 
 // ReadKeysFile reads the keys that earlier releases kept in the data directory; none where there is no file.
-func ReadKeysFile(dir string) ([]FileKey, error) {
-	s := &Store{dir: dir}
-	err := s.read()
-	return s.keys, err
+func ReadKeysFile(dir string) (keys []FileKey, err error) {
+	path := filepath.Join(dir, keysFile)
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return nil, fmt.Errorf("read keys: %s: %w", path, err)
+	}
+	return keys, nil
 }
 
 // RetireKeysFile puts the file away, once its keys are kept elsewhere.
@@ -91,12 +92,11 @@ func RetireKeysFile(dir string) error {
 // openPepper reads the pepper or draws one. A damaged file is an error: a new pepper would lock every
 // stored key out.
 func openPepper(path string, random io.Reader) ([]byte, error) {
-	const size = 32
 	text, err := os.ReadFile(path)
 	if err == nil {
 		pepper, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil || len(pepper) != size {
-			return nil, fmt.Errorf("pepper: %s does not hold %d bytes in hex; restore it, or remove it and %s to begin anew", path, size, keysFile)
+		if err != nil || len(pepper) != pepperSize {
+			return nil, fmt.Errorf("pepper: %s does not hold %d bytes in hex; restore it: without it nobody can call with a stored key", path, pepperSize)
 		}
 		return pepper, nil
 	}
@@ -109,7 +109,7 @@ func openPepper(path string, random io.Reader) ([]byte, error) {
 		}
 		return nil, fmt.Errorf("pepper: %s is gone, and %s is useless without it; restore it, or remove %[2]s to begin anew", path, keysFile)
 	}
-	pepper := make([]byte, size)
+	pepper := make([]byte, pepperSize)
 	if _, err := io.ReadFull(random, pepper); err != nil {
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
@@ -120,50 +120,6 @@ func openPepper(path string, random io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
 	return pepper, nil
-}
-
-// Hasher hashes keys under the directory's pepper.
-func (s *Store) Hasher() *Hasher { return s.hasher }
-
-// Load adds the stored keys to m.
-func (s *Store) Load(m Memory) error {
-	for _, k := range s.keys {
-		h, err := ParseHash(k.Hash)
-		if err != nil {
-			return fmt.Errorf("key %s in %s: %w", k.Name, keysFile, err)
-		}
-		m[h] = &Who{Name: k.Name, ID: k.ID, Org: "default", Models: k.Models}
-	}
-	return nil
-}
-
-// EnsureFirst makes a key for all models if none is stored yet, and returns it: the only time it is seen.
-func (s *Store) EnsureFirst(random io.Reader, now time.Time) (key string, created bool, err error) {
-	if len(s.keys) > 0 {
-		return "", false, nil
-	}
-	if key, err = NewKey(random); err != nil {
-		return "", false, fmt.Errorf("draw key: %w", err)
-	}
-	public, _ := Public(key)
-	s.keys = append(s.keys, storedKey{
-		Name: "first", ID: public, Hash: s.hasher.Key(key).String(), Models: []string{"*"}, Created: now.UTC().Truncate(time.Second),
-	})
-	text, err := json.MarshalIndent(s.keys, "", "  ")
-	if err != nil {
-		return "", false, fmt.Errorf("store key: %w", err)
-	}
-	switch err := createFile(filepath.Join(s.dir, keysFile), append(text, '\n')); {
-	case errors.Is(err, fs.ErrExist): // another process was first: its key counts, and it has shown it
-		s.keys = nil
-		if err = s.read(); err == nil && len(s.keys) == 0 {
-			err = fmt.Errorf("%s holds no key; remove it to have one made", filepath.Join(s.dir, keysFile))
-		}
-		return "", false, err
-	case err != nil:
-		return "", false, fmt.Errorf("store key: %w", err)
-	}
-	return key, true, nil
 }
 
 // createFile makes a file in one step, whole or not at all, readable by its owner only. One that is there

@@ -25,12 +25,16 @@ type CacheOptions struct {
 	Source  Source
 	Known   int           // keys that are kept; 100,000
 	Unknown int           // hashes that are remembered to be nobody's; 100,000
-	Poll    time.Duration // how often the source is asked what has changed; 2 s
+	Poll    time.Duration // how often the source is asked what has changed; 500 ms
 	Refresh time.Duration // after which a key in use is read anew in the background; 5 min
 	Age     time.Duration // for how long a known key goes on while the source cannot be reached; 15 min
 	Loads   int           // look-ups at the source at a time; 32
 	Log     *slog.Logger  // nil: none
 	Now     func() time.Time
+
+	// Bind adds to each caller what others than its owners say of it, before anybody sees it. When that changes,
+	// call Forget.
+	Bind func(*auth.Who)
 }
 
 const (
@@ -90,7 +94,7 @@ func NewCache(o CacheOptions) *Cache {
 	def(&o.Known, 100_000)
 	def(&o.Unknown, 100_000)
 	def(&o.Loads, 32)
-	wait(&o.Poll, 2*time.Second)
+	wait(&o.Poll, 500*time.Millisecond)
 	wait(&o.Refresh, 5*time.Minute)
 	wait(&o.Age, 15*time.Minute)
 	if o.Now == nil {
@@ -98,6 +102,9 @@ func NewCache(o CacheOptions) *Cache {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Bind == nil {
+		o.Bind = func(*auth.Who) {}
 	}
 	return &Cache{
 		o: o, known: newRecent[*known](o.Known), unknown: newRecent[time.Time](o.Unknown), flights: make(map[auth.Hash]*flight),
@@ -158,12 +165,17 @@ func (c *Cache) fly(ctx context.Context, h auth.Hash, f *flight) {
 	defer stop()
 	at := c.o.Now()
 	entry, err := c.ask(ctx, h, at)
+	var who *auth.Who
+	if entry != nil {
+		who = entry.Who(h)
+		c.o.Bind(who)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err != nil:
 		f.err = &llm.Error{Kind: llm.KindOverloaded, Msg: "API keys cannot be looked up just now; try again", RetryAfter: 2 * time.Second, Err: err}
-	case entry == nil:
+	case who == nil:
 		if k, ok := c.known.get(h, at); ok {
 			c.drop(h, k)
 		}
@@ -171,8 +183,8 @@ func (c *Cache) fly(ctx context.Context, h auth.Hash, f *flight) {
 			c.unknown.put(h, at, at)
 		}
 	default:
-		if f.who = entry.Who(h); !f.old {
-			c.keep(h, &known{who: f.who, at: at})
+		if f.who = who; !f.old {
+			c.keep(h, &known{who: who, at: at})
 		}
 	}
 	if c.flights[h] == f {
@@ -243,8 +255,8 @@ func (c *Cache) Invalidate(changes ...Change) {
 	}
 }
 
-// clear forgets everything.
-func (c *Cache) clear() {
+// Forget makes the cache forget everything.
+func (c *Cache) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.outdate()
@@ -332,7 +344,7 @@ func (c *Cache) poll(ctx context.Context, seq int64) (int64, error) {
 		}
 		if seq < 0 || errors.Is(err, ErrGap) {
 			if seq, err = c.o.Source.Newest(within); err == nil {
-				c.clear()
+				c.Forget()
 			} else {
 				seq = -1
 			}

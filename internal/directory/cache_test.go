@@ -329,6 +329,19 @@ func TestCacheRefreshes(t *testing.T) {
 	})
 }
 
+// What others say of a caller is said anew after Forget.
+func TestCacheBinds(t *testing.T) {
+	s := &source{Memory: directory.NewMemory()}
+	put(t, s, 1)
+	label := "before"
+	c := directory.NewCache(directory.CacheOptions{Source: s, Bind: func(w *auth.Who) { w.Name = label }})
+	want(t, "at first", look(t, c, 1), "before")
+	label = "after"
+	want(t, "still", look(t, c, 1), "before")
+	c.Forget()
+	want(t, "then", look(t, c, 1), "after")
+}
+
 // A flood of keys that do not exist throws out no key that does, and takes a bounded room.
 func TestCacheFlood(t *testing.T) {
 	s := &source{Memory: directory.NewMemory()}
