@@ -21,6 +21,7 @@ import (
 
 	"sluice/internal/auth"
 	"sluice/internal/backend/redis"
+	"sluice/internal/backend/sql"
 	"sluice/internal/config"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
@@ -45,8 +46,10 @@ type App struct {
 	gateway *gateway.Gateway
 	mock    *mockServer
 	fleet   *upstream.Fleet
-	shared  *redis.Store // nil: this process is alone
-	revoked *auth.Revoked
+	shared  *redis.Store  // nil: this process is alone
+	revoked *auth.Revoked // keys of the configuration; stored ones are disabled in the store
+	db      *sql.DB
+	people  *people
 	replica string // this process, among all that share something
 	money   *money
 
@@ -127,6 +130,9 @@ func start(o Options, cfg *config.Config) (*App, error) {
 	if a.revoked, err = auth.OpenRevoked(cfg.Data); err != nil {
 		return nil, err
 	}
+	if err := a.openPeople(cfg); err != nil {
+		return nil, err
+	}
 	if err := a.openFleet(cfg); err != nil {
 		return nil, err
 	}
@@ -160,12 +166,32 @@ func (a *App) openFleet(cfg *config.Config) error {
 	return nil
 }
 
+// openPeople opens the store and the keys in it. It ends with close.
+func (a *App) openPeople(cfg *config.Config) error {
+	ctx := context.Background() // until close
+	var err error
+	if a.db, err = OpenStore(ctx, cfg, sql.Options{Log: a.log}); err != nil {
+		return err
+	}
+	if a.people, err = openPeople(ctx, cfg, a.db.Directory(), a.revoked, a.log, a.bindCurrent); err != nil {
+		return errors.Join(err, a.db.Close())
+	}
+	a.people.run(ctx)
+	return nil
+}
+
 func (a *App) close() {
 	if a.mock != nil {
 		a.mock.close()
 	}
 	if a.current != nil {
 		a.current.close()
+	}
+	if a.people != nil {
+		a.people.close()
+	}
+	if a.db != nil {
+		_ = a.db.Close()
 	}
 	if a.money != nil {
 		if err := a.money.close(); err != nil {
@@ -191,6 +217,7 @@ func (a *App) apply(cfg *config.Config) error {
 	old := a.current
 	a.cfg, a.current = cfg, b
 	a.mu.Unlock()
+	a.people.cache.Forget() // callers are bound to the rules of the configuration
 	a.gateway.Swap(b.state)
 	b.watch(context.Background()) // until it is closed, which the next apply or the end does
 	if old != nil {

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"slices"
 
+	"sluice/internal/admin"
 	"sluice/internal/auth"
 	"sluice/internal/backend/redis"
 	"sluice/internal/config"
+	"sluice/internal/control"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
 	"sluice/internal/route"
@@ -23,12 +25,12 @@ const maxOperation = 64 << 10
 
 // operations are the paths of the operators' listener beside its own.
 func (a *App) operations() []telemetry.Operation {
-	return []telemetry.Operation{
+	return append([]telemetry.Operation{
 		{Pattern: "GET /admin/upstreams", Handler: a.getUpstreams},
 		{Pattern: "POST /admin/upstreams", Handler: a.postUpstreams},
 		{Pattern: "POST /admin/explain", Handler: a.postExplain},
 		{Pattern: "POST /admin/keys/revoke", Handler: a.postRevoke},
-	}
+	}, admin.Operations(a.people.control)...)
 }
 
 // Upstreams is what GET /admin/upstreams answers.
@@ -99,7 +101,7 @@ type Revocation struct {
 	Key string `json:"key"` // its public part, as logs have it, or its name
 }
 
-// postRevoke refuses a key on every replica from now on, whatever the configuration says.
+// postRevoke refuses a key on every replica from now on, whatever the configuration says. A stored one is disabled.
 func (a *App) postRevoke(w http.ResponseWriter, r *http.Request) error {
 	var rev Revocation
 	if err := readJSON(r, maxOperation, &rev); err != nil {
@@ -107,7 +109,11 @@ func (a *App) postRevoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	who := a.who(rev.Key)
 	if who == nil {
-		return llm.Errorf(llm.KindNotFound, "key: there is no key with that public part or name")
+		k, err := a.people.control.Keys().SetDisabled(r.Context(), control.Owner("operator"), rev.Key, true)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, Revocation{Key: k.ID})
 	}
 	rev.Key = who.Public() // what a key that has a public part is refused by
 	err := a.revoked.Add(rev.Key)
@@ -134,6 +140,14 @@ func (a *App) postExplain(w http.ResponseWriter, r *http.Request) error {
 	var q Question
 	if err := readJSON(r, limit+maxOperation, &q); err != nil {
 		return err
+	}
+	if b.who(q.Key) == nil { // a stored one, then
+		who, err := a.people.who(r.Context(), q.Key)
+		if err != nil {
+			return err
+		}
+		b = &built{state: b.state, callers: []*auth.Who{who}}
+		q.Key = who.ID
 	}
 	e, err := b.explain(&q)
 	if err != nil {

@@ -1,46 +1,37 @@
 package app
 
 import (
-	"crypto/rand"
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"sluice/internal/auth"
 	"sluice/internal/config"
 	"sluice/internal/llm"
 )
 
-// keys gathers who may call: the configured keys and those of the data directory. Where nobody could call,
-// a first key is made; it is shown once and kept as a hash.
+// keys gathers who may call: the configured keys and the stored ones. Where nobody could call, a first key is made;
+// it is shown once and kept as a hash.
 func (a *App) keys(cfg *config.Config) (*auth.Authenticator, []*auth.Who, error) {
-	store, err := auth.OpenStore(cfg.Data, rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
 	if len(cfg.Keys) == 0 {
-		key, created, err := store.EnsureFirst(rand.Reader, time.Now())
+		key, err := a.people.control.First(context.Background())
 		if err != nil {
 			return nil, nil, err
 		}
-		if created {
-			a.firstKey = key
-		}
+		a.firstKey = cmp.Or(key, a.firstKey)
 	}
-	keys := auth.Memory{}
-	if err := store.Load(keys); err != nil {
-		return nil, nil, err
-	}
+	configured := auth.Memory{}
 	for i := range cfg.Keys {
-		keys[store.Hasher().Sum(cfg.Keys[i].Sum)] = caller(&cfg.Keys[i])
-	}
-	for _, who := range keys {
+		who := caller(&cfg.Keys[i])
 		bind(cfg, who)
+		configured[a.people.hasher.Sum(cfg.Keys[i].Sum)] = who
 	}
-	return auth.New(store.Hasher(), keys, a.revoked, nil), slices.Collect(maps.Values(keys)), nil
+	chain := auth.Chain{configured, a.people.cache}
+	return auth.New(a.people.hasher, chain, a.revoked, nil), slices.Collect(maps.Values(configured)), nil
 }
 
 // caller is a configured key as the gateway knows it.
@@ -71,7 +62,7 @@ func (a *App) welcome(data, admin string) {
 		fmt.Fprintf(out, "\nYour API key, shown this once (only its hash is kept in %s):\n\n    %s\n", a.cfg.Data, key)
 	case len(a.cfg.Keys) == 0:
 		fmt.Fprintf(out, "\nThe key was shown at the first start: export SLUICE_API_KEY=sk-slc-... to use the lines below.\n"+
-			"Lost it? Stop, remove %s/keys.json, start again: a new one is made.\n", a.cfg.Data)
+			"Lost it? sluice keys rotate first --grace 0 gives a new one.\n")
 	}
 	a.firstKey = ""
 	if a.mock != nil {

@@ -1,0 +1,111 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"sluice/internal/admin"
+	"sluice/internal/auth"
+	"sluice/internal/backend/sql"
+	"sluice/internal/config"
+	"sluice/internal/control"
+	"sluice/internal/directory"
+	"sluice/internal/quota"
+	"sluice/internal/telemetry"
+)
+
+// people are the stored keys and their owners. They outlive configurations.
+type people struct {
+	hasher  *auth.Hasher
+	store   directory.Store
+	cache   *directory.Cache
+	control *control.Control
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+}
+
+// openPeople readies a store of keys: it must have been made under our pepper, and takes over what earlier releases
+// kept in files. bind adds to each caller what the configuration says.
+func openPeople(ctx context.Context, cfg *config.Config, store directory.Store, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who)) (*people, error) {
+	p := &people{store: store}
+	var err error
+	if p.hasher, err = auth.OpenHasher(cfg.Data, cfg.Pepper, rand.Reader); err != nil {
+		return nil, err
+	}
+	p.cache = directory.NewCache(directory.CacheOptions{Source: store, Log: log, Bind: bind})
+	p.control = control.New(control.Options{
+		Store: store, Hasher: p.hasher, Random: rand.Reader, Period: quota.Span, Log: log,
+		Changed: func(c directory.Change) { p.cache.Invalidate(c) },
+	})
+	if err := p.control.CheckPepper(ctx); err != nil {
+		return nil, err
+	}
+	_, err = p.control.TakeOver(ctx, cfg.Data, revoked)
+	return p, err
+}
+
+// run keeps the cache true until close.
+func (p *people) run(ctx context.Context) {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.work.Go(func() { p.cache.Run(ctx) })
+}
+
+func (p *people) close() {
+	p.stop()
+	p.work.Wait()
+}
+
+// who finds a stored key by its id or name.
+func (p *people) who(ctx context.Context, ref string) (*auth.Who, error) {
+	k, err := p.control.Keys().Show(ctx, control.Owner("operator"), ref)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := p.store.Keys().Get(ctx, k.ID)
+	if err != nil {
+		return nil, err
+	}
+	return p.cache.Key(ctx, stored.Hash)
+}
+
+// bindCurrent adds to a stored key's caller what the current configuration says of it.
+func (a *App) bindCurrent(who *auth.Who) {
+	a.mu.Lock()
+	cfg := a.cfg
+	a.mu.Unlock()
+	bind(cfg, who)
+}
+
+// Local gives the operations on keys and their owners over the store that a configuration names, without a gateway.
+// Gateways that share the store hear of what is changed within a second. Call closed at the end.
+func Local(ctx context.Context, o Options) (h http.Handler, closed func() error, err error) {
+	cfg, err := load(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	db, err := OpenStore(ctx, cfg, sql.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	revoked, err := auth.OpenRevoked(cfg.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := openPeople(ctx, cfg, db.Directory(), revoked, log, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return telemetry.AdminHandler(telemetry.AdminOptions{
+		Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:0", Operations: admin.Operations(p.control),
+	}), db.Close, nil
+}
