@@ -187,16 +187,16 @@ func (a *App) close() {
 	if a.current != nil {
 		a.current.close()
 	}
+	if a.money != nil {
+		if err := a.money.close(); err != nil {
+			a.log.Error("the ledger is not all in the store; the rest is in its log and follows after the next start", "error", err.Error())
+		}
+	}
 	if a.people != nil {
 		a.people.close()
 	}
 	if a.db != nil {
 		_ = a.db.Close()
-	}
-	if a.money != nil {
-		if err := a.money.close(); err != nil {
-			a.log.Error("the ledger is not all in the store; the rest is in its log and follows after the next start", "error", err.Error())
-		}
 	}
 	if a.shared != nil {
 		_ = a.shared.Close()

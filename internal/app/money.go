@@ -38,32 +38,23 @@ type money struct {
 	work    sync.WaitGroup
 }
 
-// OpenStore opens the database that a configuration names.
-func OpenStore(ctx context.Context, cfg *config.Config, o sql.Options) (*sql.DB, error) {
-	o.DSN, o.Dir, o.Conns = cfg.Store.URL, cfg.Data, cfg.Store.Connections
-	return sql.Open(ctx, o)
-}
-
 // ledgerDir is where the write-ahead log of the ledger is, in the data directory.
 const ledgerDir = "ledger"
 
-// openMoney opens the store and the ledger, and begins to count.
+// openMoney opens the ledger and begins to count.
 func (a *App) openMoney(cfg *config.Config) (err error) {
-	m := &money{outputs: new(quota.Outputs), crossed: make(chan quota.Crossing, 1024), begun: make(chan struct{})}
-	if m.db, err = OpenStore(context.Background(), cfg, sql.Options{Log: a.log}); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
+	m := &money{db: a.db, outputs: new(quota.Outputs), crossed: make(chan quota.Crossing, 1024), begun: make(chan struct{})}
 	c := &cfg.Ledger
 	m.journal, err = usage.OpenJournal(usage.JournalOptions{
 		Dir: filepath.Join(cfg.Data, ledgerDir), WAL: wal.Options{Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
 		Store: m.db.Ledger(), Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: a.log,
 	})
 	if err != nil {
-		return fmt.Errorf("ledger: %w", joinClose(err, m.db))
+		return fmt.Errorf("ledger: %w", err)
 	}
 	m.limiter = quota.New(quota.Options{
-		Store: quota.NewMemory(nil), Replica: m.journal.Replica(), Spent: m.spent, Replicas: a.fleet.Replicas, Log: a.log,
-		Flush: func(ctx context.Context) { _ = m.journal.Settled(ctx) }, Behind: m.journal.Rewind,
+		Store: a.counters(), Replica: m.journal.Replica(), Spent: m.spent, Replicas: a.fleet.Replicas, Log: a.log,
+		Flush: func(ctx context.Context) { _ = m.journal.Settled(ctx) }, Behind: func() { m.journal.Rewind(time.Now().UnixNano()) },
 		Crossed: func(c quota.Crossing) {
 			select {
 			case m.crossed <- c:
@@ -72,12 +63,14 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 			}
 		},
 	})
-	m.once = idempotency.New(idempotency.Options{
-		Store: idempotency.NewMemory(int64(cfg.Idempotency.Memory), nil), Keep: cfg.Idempotency.Keep, Most: int(cfg.Idempotency.Answer),
-	})
+	twins, err := a.twins(cfg)
+	if err != nil {
+		return err
+	}
+	m.once = idempotency.New(idempotency.Options{Store: twins, Keep: cfg.Idempotency.Keep, Most: int(cfg.Idempotency.Answer)})
 	hooks, err := webhooks(cfg)
 	if err != nil {
-		return fmt.Errorf("alerts: %w", joinClose(err, m.db))
+		return fmt.Errorf("alerts: %w", err)
 	}
 	m.alerts = alert.New(alert.Options{Outbox: m.db.Outbox(), Log: a.log}, hooks)
 	var ctx context.Context
@@ -90,7 +83,25 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 	return nil
 }
 
-func joinClose(err error, db *sql.DB) error { return errors.Join(err, db.Close()) }
+// counters count for all replicas where there is a Redis, else for this process.
+func (a *App) counters() quota.Store {
+	if a.shared != nil {
+		return a.shared.Quota()
+	}
+	return quota.NewMemory(nil)
+}
+
+// twins tells calls apart over all replicas where there is a Redis, which sees no answer.
+func (a *App) twins(cfg *config.Config) (idempotency.Store, error) {
+	if a.shared == nil {
+		return idempotency.NewMemory(int64(cfg.Idempotency.Memory), nil), nil
+	}
+	key, err := a.people.hasher.Derive("idempotency answers")
+	if err != nil {
+		return nil, err
+	}
+	return a.shared.Once(key)
+}
 
 // flushTime is how long the end of the program waits for the ledger to be in the store. What is not is in the log.
 const flushTime = 10 * time.Second
@@ -103,7 +114,7 @@ func (m *money) close() error {
 	m.stop()
 	m.work.Wait()
 	m.once.Close()
-	return errors.Join(err, m.db.Close())
+	return err
 }
 
 // settle gives the costs of calls to their budgets.

@@ -109,13 +109,15 @@ func ParseHash(s string) (h Hash, err error) {
 }
 
 // A Hasher hashes keys under one pepper.
-type Hasher struct{ macs sync.Pool }
+type Hasher struct {
+	pepper []byte
+	macs   sync.Pool
+}
 
 // NewHasher makes a hasher.
 func NewHasher(pepper []byte) *Hasher {
-	h := &Hasher{}
-	pepper = slices.Clone(pepper)
-	h.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, pepper)} }
+	h := &Hasher{pepper: slices.Clone(pepper)}
+	h.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, h.pepper)} }
 	return h
 }
 
