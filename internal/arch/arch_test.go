@@ -57,10 +57,9 @@ var rooms = map[string]room{
 	"admin":                   {may: "llm rules control telemetry", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
-	"backend/redis":       {may: "idempotency upstream", tests: "idempotency/idempotencytest upstream/sharedtest redistest faultproxy"},
+	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"quota/quotatest":     {may: "llm quota"},
 	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
-	"backend/redis":       {may: "llm upstream quota", tests: "upstream/sharedtest quota/quotatest redistest faultproxy"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock"},
 
