@@ -43,15 +43,16 @@ const (
 
 // A Limiter says whether calls may be made. It is the only thing here that the path of a call uses.
 type Limiter struct {
-	o     Options
-	none  *Grant
-	plans plans
-	local *Memory      // counts limits while the store cannot be reached
-	skew  atomic.Int64 // the store's clock less ours
-	owed  atomic.Int64 // calls that ended and are not settled yet
-	seeds flights
-	softs chan soft     // grants whose soft budgets are cold
-	wake  chan struct{} // has Run look at once
+	o      Options
+	none   *Grant
+	plans  plans
+	local  *Memory      // counts limits while the store cannot be reached, and what it admitted before
+	shared bool         // the store is not in this process
+	skew   atomic.Int64 // the store's clock less ours
+	owed   atomic.Int64 // calls that ended and are not settled yet
+	seeds  flights
+	softs  chan soft     // grants whose soft budgets are cold
+	wake   chan struct{} // has Run look at once
 
 	mu     sync.Mutex // guards what follows
 	live   map[string]*Grant
@@ -79,8 +80,9 @@ func New(o Options) *Limiter {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	_, own := o.Store.(*Memory)
 	return &Limiter{
-		o: o, none: &Grant{}, local: NewMemory(o.Now), live: map[string]*Grant{}, orgs: map[string]*standing{},
+		shared: !own, o: o, none: &Grant{}, local: NewMemory(o.Now), live: map[string]*Grant{}, orgs: map[string]*standing{},
 		softs: make(chan soft, 64), wake: make(chan struct{}, 1), seeds: flights{under: map[string]*flight{}},
 	}
 }
@@ -125,6 +127,9 @@ func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 		switch v.Answer {
 		case Granted:
 			l.later(g, v.Epoch)
+			if l.shared {
+				l.local.mirror(&g.hold)
+			}
 			return nil
 		case Refused:
 			a := &g.hold.Asks[v.Ask]
@@ -240,9 +245,17 @@ func nearest(to *Room, r Room) {
 	}
 }
 
+// doubt has the hold ended, should the store have taken it: its answer was lost.
+func (l *Limiter) doubt(g *Grant) {
+	l.owe(lateRelease{
+		grant: &Grant{store: l.o.Store, refs: slices.Clone(g.refs), hold: Hold{Org: g.hold.Org, ID: g.hold.ID, Asks: slices.Clone(g.hold.Asks)}}, unsure: true,
+	})
+}
+
 // without is what holds while the store cannot be reached: budgets that may refuse do, limits are kept to this replica's
 // part, and soft budgets are settled later.
 func (l *Limiter) without(ctx context.Context, g *Grant, cause error) error {
+	l.doubt(g)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -281,10 +294,20 @@ func (l *Limiter) without(ctx context.Context, g *Grant, cause error) error {
 // maxOwed bounds the releases that are kept to be tried again. Those beyond are left to the leases' end.
 const maxOwed = 4096
 
-// A lateRelease is a release that failed.
+// A lateRelease is a release that failed, or the end of a hold that the store may have or not.
 type lateRelease struct {
 	grant  *Grant
 	tokens int64
+	unsure bool
+}
+
+// owe keeps what the store has not heard of, for Run to try again.
+func (l *Limiter) owe(r lateRelease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.unfreed) < maxOwed {
+		l.unfreed = append(l.unfreed, r)
+	}
 }
 
 // release ends a grant's limits.
@@ -299,11 +322,7 @@ func (l *Limiter) release(ctx context.Context, g *Grant, tokens int64) {
 		return
 	}
 	if err := g.store.Release(ctx, &g.hold, tokens); err != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if len(l.unfreed) < maxOwed {
-			l.unfreed = append(l.unfreed, lateRelease{g, tokens})
-		}
+		l.owe(lateRelease{grant: g, tokens: tokens})
 	}
 }
 
@@ -314,13 +333,20 @@ func (l *Limiter) freeAgain(ctx context.Context) {
 	l.unfreed = nil
 	l.mu.Unlock()
 	for i, r := range list {
-		if r.grant.store.Release(ctx, &r.grant.hold, r.tokens) != nil {
-			l.mu.Lock()
-			l.unfreed = append(l.unfreed, list[i:]...)
-			l.mu.Unlock()
+		if l.freeOne(ctx, r) != nil {
+			for _, r := range list[i:] {
+				l.owe(r)
+			}
 			return
 		}
 	}
+}
+
+func (l *Limiter) freeOne(ctx context.Context, r lateRelease) error {
+	if err := r.grant.store.Release(ctx, &r.grant.hold, r.tokens); err != nil || !r.unsure || len(r.grant.refs) == 0 {
+		return err
+	}
+	return l.settle(ctx, Batch{Org: r.grant.hold.Org, Replica: l.o.Replica, List: []Settlement{{ID: r.grant.hold.ID, Counters: r.grant.refs}}})
 }
 
 // forget ends the renewal of a hold.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -393,4 +394,183 @@ func TestPer(t *testing.T) {
 	if want := []bool{true, true, true, false, true, false}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+}
+
+// broken is a store that fails while it is told to.
+type broken struct {
+	*quota.Memory
+	down atomic.Bool
+}
+
+var errDown = errors.New("down")
+
+func (b *broken) Reserve(ctx context.Context, h *quota.Hold) (quota.Verdict, error) {
+	if b.down.Load() {
+		return quota.Verdict{}, errDown
+	}
+	return b.Memory.Reserve(ctx, h)
+}
+
+func (b *broken) Extend(ctx context.Context, h *quota.Hold) (quota.Verdict, error) {
+	if b.down.Load() {
+		return quota.Verdict{}, errDown
+	}
+	return b.Memory.Extend(ctx, h)
+}
+
+func (b *broken) Renew(ctx context.Context, org string, holds []*quota.Hold) (quota.Outcome, error) {
+	if b.down.Load() {
+		return quota.Outcome{}, errDown
+	}
+	return b.Memory.Renew(ctx, org, holds)
+}
+
+func (b *broken) Settle(ctx context.Context, batch quota.Batch) (quota.Outcome, error) {
+	if b.down.Load() {
+		return quota.Outcome{}, errDown
+	}
+	return b.Memory.Settle(ctx, batch)
+}
+
+func (b *broken) Release(ctx context.Context, h *quota.Hold, tokens int64) error {
+	if b.down.Load() {
+		return errDown
+	}
+	return b.Memory.Release(ctx, h, tokens)
+}
+
+// TestStoreDown: hard budgets are refused, soft ones pass, and limits hold with this replica's part of them.
+func TestStoreDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &broken{Memory: quota.NewMemory(nil)}
+		l := start(t, func(o *quota.Options) {
+			o.Store = store
+			o.Replicas = func() int { return 4 }
+		})
+		limits := llm.Rule{Name: "l", Requests: []llm.Pace{{N: 40, Per: time.Minute}}, Parallel: 100}
+		soft := llm.Rule{Name: "s", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Soft}}}
+		hard := llm.Rule{Name: "h", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}}
+		before := 0
+		for i := range 6 {
+			g, err := l.Reserve(t.Context(), caller(limits, soft), call(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			settle(t, l, uint64(i+1), g, i, 10)
+			before++
+		}
+		under, err := l.Reserve(t.Context(), caller(hard), call(7))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.down.Store(true)
+		_, err = l.Reserve(t.Context(), caller(hard, limits), call(8))
+		if e := llm.AsError(err); e.Code != "budget_unavailable" || e.Status != 503 || e.RetryAfter == 0 || !errors.Is(err, errDown) {
+			t.Errorf("a hard budget: %v", err)
+		}
+		var late []quota.Settlement
+		for i := range 20 {
+			g, err := l.Reserve(t.Context(), caller(limits, soft), call(100+i))
+			if err != nil {
+				break
+			}
+			late = append(late, quota.Settlement{ID: fmt.Sprint(100 + i), Position: uint64(50 + i), Counters: g.Counters(), Money: 1})
+			g.Release(t.Context(), 0)
+		}
+		if len(late)+before != 10 {
+			t.Errorf("%d and %d calls in a minute, want a quarter of 40 together", before, len(late))
+		}
+		if err := under.TopUp(t.Context(), 1); err != nil {
+			t.Errorf("within the hold: %v", err)
+		}
+		if err := l.Settle(t.Context(), late); !errors.Is(err, errDown) {
+			t.Errorf("settled: %v", err)
+		}
+		time.Sleep(quota.Lease + quota.Beat)
+		if err := under.TopUp(t.Context(), 1); llm.AsError(err).Code != "budget_unavailable" {
+			t.Errorf("after the hold's time: %v", err)
+		}
+		store.down.Store(false)
+		time.Sleep(2 * quota.Beat)
+		if err := l.Settle(t.Context(), late); err != nil {
+			t.Error(err)
+		}
+		levels, err := store.Levels(t.Context(), "acme", []string{late[0].Counters[0]})
+		if err != nil || levels[0].Spent() != int64(60+len(late)) {
+			t.Errorf("settled in the end: %+v, %v", levels, err)
+		}
+	})
+}
+
+// TestLost has the store lose its data under calls: they wait for a moment, the budget is what the database says, and
+// what is under way is held again.
+func TestLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := quota.NewMemory(nil)
+		var behind atomic.Int64
+		l := start(t, func(o *quota.Options) {
+			o.Store = store
+			o.Behind = func() { behind.Add(1) }
+			o.Spent = func(_ context.Context, qs []quota.Query) ([]quota.Level, error) {
+				return []quota.Level{{Counter: qs[0].Counter, Parts: []quota.Part{{Amount: 700}}}}, nil
+			}
+		})
+		who := caller(llm.Rule{Name: "h", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}})
+		if _, err := l.Reserve(t.Context(), who, call(1)); err != nil {
+			t.Fatal(err)
+		}
+		store.Lose()
+		began := time.Now()
+		g, err := l.Reserve(t.Context(), who, call(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d < quota.Grace || d > quota.Grace+time.Second || behind.Load() != 1 {
+			t.Errorf("waited %v, %d times behind", d, behind.Load())
+		}
+		levels, _ := store.Levels(t.Context(), "acme", g.Counters())
+		if got := levels[0]; got.Spent() != 700 || got.Held < 50+10 {
+			t.Errorf("after the loss: %+v", got)
+		}
+	})
+}
+
+// TestDatabaseDown refuses what it cannot know, and asks once for all that wait.
+func TestDatabaseDown(t *testing.T) {
+	var asked atomic.Int64
+	l := start(t, func(o *quota.Options) {
+		o.Spent = func(context.Context, []quota.Query) ([]quota.Level, error) {
+			asked.Add(1)
+			return nil, errDown
+		}
+	})
+	budget := llm.Budget{Money: 1000, Every: llm.Daily, Mode: llm.Hard}
+	_, err := l.Reserve(t.Context(), caller(llm.Rule{Name: "h", Budgets: []llm.Budget{budget}}), call(1))
+	if e := llm.AsError(err); e.Code != "budget_unavailable" || !errors.Is(err, errDown) || asked.Load() != 1 {
+		t.Errorf("error %v after %d questions", err, asked.Load())
+	}
+	budget.Mode = llm.Soft
+	if _, err := l.Reserve(t.Context(), caller(llm.Rule{Name: "s", Budgets: []llm.Budget{budget}}), call(2)); err != nil {
+		t.Errorf("soft: %v", err)
+	}
+}
+
+// TestClocksApart has the store's clock be in another day than ours.
+func TestClocksApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, off := range []time.Duration{-26 * time.Hour, 5 * time.Minute, 26 * time.Hour} {
+			l := start(t, func(o *quota.Options) {
+				o.Store = quota.NewMemory(func() time.Time { return time.Now().Add(off) })
+			})
+			who := caller(llm.Rule{Name: "h", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}})
+			g, err := l.Reserve(t.Context(), who, call(1))
+			if err != nil {
+				t.Fatalf("%v ahead: %v", off, err)
+			}
+			from, until := quota.Span(llm.Daily, nil, time.Now().Add(off))
+			if want := fmt.Sprintf("|%d-%d", from.Unix(), until.Unix()); !strings.HasSuffix(g.Counters()[0], want) {
+				t.Errorf("%v ahead: counter %s, want %s", off, g.Counters()[0], want)
+			}
+		}
+	})
 }

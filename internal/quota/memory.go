@@ -131,6 +131,25 @@ func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
 	return v, nil
 }
 
+// mirror counts in the paces what another store has admitted, so that the windows are full when that store is gone.
+func (m *Memory) mirror(h *Hold) {
+	t, now := m.tenant(h.Org), m.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tidy(now)
+	for i := range h.Asks {
+		if a := &h.Asks[i]; a.Kind == Requests || a.Kind == Tokens {
+			at := slotAt(now, a.Per)
+			w := t.windows[a.Key]
+			if w == nil {
+				w = &pace{per: a.Per}
+				t.windows[a.Key] = w
+			}
+			w.add(at, at, a.Cost)
+		}
+	}
+}
+
 // again fills in what a hold was granted before.
 func (e *held) again(h *Hold) {
 	for i := range h.Asks {

@@ -76,6 +76,7 @@ type Quota struct {
 
 // A standing is what this replica has seen of an organisation.
 type standing struct {
+	tag          string
 	epoch, count int64
 	settled      map[string]uint64 // in this epoch, the last position of each replica that it settled for
 }
@@ -85,11 +86,41 @@ var _ quota.Store = (*Quota)(nil)
 // Quota is the store's part that counts limits and budgets. Ask for it once: it remembers what it has seen.
 func (s *Store) Quota() *Quota { return &Quota{s: s, orgs: map[string]*standing{}} }
 
-// call runs a script for an organisation.
+// A call is a script's keys and arguments. They are written into one buffer each: a reservation has fifty of them.
 type call struct {
-	org  string
-	keys []string
-	args []string
+	org        string
+	tag        string // begins every key of the organisation
+	keys, args words
+}
+
+// words are strings that share an allocation.
+type words struct {
+	text []byte
+	ends []int
+}
+
+func (w *words) add(s string) {
+	w.text = append(w.text, s...)
+	w.end()
+}
+
+func (w *words) end() { w.ends = append(w.ends, len(w.text)) }
+
+func (w *words) nums(all ...int64) {
+	for _, n := range all {
+		w.text = strconv.AppendInt(w.text, n, 10)
+		w.end()
+	}
+}
+
+func (w *words) strings() []string {
+	text, from := string(w.text), 0
+	out := make([]string, len(w.ends))
+	for i, end := range w.ends {
+		out[i] = text[from:end]
+		from = end
+	}
+	return out
 }
 
 // tag begins every key of an organisation.
@@ -98,34 +129,35 @@ func (q *Quota) tag(org string) string {
 }
 
 // begin makes a call with the arguments that every script has first.
-func (q *Quota) begin(org string, keys int) *call {
+func (q *Quota) begin(org string) *call {
 	q.mu.Lock()
 	st := q.standing(org)
-	epoch, count := st.epoch, st.count
+	c, epoch, count := &call{org: org, tag: st.tag}, st.epoch, st.count
 	q.mu.Unlock()
-	c := &call{org: org, keys: make([]string, 0, keys+3), args: make([]string, 0, 32)}
-	c.keys = append(c.keys, q.tag(org)+"org")
-	c.nums(epoch, count, quota.Grace.Milliseconds(), quota.Lease.Milliseconds(), keepQuota.Milliseconds(), q.ahead.Load())
+	c.keys = words{make([]byte, 0, 1024), make([]int, 0, 16)}
+	c.args = words{make([]byte, 0, 1024), make([]int, 0, 96)}
+	c.key("org", "")
+	c.args.nums(epoch, count, quota.Grace.Milliseconds(), quota.Lease.Milliseconds(), keepQuota.Milliseconds(), q.ahead.Load())
 	return c
 }
 
-// holds adds the keys of an organisation's holds.
-func (q *Quota) holds(c *call) {
-	tag := q.tag(c.org)
-	c.keys = append(c.keys, tag+"expires", tag+"holds")
+// key adds the key of a counter.
+func (c *call) key(kind, name string) {
+	c.keys.text = append(append(c.keys.text, c.tag...), kind...)
+	c.keys.add(name)
 }
 
-func (c *call) nums(all ...int64) {
-	for _, n := range all {
-		c.args = append(c.args, strconv.FormatInt(n, 10))
-	}
+// holds adds the keys of an organisation's holds.
+func (c *call) holds() {
+	c.key("expires", "")
+	c.key("holds", "")
 }
 
 // standing is what has been seen of an organisation; q.mu is held.
 func (q *Quota) standing(org string) *standing {
 	st := q.orgs[org]
 	if st == nil {
-		st = &standing{settled: map[string]uint64{}}
+		st = &standing{tag: q.tag(org), settled: map[string]uint64{}}
 		q.orgs[org] = st
 	}
 	return st
@@ -151,7 +183,14 @@ func (q *Quota) run(ctx context.Context, script *rueidis.Lua, c *call, epochAt i
 	if err != nil {
 		return nil, err
 	}
-	out, err := msg.AsStrSlice()
+	var out []string
+	if msg.IsArray() {
+		out, err = msg.AsStrSlice()
+	} else { // numbers alone come as one string, which costs less to read
+		var text string
+		text, err = msg.ToString()
+		out = strings.Fields(text)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("redis: answer: %w", err)
 	}
@@ -215,7 +254,7 @@ func (q *Quota) try(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.s.opts.Timeout)
 	defer cancel()
-	return script.Exec(ctx, q.s.client, c.keys, c.args).ToMessage()
+	return script.Exec(ctx, q.s.client, c.keys.strings(), c.args.strings()).ToMessage()
 }
 
 // numbers reads some of an answer's numbers.
@@ -236,16 +275,18 @@ func numbers(all []string, at, n int) ([]int64, error) {
 
 // Reserve implements quota.Store.
 func (q *Quota) Reserve(ctx context.Context, h *quota.Hold) (quota.Verdict, error) {
-	c, tag := q.begin(h.Org, len(h.Asks)), q.tag(h.Org)
-	q.holds(c)
+	c := q.begin(h.Org)
+	c.holds()
 	keeps := false
 	for i := range h.Asks {
 		a := &h.Asks[i]
-		c.keys = append(c.keys, tag+letter(a.Kind)+":"+a.Key)
+		c.key(letter(a.Kind), a.Key)
 		keeps = keeps || a.Kind != quota.Requests
 	}
-	c.args = append(c.args, h.ID, packCounters(h.Asks), bit(keeps))
-	c.nums(int64(len(h.Asks)))
+	c.args.add(h.ID)
+	c.counters(h.Asks)
+	c.args.add(bit(keeps))
+	c.args.nums(int64(len(h.Asks)))
 	for i := range h.Asks {
 		c.ask(&h.Asks[i])
 	}
@@ -260,13 +301,13 @@ func (q *Quota) Reserve(ctx context.Context, h *quota.Hold) (quota.Verdict, erro
 func letter(k quota.Kind) string {
 	switch k {
 	case quota.Requests:
-		return "r"
+		return "r:"
 	case quota.Tokens:
-		return "t"
+		return "t:"
 	case quota.Parallel:
-		return "p"
+		return "p:"
 	}
-	return "b"
+	return "b:"
 }
 
 var modes = map[llm.BudgetMode]string{llm.Soft: "s", llm.HardAfterGrace: "g"}
@@ -280,31 +321,27 @@ func mode(m llm.BudgetMode) string {
 
 // ask writes an ask for reserve.lua.
 func (c *call) ask(a *quota.Ask) {
-	c.args = append(c.args, letter(a.Kind))
+	w := &c.args
+	w.add(letter(a.Kind)[:1])
 	switch a.Kind {
 	case quota.Requests, quota.Tokens:
-		c.nums(min(a.N, quota.MaxLimit), a.Per.Microseconds(), a.Cost)
+		w.nums(min(a.N, quota.MaxLimit), a.Per.Microseconds(), a.Cost)
 	case quota.Parallel:
-		c.nums(a.N)
+		w.nums(a.N)
 	default:
-		c.nums(a.Limit, a.Fixed, a.Least, a.Most)
-		c.args = append(c.args, mode(a.Mode))
-		c.nums(a.Grace.Milliseconds(), a.From.UnixMilli(), a.Until.UnixMilli(), a.Part, a.Oldest)
-		c.args = append(c.args, alertText(a))
-		c.nums(keepUntil(a))
+		w.nums(a.Limit, a.Fixed, a.Least, a.Most)
+		w.add(mode(a.Mode))
+		w.nums(a.Grace.Milliseconds(), a.From.UnixMilli(), a.Until.UnixMilli(), a.Part, a.Oldest)
+		if len(a.Alerts) > 0 { // 1000 50=500 100=1000
+			w.text = strconv.AppendInt(w.text, a.Limit, 10)
+			for _, al := range a.Alerts {
+				w.text = strconv.AppendInt(append(w.text, ' '), int64(al.Percent), 10)
+				w.text = strconv.AppendInt(append(w.text, '='), al.Amount, 10)
+			}
+		}
+		w.end()
+		w.nums(keepUntil(a))
 	}
-}
-
-func alertText(a *quota.Ask) string {
-	if len(a.Alerts) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(strconv.FormatInt(a.Limit, 10))
-	for _, al := range a.Alerts {
-		fmt.Fprintf(&b, " %d=%d", al.Percent, al.Amount)
-	}
-	return b.String()
 }
 
 func keepUntil(a *quota.Ask) int64 {
@@ -314,18 +351,19 @@ func keepUntil(a *quota.Ask) int64 {
 	return a.Until.Add(keepPast).UnixMilli()
 }
 
-// packCounters writes the names of the asks' budgets as netstrings, for the sweeper.
-func packCounters(asks []quota.Ask) string {
-	var b strings.Builder
+// counters writes the names of the asks' budgets as netstrings, for the sweeper.
+func (c *call) counters(asks []quota.Ask) {
+	w := &c.args
 	for i := range asks {
 		if asks[i].Kind.Budget() {
-			fmt.Fprintf(&b, "%d:%s", len(asks[i].Key), asks[i].Key)
+			w.text = append(strconv.AppendInt(w.text, int64(len(asks[i].Key)), 10), ':')
+			w.text = append(w.text, asks[i].Key...)
 		}
 	}
-	return b.String()
+	w.end()
 }
 
-// readCounters reads what packCounters wrote.
+// readCounters reads what call.counters wrote.
 func readCounters(s string) (out []string, err error) {
 	for s != "" {
 		size, rest, ok := strings.Cut(s, ":")
@@ -364,15 +402,15 @@ func verdict(out []string, h *quota.Hold) (quota.Verdict, error) {
 
 // Extend implements quota.Store.
 func (q *Quota) Extend(ctx context.Context, h *quota.Hold) (quota.Verdict, error) {
-	c, tag := q.begin(h.Org, len(h.Asks)), q.tag(h.Org)
-	c.args = append(c.args, h.ID)
-	c.nums(int64(len(h.Asks)))
+	c := q.begin(h.Org)
+	c.args.add(h.ID)
+	c.args.nums(int64(len(h.Asks)))
 	for i := range h.Asks {
 		a := &h.Asks[i]
-		c.keys = append(c.keys, tag+"b:"+a.Key)
-		c.nums(a.Limit, a.Least, a.Most)
-		c.args = append(c.args, mode(a.Mode))
-		c.nums(a.Grace.Milliseconds(), a.Oldest, a.Until.UnixMilli())
+		c.key("b:", a.Key)
+		c.args.nums(a.Limit, a.Least, a.Most)
+		c.args.add(mode(a.Mode))
+		c.args.nums(a.Grace.Milliseconds(), a.Oldest, a.Until.UnixMilli())
 	}
 	out, err := q.run(ctx, extendScript, c, 2)
 	if err != nil {
@@ -383,27 +421,33 @@ func (q *Quota) Extend(ctx context.Context, h *quota.Hold) (quota.Verdict, error
 
 // Release implements quota.Store.
 func (q *Quota) Release(ctx context.Context, h *quota.Hold, tokens int64) error {
-	c, tag := q.begin(h.Org, len(h.Asks)), q.tag(h.Org)
-	q.holds(c)
-	n := 0
-	c.args = append(c.args, h.ID)
-	c.nums(min(tokens, quota.MaxLimit), 0)
-	count := len(c.args) - 1
+	c := q.begin(h.Org)
+	c.holds()
+	limits := func(a *quota.Ask) bool { return a.Kind == quota.Parallel || a.Kind == quota.Tokens }
+	c.args.add(h.ID)
+	c.args.nums(min(tokens, quota.MaxLimit), count(h.Asks, limits))
 	for i := range h.Asks {
 		a := &h.Asks[i]
-		if a.Kind != quota.Parallel && a.Kind != quota.Tokens {
+		if !limits(a) {
 			continue
 		}
-		n++
-		c.keys = append(c.keys, tag+letter(a.Kind)+":"+a.Key)
-		c.args = append(c.args, letter(a.Kind))
+		c.key(letter(a.Kind), a.Key)
+		c.args.add(letter(a.Kind)[:1])
 		if a.Kind == quota.Tokens {
-			c.nums(a.Per.Microseconds(), a.Cost, a.Slot)
+			c.args.nums(a.Per.Microseconds(), a.Cost, a.Slot)
 		}
 	}
-	c.args[count] = strconv.Itoa(n)
 	if _, err := q.run(context.WithoutCancel(ctx), releaseScript, c, 0); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
+}
+
+func count(asks []quota.Ask, f func(*quota.Ask) bool) (n int64) {
+	for i := range asks {
+		if f(&asks[i]) {
+			n++
+		}
+	}
+	return n
 }

@@ -12,49 +12,44 @@ import (
 	"sluice/internal/quota"
 )
 
-// An index numbers the counters of a script's call.
+// An index numbers the counters of a script's call, whose keys come after those of the holds.
 type index struct {
 	c    *call
-	tag  string
 	seen map[string]int64
 }
 
-func (x *index) of(kind, key string) int64 {
-	full := x.tag + kind + ":" + key
-	n, ok := x.seen[full]
+func newIndex(c *call) *index {
+	c.holds()
+	return &index{c, map[string]int64{}}
+}
+
+func (x *index) of(kind, name string) int64 {
+	n, ok := x.seen[kind+name]
 	if !ok {
 		n = int64(len(x.seen) + 1)
-		x.seen[full] = n
-		x.c.keys = append(x.c.keys, full)
+		x.seen[kind+name] = n
+		x.c.key(kind, name)
 	}
 	return n
 }
 
-func (q *Quota) index(c *call) *index {
-	q.holds(c)
-	return &index{c, q.tag(c.org), map[string]int64{}}
-}
-
 // Renew implements quota.Store.
 func (q *Quota) Renew(ctx context.Context, org string, holds []*quota.Hold) (quota.Outcome, error) {
-	c := q.begin(org, 8)
-	x := q.index(c)
-	c.nums(int64(len(holds)))
+	c := q.begin(org)
+	x := newIndex(c)
+	c.args.nums(int64(len(holds)))
+	renews := func(a *quota.Ask) bool { return a.Kind == quota.Parallel || a.Kind.Budget() }
 	for _, h := range holds {
-		c.args = append(c.args, h.ID, packCounters(h.Asks))
-		c.nums(0)
-		n, count := 0, len(c.args)-1
+		c.args.add(h.ID)
+		c.counters(h.Asks)
+		c.args.nums(count(h.Asks, renews))
 		for i := range h.Asks {
-			a := &h.Asks[i]
-			if a.Kind != quota.Parallel && !a.Kind.Budget() {
-				continue
+			if a := &h.Asks[i]; renews(a) {
+				kind := letter(a.Kind)
+				c.args.add(kind[:1])
+				c.args.nums(x.of(kind, a.Key), a.Granted, a.Spent, keepUntil(a))
 			}
-			n++
-			kind := letter(a.Kind)
-			c.args = append(c.args, kind)
-			c.nums(x.of(kind, a.Key), a.Granted, a.Spent, keepUntil(a))
 		}
-		c.args[count] = strconv.Itoa(n)
 	}
 	out, err := q.run(ctx, renewScript, c, 0)
 	if err != nil {
@@ -69,33 +64,30 @@ func (q *Quota) Renew(ctx context.Context, org string, holds []*quota.Hold) (quo
 
 // Settle implements quota.Store.
 func (q *Quota) Settle(ctx context.Context, b quota.Batch) (quota.Outcome, error) {
-	c := q.begin(b.Org, 8)
-	x := q.index(c)
+	c := q.begin(b.Org)
+	x := newIndex(c)
 	q.mu.Lock()
 	after := q.standing(b.Org).settled[b.Replica]
 	q.mu.Unlock()
-	c.args = append(c.args, b.Replica, strconv.FormatUint(after, 10), bit(b.Again))
-	c.nums(int64(len(b.List)))
+	c.args.add(b.Replica)
+	c.args.add(strconv.FormatUint(after, 10))
+	c.args.add(bit(b.Again))
+	c.args.nums(int64(len(b.List)))
 	names, last := []string{""}, after
 	for i := range b.List {
 		s := &b.List[i]
 		last = max(last, s.Position)
-		c.args = append(c.args, s.ID, strconv.FormatUint(s.Position, 10), "")
-		n, count := 0, len(c.args)-1
-		for _, name := range s.Counters {
-			ref, ok := quota.ParseRef(name)
-			till := refKept(ref)
-			if !ok || ref.Org != b.Org || till.Before(time.Now().Add(time.Hour)) { // nobody will ever ask what that stands at
-				continue
-			}
-			n++
-			k := x.of("b", ref.Counter)
+		refs := refsOf(b.Org, s)
+		c.args.add(s.ID)
+		c.args.add(strconv.FormatUint(s.Position, 10))
+		c.args.nums(int64(len(refs)))
+		for _, ref := range refs {
+			k := x.of("b:", ref.Counter)
 			if int(k) == len(names) {
 				names = append(names, ref.Counter)
 			}
-			c.nums(k, ref.Part, ref.Amount(s), till.UnixMilli())
+			c.args.nums(k, ref.Part, ref.Amount(s), refKept(ref).UnixMilli())
 		}
-		c.args[count] = strconv.Itoa(n)
 	}
 	out, err := q.run(ctx, settleScript, c, 0)
 	if err != nil {
@@ -106,6 +98,17 @@ func (q *Quota) Settle(ctx context.Context, b quota.Batch) (quota.Outcome, error
 	st.settled[b.Replica] = max(st.settled[b.Replica], last)
 	q.mu.Unlock()
 	return outcome(out, names)
+}
+
+// refsOf are the counters that a settlement must reach, but for those that nobody will ever ask.
+func refsOf(org string, s *quota.Settlement) (refs []quota.Ref) {
+	past := time.Now().Add(time.Hour)
+	for _, name := range s.Counters {
+		if ref, ok := quota.ParseRef(name); ok && ref.Org == org && refKept(ref).After(past) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
 }
 
 // refKept is until when a settled counter is kept.
@@ -134,21 +137,22 @@ func outcome(out, names []string) (quota.Outcome, error) {
 
 // Seed implements quota.Store.
 func (q *Quota) Seed(ctx context.Context, org string, epoch int64, levels []quota.Level) error {
-	c, tag := q.begin(org, len(levels)), q.tag(org)
-	c.nums(epoch, int64(len(levels)))
+	c := q.begin(org)
+	c.args.nums(epoch, int64(len(levels)))
 	for _, l := range levels {
-		c.keys = append(c.keys, tag+"b:"+l.Counter)
+		c.key("b:", l.Counter)
 		till := time.Now().Add(keepQuota) // until the first hold says better
 		if ref, ok := quota.ParseRef(l.Counter); ok && !ref.Rolling {
 			till = refKept(ref)
 		}
-		c.nums(till.UnixMilli(), int64(len(l.Parts)))
+		c.args.nums(till.UnixMilli(), int64(len(l.Parts)))
 		for _, p := range l.Parts {
-			c.nums(p.Start, max(p.Amount, 0))
+			c.args.nums(p.Start, max(p.Amount, 0))
 		}
-		c.nums(int64(len(l.Marks)))
+		c.args.nums(int64(len(l.Marks)))
 		for _, replica := range slices.Sorted(maps.Keys(l.Marks)) {
-			c.args = append(c.args, replica, strconv.FormatUint(l.Marks[replica], 10))
+			c.args.add(replica)
+			c.args.add(strconv.FormatUint(l.Marks[replica], 10))
 		}
 	}
 	if _, err := q.run(ctx, seedScript, c, 0); err != nil {
@@ -159,10 +163,10 @@ func (q *Quota) Seed(ctx context.Context, org string, epoch int64, levels []quot
 
 // Levels implements quota.Store.
 func (q *Quota) Levels(ctx context.Context, org string, counters []string) ([]quota.Level, error) {
-	tag := q.tag(org)
-	c := &call{org: org, keys: []string{tag + "org"}}
+	c := &call{org: org, tag: q.tag(org)}
+	c.key("org", "")
 	for _, name := range counters {
-		c.keys = append(c.keys, tag+"b:"+name)
+		c.key("b:", name)
 	}
 	msg, err := q.do(ctx, levelsScript, c)
 	if err != nil {
@@ -219,9 +223,9 @@ func readLevel(name string, fields []string) quota.Level {
 func (q *Quota) Sweep(ctx context.Context, org string) error {
 	const most = 100
 	for {
-		c := q.begin(org, 2)
-		q.holds(c)
-		c.nums(most)
+		c := q.begin(org)
+		c.holds()
+		c.args.nums(most)
 		due, err := q.run(ctx, dueScript, c, 0)
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
@@ -239,9 +243,9 @@ func (q *Quota) Sweep(ctx context.Context, org string) error {
 }
 
 func (q *Quota) sweep(ctx context.Context, org string, due []string) error {
-	c := q.begin(org, 8)
-	x := q.index(c)
-	c.nums(int64(len(due) / 2))
+	c := q.begin(org)
+	x := newIndex(c)
+	c.args.nums(int64(len(due) / 2))
 	for hold := range slices.Chunk(due, 2) {
 		if len(hold) < 2 {
 			break
@@ -250,10 +254,10 @@ func (q *Quota) sweep(ctx context.Context, org string, due []string) error {
 		if err != nil {
 			counters = nil // somebody else's; it goes
 		}
-		c.args = append(c.args, hold[0])
-		c.nums(int64(len(counters)))
+		c.args.add(hold[0])
+		c.args.nums(int64(len(counters)))
 		for _, name := range counters {
-			c.nums(x.of("b", name))
+			c.args.nums(x.of("b:", name))
 		}
 	}
 	_, err := q.run(ctx, sweepScript, c, 0)

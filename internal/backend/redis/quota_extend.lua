@@ -1,7 +1,7 @@
 -- Grants more of budgets that a hold has, in all or none.
 -- KEYS: organisation, then one for each ask
 -- ARGV: id, number of asks, and each: limit, least, most, mode, grace, oldest, until
--- Gives answer, ask, epoch, count, now, wait, then for each ask: used, granted, wait, reset, cold
+-- Gives in one string, parted by spaces: answer, ask, epoch, count, now, wait, then for each ask: used, granted, wait, reset, cold
 local id, n = arg(), num()
 local asks, code, ask = {}, 0, 0
 for i = 1, n do
@@ -43,4 +43,4 @@ local out = {whole(code), whole(ask), whole(epoch), whole(count), whole(now), '0
 for _, a in ipairs(asks) do
 	for _, v in ipairs({a.used, a.has, a.wait, 0, a.cold}) do out[#out + 1] = whole(v) end
 end
-return out
+return table.concat(out, ' ')

@@ -4,7 +4,7 @@
 -- ARGV: id, the counters for the sweeper, 1 if there is a hold to keep, number of asks, and each:
 --   r or t, limit, span in us, cost | p, limit
 --   | b, limit, fixed, least, most, mode, grace, from, until, part, oldest, alerts, keep until
--- Gives answer, ask, epoch, count, now, wait, then for each ask: used, granted or slot, wait, reset, cold; times in us
+-- Gives in one string, parted by spaces: answer, ask, epoch, count, now, wait, then for each ask: used, granted or slot, wait, reset, cold; times in us
 local id, packed, hold, n = arg(), arg(), arg() == '1', num()
 local asks, cold, wrong, waits = {}, false, false, false
 for i = 1, n do
@@ -27,7 +27,7 @@ local function answer(code, ask)
 	for _, a in ipairs(asks) do
 		for _, v in ipairs({a.used, a.granted, a.wait, a.reset, a.cold}) do out[#out + 1] = whole(v) end
 	end
-	return out
+	return table.concat(out, ' ')
 end
 
 if hold then -- asked before?
