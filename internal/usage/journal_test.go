@@ -411,8 +411,15 @@ func TestClaim(t *testing.T) {
 	gone := newHouse(t, nil)
 	one, two := gone.begin("one"), gone.begin("two")
 	gone.flush()
+	gone.store.set(func(string) error { return errDown })
+	gone.counters.mu.Lock()
+	gone.counters.fail = func() error { return errDown }
+	gone.counters.mu.Unlock()
+	one.Err = read(one, []*llm.Event{last(1, 1)}, io.EOF)
 	one.Close() // in its log, but nobody hears of it
 	gone.kill()
+	gone.store.set(nil)
+	gone.counters.fail = nil
 
 	alive := newHouse(t, func(o *JournalOptions) { o.Store, o.Gone = gone.store, time.Nanosecond })
 	alive.counters, alive.o.Settle = gone.counters, gone.counters.settle

@@ -134,9 +134,9 @@ func TestMarksReach(t *testing.T) {
 		marks := 0
 		m := e.Meter(&script{events: events, err: io.EOF}, Hooks{Mark: func(m *Mark) { mark, marks = *m, marks+1 }})
 		given := int64(0)
-		for ev := range llm.All(m) {
-			if ev == nil {
-				break
+		for ev, err := range llm.All(m) {
+			if err != nil {
+				t.Fatal(err)
 			}
 			if ev.Output {
 				given++

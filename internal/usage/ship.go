@@ -311,9 +311,7 @@ func (s *shipper) closeOrphans() {
 	}
 	slices.SortFunc(list, func(a, b *Open) int { return int(a.Position) - int(b.Position) })
 	for _, o := range list {
-		if !s.j.others(o.RequestID) {
-			s.endOrphan(o, o.Position)
-		}
+		s.endOrphan(o, o.Position)
 	}
 	if len(list) > 0 {
 		s.j.o.Log.Warn("ledger closed calls of an earlier process", "calls", len(list))
