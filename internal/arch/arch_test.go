@@ -60,7 +60,6 @@ var rooms = map[string]room{
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"quota/quotatest":     {may: "llm quota"},
 	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
-	"backend/redis":       {may: "llm upstream quota", tests: "auth upstream/sharedtest quota/quotatest redistest faultproxy"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock"},
 
