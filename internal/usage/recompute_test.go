@@ -22,9 +22,9 @@ func TestRecompute(t *testing.T) {
 		e.Close()
 	}
 	h.flush()
-	right := Counter{Name: "budget", Query: SpentQuery{Filter{Key: "sk-slc-public"}}, Money: h.counters.spent["budget"], Tokens: 2400}
-	wrong := Counter{Name: "off", Query: SpentQuery{Filter{Team: "red"}}, Money: 1200*12 + 1, Tokens: 2400}
-	other := Counter{Name: "none", Query: SpentQuery{Filter{Team: "blue"}}}
+	right := Counter{Name: "budget", Query: SpentQuery{Filter: Filter{Key: "sk-slc-public"}}, Money: h.counters.spent["budget"], Tokens: 2400}
+	wrong := Counter{Name: "off", Query: SpentQuery{Filter: Filter{Team: "red"}}, Money: 1200*12 + 1, Tokens: 2400}
+	other := Counter{Name: "none", Query: SpentQuery{Filter: Filter{Team: "blue"}}}
 	got, err := Recompute(t.Context(), h.store, []Counter{right, wrong, other})
 	if err != nil || len(got) != 1 || got[0].Name != "off" || got[0].Rows.Money != 1200*12 || got[0].Rows.Calls != 1200 {
 		t.Errorf("got %v, %v", got, err)
