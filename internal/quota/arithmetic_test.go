@@ -2,6 +2,7 @@ package quota
 
 import (
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -232,4 +233,39 @@ func FuzzParseRef(f *testing.F) {
 			t.Errorf("%q: %+v", s, r)
 		}
 	})
+}
+
+// TestIdleCountersGo has many callers come once: what says nothing any more is forgotten, what does is not.
+func TestIdleCountersGo(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	m := NewMemory(func() time.Time { return now })
+	reserve := func(i int, cost int64) Verdict {
+		id := strconv.Itoa(i)
+		from, until := Span(llm.Hourly, nil, now)
+		ref := calendarRef(name("o", "key:"+id, "r", "")+"|money:hour", from, until)
+		h := &Hold{Org: "o", ID: id, Asks: []Ask{
+			{Kind: Requests, Key: id, N: 1, Per: time.Minute, Cost: 1},
+			{Kind: Money, Key: ref, Limit: 100, Fixed: cost, From: from, Until: until, Mode: llm.Hard},
+		}}
+		v, _ := m.Reserve(t.Context(), h)
+		if v.Answer == Cold {
+			_ = m.Seed(t.Context(), "o", v.Epoch, []Level{{Counter: ref}})
+			v, _ = m.Reserve(t.Context(), h)
+		}
+		_, _ = m.Settle(t.Context(), Batch{Org: "o", Replica: "r", List: []Settlement{{ID: id, Position: uint64(i + 1), Counters: []string{ref}, Money: llm.Nano(cost)}}})
+		return v
+	}
+	for i := range 20_000 {
+		reserve(i, 100)
+		if now = now.Add(time.Second); i%100 == 99 && reserve(i, 1).Answer != Refused {
+			t.Fatalf("caller %d has room that it used up", i)
+		}
+	}
+	tenant := m.tenant("o")
+	if n := len(tenant.windows) + len(tenant.accounts); n > 2*2*(60+2*3600)+256 {
+		t.Errorf("%d counters are kept of 20000 callers in %v", n, 20_000*time.Second)
+	}
+	if n := len(tenant.holds); n != 0 {
+		t.Errorf("%d holds are left", n)
+	}
 }

@@ -35,16 +35,16 @@ type Grant struct {
 
 	at        time.Time
 	released  atomic.Bool
+	renewed   atomic.Int64 // when the hold was last known to live, by our clock
+	lost      atomic.Bool  // it could not be renewed in time: others may have what it held
 	requests  Room
 	tokens    Room
 	maxOutput int64 // of one choice
 
 	mu      sync.Mutex // guards what follows
 	hold    Hold
-	allowed int64     // output tokens of all choices that are held
-	next    int64     // tokens used at which to ask for more
-	renewed time.Time // when the hold was last known to live, by our clock
-	lost    bool      // the hold could not be renewed in time
+	allowed int64 // output tokens of all choices that are held
+	next    int64 // tokens used at which to ask for more
 }
 
 // A Room is what is left of the limit that is nearest to being used up.
@@ -107,12 +107,12 @@ func (g *Grant) TopUp(ctx context.Context, usedOutput int64) error {
 	if g.l == nil {
 		return nil
 	}
+	if g.lost.Load() && g.plan.blocks {
+		return unavailable("the hold on the budget could not be renewed", nil)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case g.lost:
-		return unavailable("the hold on the budget could not be renewed", nil)
-	case usedOutput < g.next:
+	if usedOutput < g.next {
 		return nil
 	}
 	v, err := g.extend(ctx)

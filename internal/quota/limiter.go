@@ -214,7 +214,7 @@ func (g *Grant) fill(now time.Time) {
 // granted makes a filled hold a grant that lives.
 func (g *Grant) granted(l *Limiter) {
 	g.maxOutput = g.count()
-	g.renewed = l.o.Now()
+	g.renewed.Store(l.o.Now().UnixNano())
 	lives := len(g.refs) > 0
 	for i := range g.hold.Asks {
 		a := &g.hold.Asks[i]

@@ -574,3 +574,70 @@ func TestClocksApart(t *testing.T) {
 		}
 	})
 }
+
+func TestStandings(t *testing.T) {
+	l := start(t, func(o *quota.Options) {
+		o.Spent = func(_ context.Context, qs []quota.Query) ([]quota.Level, error) {
+			out := make([]quota.Level, len(qs))
+			for i, q := range qs {
+				out[i] = quota.Level{Counter: q.Counter, Parts: []quota.Part{{Start: q.From.Unix(), Amount: 5}, {Start: q.From.Unix() - 1, Amount: 100}}}
+				if q.Part == 0 {
+					out[i].Parts = []quota.Part{{Amount: 7}}
+				}
+			}
+			return out, nil
+		}
+	})
+	who := caller(
+		llm.Rule{Name: "a", Requests: []llm.Pace{{N: 5, Per: time.Hour}}, Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}, {Tokens: 500, Every: llm.RollDay}}},
+		llm.Rule{Name: "b", Models: []string{"claude"}, Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily}}},
+	)
+	want := []quota.Standing{{Limit: 1000, Spent: 7}, {Limit: 500, Spent: 5, Tokens: true}}
+	for range 2 {
+		got, err := l.Standings(t.Context(), who, "gpt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ignore := cmp.FilterPath(func(p cmp.Path) bool {
+			switch p.Last().String() {
+			case ".Subject", ".Rule", ".Budget", ".From", ".Until":
+				return true
+			}
+			return false
+		}, cmp.Ignore())
+		if diff := cmp.Diff(want, got, ignore); diff != "" {
+			t.Errorf("standings (-want +got):\n%s", diff)
+		}
+		if _, err := l.Reserve(t.Context(), who, call(1)); err != nil { // now they are in the store
+			t.Fatal(err)
+		}
+		want[0].Held, want[1].Held = 110, 110
+	}
+}
+
+// TestReplicaDies has a replica go that holds five hundred calls: its part of the budget is free five seconds after the
+// leases end.
+func TestReplicaDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := quota.NewMemory(nil)
+		who := caller(llm.Rule{Name: "r", Parallel: 500, Budgets: []llm.Budget{{Money: 500 * 110, Every: llm.Monthly, Mode: llm.Hard}}})
+		dead := quota.New(quota.Options{Store: store, Replica: "dead", Spent: spentNothing})
+		for i := range 500 {
+			g, err := dead.Reserve(t.Context(), who, call(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Progress(llm.Nano(i%2), 0)
+		}
+		l := start(t, func(o *quota.Options) { o.Store, o.Replica = store, "alive" })
+		if _, err := l.Reserve(t.Context(), who, call(1000)); err == nil {
+			t.Fatal("there is room while the leases live")
+		}
+		time.Sleep(quota.Lease + 5*time.Second)
+		for i := range 500 {
+			if _, err := l.Reserve(t.Context(), who, call(2000+i)); err != nil {
+				t.Fatalf("call %d: %v", i, err)
+			}
+		}
+	})
+}

@@ -134,10 +134,11 @@ func (l *Limiter) due(now time.Time) (map[place][]*Grant, []string) {
 	return due, sweep
 }
 
-func (g *Grant) due(now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return now.Sub(g.renewed) >= renewAfter
+func (g *Grant) due(now time.Time) bool { return g.age(now) >= renewAfter }
+
+// age is how long ago the hold was known to live.
+func (g *Grant) age(now time.Time) time.Duration {
+	return time.Duration(now.UnixNano() - g.renewed.Load())
 }
 
 func (l *Limiter) fail(now time.Time) {
@@ -169,13 +170,11 @@ func (l *Limiter) renew(ctx context.Context, store Store, org string, grants []*
 		l.heard(org, out.Epoch)
 	}
 	for _, g := range live {
-		g.mu.Lock()
 		if err == nil {
-			g.renewed = now
-		} else if len(g.refs) > 0 && now.Sub(g.renewed) > Lease-2*Beat {
-			g.lost = true // others may have what it held by now
+			g.renewed.Store(now.UnixNano())
+		} else if g.age(now) > Lease-2*Beat {
+			g.lost.Store(true)
 		}
-		g.mu.Unlock()
 	}
 }
 

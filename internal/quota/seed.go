@@ -78,17 +78,23 @@ func (s *flights) land(own []Query, err error) {
 }
 
 func (l *Limiter) read(ctx context.Context, org string, epoch int64, qs []Query) error {
+	levels, err := l.spent(ctx, qs)
+	if err != nil {
+		return err
+	}
+	return l.o.Store.Seed(ctx, org, epoch, levels)
+}
+
+// spent asks the database, in bounded time.
+func (l *Limiter) spent(ctx context.Context, qs []Query) ([]Level, error) {
 	if l.o.Spent == nil {
-		return errors.New("there is nothing to read it from")
+		return nil, errors.New("there is nothing to read it from")
 	}
 	ctx, cancel := context.WithTimeout(ctx, seedTime)
 	defer cancel()
 	levels, err := l.o.Spent(ctx, qs)
-	if err != nil {
-		return err
+	if err == nil && len(levels) != len(qs) {
+		err = errors.New("not every budget was found")
 	}
-	if len(levels) != len(qs) {
-		return errors.New("not every budget was found")
-	}
-	return l.o.Store.Seed(ctx, org, epoch, levels)
+	return levels, err
 }

@@ -22,7 +22,7 @@ type bank struct {
 	desks []*desk
 	who   *auth.Who
 	limit int64
-	store quota.Store
+	store *Quota
 
 	mu     sync.Mutex // guards logs and what is shipped
 	truth  atomic.Int64
@@ -256,6 +256,40 @@ func TestBudgetFaults(t *testing.T) {
 			if b.truth.Load() < b.limit/2 {
 				t.Errorf("only %d of %d were spent", b.truth.Load(), b.limit)
 			}
+		})
+	}
+}
+
+// TestBudgetFailover has another server take over under a budget that is being used up.
+func TestBudgetFailover(t *testing.T) {
+	own := redistest.Own(t)
+	for name, begin := range map[string]func(t *testing.T) (Options, func(key string)){
+		"sentinel": func(t *testing.T) (Options, func(key string)) {
+			w := own.Sentinel(t)
+			return watched(w), func(string) { w.Master.Kill(t) }
+		},
+		"cluster": func(t *testing.T) (Options, func(key string)) {
+			c := own.Cluster(t)
+			return clustered(c), func(key string) {
+				master, _ := c.Owner(t, key)
+				master.Kill(t)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, fail := begin(t)
+			o.Prefix, o.Timeout = fresh(), 500*time.Millisecond
+			b := newBank(t, o, 4, 300_000)
+			var faults sync.WaitGroup
+			faults.Go(func() {
+				until(t, "much is spent", func() bool { return b.truth.Load() >= b.limit/4 })
+				fail(b.store.tag(b.who.Org))
+			})
+			b.run(8)
+			faults.Wait()
+			b.run(8)
+			b.rest()
 		})
 	}
 }
