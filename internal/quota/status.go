@@ -48,7 +48,12 @@ func (l *Limiter) Status(ctx context.Context, who *auth.Who) ([]Status, error) {
 				s.From = time.Unix(a.Oldest, 0).UTC()
 			}
 			level := levels[a.Key]
-			s.Spent, s.Held = level.Spent(), level.Held
+			s.Held = level.Held
+			for _, part := range level.Parts {
+				if part.Start >= a.Oldest { // what has left a rolling period may still be kept
+					s.Spent = plus(s.Spent, part.Amount)
+				}
+			}
 		}
 		out = append(out, s)
 	}
@@ -83,7 +88,7 @@ func (l *Limiter) levels(ctx context.Context, g *Grant) (map[string]Level, error
 	if len(cold) == 0 {
 		return out, nil
 	}
-	if levels, err = l.o.Spent(ctx, cold); err != nil {
+	if levels, err = l.spent(ctx, cold); err != nil {
 		return nil, unavailable("what was spent under the budgets could not be read", err)
 	}
 	for _, level := range levels {
