@@ -230,10 +230,15 @@ func (a *App) apply(cfg *config.Config) error {
 func (a *App) reload(why string) {
 	cfg, err := load(a.opts)
 	if err == nil {
-		if changed := config.Diff(a.cfg, cfg); len(changed) == 0 {
+		changed := config.Diff(a.cfg, cfg)
+		if sum := pricesSum(cfg); sum != a.current.prices {
+			changed = append(changed, "prices: another file")
+		}
+		if len(changed) == 0 {
 			a.log.Info("configuration unchanged", "why", why)
 			return
-		} else if err = a.apply(cfg); err == nil {
+		}
+		if err = a.apply(cfg); err == nil {
 			a.metrics.Reloaded(true)
 			a.log.Info("configuration replaced", "why", why, "changes", changed)
 			return
@@ -294,7 +299,7 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 				case changed <- struct{}{}:
 				default:
 				}
-			})
+			}, a.priceFiles()...)
 		})
 	}
 	a.gateway.SetReady(true)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -27,6 +28,7 @@ type built struct {
 	state      *gateway.State
 	pool       *upstream.Pool
 	callers    []*auth.Who
+	prices     [sha256.Size]byte // of the price files
 	transports []*upstream.Transport
 	stop       context.CancelFunc // ends the health checks; nil: not started
 	checks     sync.WaitGroup
@@ -79,6 +81,7 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		}
 		ups[p.Name] = up
 	}
+	b.prices = pricesSum(cfg)
 	prices, err := newPricing(cfg, providers)
 	if err != nil {
 		return nil, err
@@ -88,7 +91,7 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		return nil, err
 	}
 	places := newPlaces(cfg, providers)
-	known := places.catalog()
+	known := places.catalog(prices)
 	pool := upstream.NewPool(poolOptions(cfg, ups, places.list, a.fleet))
 	b.pool, b.callers = pool, callers
 	b.state = &gateway.State{

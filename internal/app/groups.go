@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/internal/catalog"
 	"sluice/internal/config"
@@ -24,7 +25,11 @@ func newPlaces(cfg *config.Config, providers []config.Provider) *places {
 }
 
 // catalog is what the configuration's names mean.
-func (p *places) catalog() *catalog.Catalog { return catalog.New(p.groups(), p.serving()) }
+func (p *places) catalog(prices *pricing) *catalog.Catalog {
+	groups := p.groups()
+	prices.fill(groups, time.Now())
+	return catalog.New(groups, p.serving())
+}
 
 func (p *places) provider(name string) *config.Provider {
 	if i := slices.IndexFunc(p.providers, func(c config.Provider) bool { return c.Name == name }); i >= 0 {

@@ -198,8 +198,13 @@ func (a *App) who(name string) *auth.Who {
 // Explain plans a call by a configuration alone: nothing is known of its deployments, and nobody is called.
 // Where the configuration names no key, the call is the first key's.
 func Explain(cfg *config.Config, q *Question) (*route.Explanation, error) {
-	places := newPlaces(cfg, withMocks(cfg, ""))
-	b := &built{state: &gateway.State{Router: route.New(route.Options{Catalog: places.catalog()})}}
+	providers := withMocks(cfg, "")
+	prices, err := newPricing(cfg, providers)
+	if err != nil {
+		return nil, err
+	}
+	places := newPlaces(cfg, providers)
+	b := &built{state: &gateway.State{Router: route.New(route.Options{Catalog: places.catalog(prices)})}}
 	for i := range cfg.Keys {
 		b.callers = append(b.callers, caller(&cfg.Keys[i]))
 	}

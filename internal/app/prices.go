@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -65,4 +66,27 @@ func KeepPrices(cfg *config.Config, text []byte) error {
 		return fmt.Errorf("keep prices: %w", err)
 	}
 	return nil
+}
+
+// priceFiles are the files that prices are read from, beside the program itself.
+func (a *App) priceFiles() []string {
+	files := []string{PriceFile(a.cfg)}
+	if f := a.cfg.Prices.File; f != "" {
+		files = append(files, f)
+	}
+	return files
+}
+
+// pricesSum tells price files apart by what they hold.
+func pricesSum(cfg *config.Config) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, path := range []string{PriceFile(cfg), cfg.Prices.File} {
+		if path == "" {
+			continue
+		}
+		_, text, _ := ReadPrices(path)
+		_, _ = fmt.Fprintf(h, "%d ", len(text))
+		_, _ = h.Write(text)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }

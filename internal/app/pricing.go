@@ -28,7 +28,18 @@ func newPricing(cfg *config.Config, providers []config.Provider) (*pricing, erro
 	if err != nil {
 		return nil, fmt.Errorf("prices: %w", err)
 	}
-	p := &pricing{kinds: make(map[string]string), prices: catalog.NewPrices(catalog.Options{Layers: [][]catalog.Price{catalog.Embedded(), kept}})}
+	o := catalog.Options{Layers: [][]catalog.Price{catalog.Embedded(), kept}}
+	if cfg.Prices.File != "" {
+		list, _, err := ReadPrices(cfg.Prices.File)
+		if err != nil {
+			return nil, fmt.Errorf("prices.file: %w", err)
+		}
+		o.Layers = append(o.Layers, list)
+	}
+	if u := cfg.Prices.Unknown; u != (config.Price{}) {
+		o.Unknown = &catalog.Price{Rates: catalog.Rates{Input: u.Input, Output: u.Output}}
+	}
+	p := &pricing{kinds: make(map[string]string), prices: catalog.NewPrices(o)}
 	for i := range providers {
 		p.kinds[providers[i].Name] = kindOf(&providers[i])
 	}
@@ -57,6 +68,16 @@ func (p *pricing) price(t *llm.Target, at time.Time) (*catalog.Price, bool) {
 		return price, true
 	}
 	return p.prices.Find(p.kinds[t.Provider], t.Model, at)
+}
+
+// fill gives the deployments of a configuration that name no price that of the table, for the strategy cost.
+func (p *pricing) fill(groups []catalog.Group, at time.Time) {
+	for i := range groups {
+		for j := range groups[i].Deployments {
+			d := &groups[i].Deployments[j]
+			p.prices.Fill(d, p.kinds[d.Provider], at)
+		}
+	}
 }
 
 // mark prices what a call has consumed.

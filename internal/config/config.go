@@ -39,6 +39,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// How calls are accounted for.
 	Ledger Ledger `yaml:"ledger"`
+	// What models cost, beside the prices in the program and those of sluice prices update.
+	Prices Prices `yaml:"prices"`
 	// What becomes of a call whose client leaves.
 	Disconnect Disconnect `yaml:"disconnect"`
 	// Who is told that a budget runs out.

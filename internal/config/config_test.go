@@ -116,6 +116,7 @@ rules:
 store: {url: "postgres://u:${CI_KEY}@db/sluice", connections: 20}
 ledger: {sync: 1ms, spool: 4GiB, when_full: go_on, keep: "off"}
 disconnect: {policy: drain, drain: 1m}
+prices: {file: /etc/sluice/prices.yaml, unknown: {input: 10, output: 50}}
 alerts: {webhooks: [{url: "https://hooks.example.com/x?y=z", secret: "${CI_KEY}", allow_private: [10.0.0.0/8]}]}
 idempotency: {keep: 1h, answer: 256KiB, memory: 1MiB}
 redis: {url: "rediss://u:${CI_KEY}@redis:6379/0", addresses: ["redis-2:6379"], sentinel: mymaster, prefix: staging}
@@ -235,6 +236,7 @@ func TestParseFull(t *testing.T) {
 		Store:      Store{URL: "postgres://u:" + goodKey + "@db/sluice", Connections: 20},
 		Ledger:     Ledger{Sync: time.Millisecond, Spool: 4 << 30, WhenFull: "go_on", Keep: Off},
 		Disconnect: Disconnect{Policy: "drain", Drain: time.Minute},
+		Prices:     Prices{File: "/etc/sluice/prices.yaml", Unknown: Price{Input: 10 * llm.Rate(llm.Dollar), Output: 50 * llm.Rate(llm.Dollar)}},
 		Alerts: Alerts{Webhooks: []Webhook{{
 			URL: "https://hooks.example.com/x?y=z", Secret: goodKey, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		}}},

@@ -108,6 +108,14 @@ type Ledger struct {
 	Keep time.Duration `yaml:"keep" off:"true" example:"720h"`
 }
 
+// Prices says what models cost that the price table does not have, or has otherwise.
+type Prices struct {
+	// A price file (docs/prices.md). It wins over the prices in the program and in the data directory for the models that it names; a deployment's own price wins over it.
+	File string `yaml:"file" example:"/etc/sluice/prices.yaml"`
+	// What a model costs that nobody has priced: a guess that should be too high. Left out, such a model has no price, and budgets in dollars refuse it.
+	Unknown Price `yaml:"unknown"`
+}
+
 // Disconnect says what becomes of a call whose client leaves.
 type Disconnect struct {
 	// cancel ends the upstream's call at once, and its cost is estimated; drain reads it to its end to learn the true one.

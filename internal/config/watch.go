@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -18,10 +19,10 @@ const (
 	impatient = 10 * settle            // a folder in which something always happens is not waited for any longer
 )
 
-// Watch calls changed each time the file at path, or one that it names by ${file:}, has come to hold something else, and waits
+// Watch calls changed each time the file at path, one that it names by ${file:}, or one of also, has come to hold something else, and waits
 // for it to return. It ends when ctx ends (nil) or when the file cannot be watched. The folders are watched, not the files: an
 // editor puts a new file in the place of the old one, and Kubernetes swaps a symbolic link beside it.
-func Watch(ctx context.Context, path string, changed func()) error {
+func Watch(ctx context.Context, path string, changed func(), also ...string) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
@@ -30,7 +31,7 @@ func Watch(ctx context.Context, path string, changed func()) error {
 	if err := w.Add(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
 	}
-	seen := watched{w: w, path: path}
+	seen := watched{w: w, path: path, also: also}
 	seen.look()
 	quiet := time.NewTimer(settle) // what changed before the folders were watched is seen now
 	defer quiet.Stop()
@@ -69,6 +70,7 @@ type watched struct {
 	w     *fsnotify.Watcher
 	path  string
 	doc   sum
+	also  []string
 	files map[string]sum
 }
 
@@ -83,8 +85,11 @@ func (s *watched) look() (changed bool) {
 	now := sha256.Sum256(doc)
 	changed = now != s.doc
 	files := make(map[string]sum)
+	names := slices.Clone(s.also)
 	for _, m := range fileReference.FindAllSubmatch(doc, -1) {
-		name := string(m[1])
+		names = append(names, string(m[1]))
+	}
+	for _, name := range names {
 		s.folders(name)
 		was, known := s.files[name]
 		files[name] = was
