@@ -202,8 +202,7 @@ func (q *Quota) run(ctx context.Context, script *rueidis.Lua, c *call, epochAt i
 	return out, nil
 }
 
-// do is Store.do for the path of requests: a caller waits itself, and never longer than a connection takes that is just
-// being made.
+// do is Store.do for the path of requests: while all goes well a caller waits itself, without a goroutine.
 func (q *Quota) do(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.RedisMessage, error) {
 	s := q.s
 	if !s.rest.enter(time.Now()) {
@@ -238,6 +237,12 @@ func (s *Store) down() bool {
 var errNotConnected = errors.New("not connected yet")
 
 func (q *Quota) try(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.RedisMessage, error) {
+	if !q.s.rest.calm() { // a connection may have to be made first, which takes longer than a caller waits
+		r := q.s.wait(ctx, func(ctx context.Context, client rueidis.Client) rueidis.RedisResult {
+			return script.Exec(ctx, client, c.keys.strings(), c.args.strings())
+		})
+		return r.msg, r.err
+	}
 	select {
 	case <-q.s.stop:
 		return rueidis.RedisMessage{}, ErrClosed

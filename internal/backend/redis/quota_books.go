@@ -176,13 +176,13 @@ func (q *Quota) Levels(ctx context.Context, org string, counters []string) ([]qu
 	if err != nil || len(all) != len(counters) {
 		return nil, fmt.Errorf("levels: an answer of %d members: %w", len(all), err)
 	}
-	out := make([]quota.Level, len(counters))
-	for i := range all {
+	out := make([]quota.Level, 0, len(counters))
+	for i, name := range counters {
 		fields, err := all[i].AsStrSlice()
 		if err != nil {
 			return nil, fmt.Errorf("levels: %w", err)
 		}
-		out[i] = readLevel(counters[i], fields)
+		out = append(out, readLevel(name, fields))
 	}
 	return out, nil
 }

@@ -35,6 +35,13 @@ func (r *rest) enter(now time.Time) bool {
 	return true
 }
 
+// calm says that the last call went well.
+func (r *rest) calm() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed == 0
+}
+
 // leave says how a try ended.
 func (r *rest) leave(now time.Time, ok bool) {
 	r.mu.Lock()
