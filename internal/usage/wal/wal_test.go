@@ -544,6 +544,7 @@ func FuzzScan(f *testing.F) {
 	b, _ := os.ReadFile(filepath.Join(dir, names[0]))
 	f.Add(b[:1024], 130, byte(1))
 	f.Fuzz(func(t *testing.T, mem []byte, at int, with byte) {
+		mem = bytes.Clone(mem)
 		if at >= 0 && at < len(mem) {
 			mem[at] ^= with
 		}
