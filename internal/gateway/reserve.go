@@ -68,7 +68,10 @@ func (s *State) bound(r *quota.Request, who *auth.Who, call *llm.Call, raw []byt
 		}
 		w := price.Worst(at)
 		r.InputTokens = max(r.InputTokens, at.Input)
-		r.FixedCost, r.OutputRate = max(r.FixedCost, w.Upto(0)), max(r.OutputRate, w.Rate)
+		if fixed := w.Upto(0); fixed > r.FixedCost || r.Price == "" {
+			r.FixedCost, r.Price = fixed, price.Version
+		}
+		r.OutputRate = max(r.OutputRate, w.Rate)
 		r.OutputMost = max(r.OutputMost, min(w.Output/b.Answers, mostOutput))
 		return true
 	})
@@ -145,7 +148,7 @@ func refusalHeaders(h http.Header, err error) {
 // hold is what the ledger must know of a call before it is made, so that it can be accounted for whatever happens.
 func hold(who *auth.Who, grant *quota.Grant) usage.Hold {
 	r := grant.Request()
-	return usage.Hold{Charged: grant.At(), Input: r.InputTokens, InputCost: r.FixedCost, Counters: grant.Counters(), Tags: who.Labels}
+	return usage.Hold{Charged: grant.At(), Input: r.InputTokens, InputCost: r.FixedCost, Price: r.Price, Counters: grant.Counters(), Tags: who.Labels}
 }
 
 // hooks tie an answer to its grant while it is read.

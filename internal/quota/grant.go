@@ -20,6 +20,7 @@ type Request struct {
 	OutputMost  int64    // of one choice: what the client allows, or the model can
 	Choices     int64    // how many (n, best_of); 0: one
 	FixedCost   llm.Nano // all that does not depend on the output, in the worst case: input, cache writes, images, tools
+	Price       string   // the version of the price that FixedCost comes from: whoever writes the call down says so
 	OutputRate  llm.Rate // dearest price of an output token, times the choices
 	Unpriced    bool     // nobody knows what it costs
 }

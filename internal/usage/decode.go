@@ -98,6 +98,8 @@ func setIntent(in *Intent, f field) {
 		in.Input = f.n
 	case fieldInputCost:
 		in.InputCost = llm.Nano(f.n)
+	case fieldPrice:
+		in.Price = f.text()
 	case fieldCounter:
 		in.Counters = append(in.Counters, f.text())
 	default:

@@ -13,6 +13,7 @@ type Hold struct {
 	Charged   time.Time // by the quota store's clock; zero: the call's start
 	Input     int64     // bound of the input tokens; 0: not known
 	InputCost llm.Nano  // what so much input costs
+	Price     string    // the version of the price that says so
 	Counters  []string  // of budgets that hold something for the call
 	Tags      []string  // of the key
 }
@@ -38,7 +39,7 @@ func (e *Entry) Begin(h Hold) error {
 	if j == nil {
 		return nil
 	}
-	in := Intent{Input: h.Input, InputCost: h.InputCost, Counters: h.Counters, Call: Call{
+	in := Intent{Input: h.Input, InputCost: h.InputCost, Price: h.Price, Counters: h.Counters, Call: Call{
 		RequestID: e.ID, Start: micro(e.Start), Charged: micro(h.Charged), Format: e.Format, Op: e.Op, Model: e.Model, Stream: e.Stream, BytesIn: e.BytesIn,
 	}}
 	if h.Charged.IsZero() {

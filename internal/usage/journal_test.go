@@ -89,7 +89,7 @@ func (h *house) begin(id string) *Entry {
 	e := h.l.Open(id, llm.OpenAIChat, "192.0.2.1")
 	e.Caller(caller)
 	e.Call(&llm.Call{Op: llm.OpChat, Model: "fast", Stream: true, Body: llm.NewBody(nil, []byte(strings.Repeat("x", 40)), llm.Marks{})})
-	if err := e.Begin(Hold{Input: 20, InputCost: 40, Counters: []string{"budget"}, Tags: []string{"a"}}); err != nil {
+	if err := e.Begin(Hold{Input: 20, InputCost: 40, Price: "bound", Counters: []string{"budget"}, Tags: []string{"a"}}); err != nil {
 		h.t.Fatal(err)
 	}
 	e.Met(&llm.Trace{Attempts: 1, Target: &llm.Target{Provider: "openai", Model: "gpt", Credential: "k1"}})
@@ -199,7 +199,7 @@ func TestReplay(t *testing.T) {
 	if len(rows) != 4 || len(h.store.open) != 0 {
 		t.Fatalf("%d rows, %d open", len(rows), len(h.store.open))
 	}
-	if r := rows["nothing"]; !r.Estimated || !r.Partial || r.Usage.Input != llm.Tokens(20) || r.Costs.Total() != 40 || r.Status != 0 || r.Org != "acme" {
+	if r := rows["nothing"]; !r.Estimated || !r.Partial || r.Usage.Input != llm.Tokens(20) || r.Costs.Total() != 40 || r.PriceVersion != "bound" || r.Status != 0 || r.Org != "acme" {
 		t.Errorf("nothing: %+v", r)
 	}
 	if r := rows["early"]; !r.Estimated || !r.Partial || r.Usage.Output.N < 2 || r.Costs.Total() != llm.Nano(2*r.Usage.Input.N+10*r.Usage.Output.N) || r.Provider != "openai" {

@@ -81,6 +81,7 @@ const (
 	fieldBound = iota + 70
 	fieldInputCost
 	fieldCounter // repeated
+	fieldPrice
 )
 
 const (
@@ -186,6 +187,7 @@ func appendIntentFields(b []byte, in *Intent) []byte {
 	b = appendCall(b, &in.Call)
 	b = appendInt(b, fieldBound, in.Input)
 	b = appendInt(b, fieldInputCost, int64(in.InputCost))
+	b = appendText(b, fieldPrice, in.Price)
 	for _, name := range in.Counters {
 		b = appendText(b, fieldCounter, name)
 	}

@@ -60,7 +60,7 @@ func anyMark(t *rapid.T) Mark {
 func TestRecords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := rapid.Uint64().Draw(t, "at")
-		in := Intent{Call: anyCall(t), Input: rapid.Int64().Draw(t, "bound"), InputCost: 7, Counters: rapid.SliceOfN(rapid.StringN(1, 9, 9), 1, 3).Draw(t, "counters")}
+		in := Intent{Call: anyCall(t), Input: rapid.Int64().Draw(t, "bound"), InputCost: 7, Price: rapid.String().Draw(t, "price"), Counters: rapid.SliceOfN(rapid.StringN(1, 9, 9), 1, 3).Draw(t, "counters")}
 		m := anyMark(t)
 		f := final{at: at, counters: in.Counters, row: Row{
 			Call: in.Call, Mark: m, Upstream: 1, FirstToken: 2, Own: 3, Fallback: "other", Status: 200, Error: llm.KindBudget, Cache: "exact", Saved: 5,

@@ -89,6 +89,7 @@ type Intent struct {
 	Call
 	Input     int64    // bound of the input tokens; 0: not known
 	InputCost llm.Nano // what so much input costs: the price of a call that is never heard of again
+	Price     string   // the version of the price that it was computed by
 	Counters  []string // the budget counters that hold something for it, by the names of package quota
 }
 

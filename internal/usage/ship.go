@@ -335,7 +335,7 @@ func orphan(o *Open) final {
 		r.Mark = *o.Mark
 	} else {
 		r.Usage.Input.N, r.Usage.Input.Known = o.Input, true
-		r.Costs.Input = o.InputCost
+		r.Costs.Input, r.PriceVersion = o.InputCost, o.Price
 		r.Estimated, r.Partial = true, true
 	}
 	return f

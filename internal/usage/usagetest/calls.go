@@ -19,7 +19,7 @@ func contextThatEnds(t *testing.T) (context.Context, context.CancelFunc) {
 // Open makes an open call.
 func Open(id, replica string, position uint64) usage.Open {
 	row := Row(id, Base())
-	return usage.Open{Replica: replica, Position: position, Intent: usage.Intent{Call: row.Call, Input: 10, InputCost: 25, Counters: []string{"c"}}}
+	return usage.Open{Replica: replica, Position: position, Intent: usage.Intent{Call: row.Call, Input: 10, InputCost: 25, Price: "v", Counters: []string{"c"}}}
 }
 
 func marked(o usage.Open, out int64) usage.Open {
