@@ -157,7 +157,7 @@ func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *qu
 	switch {
 	case !call.Stream: // its cost is known before it is given on
 		h.Mark = func(m *usage.Mark) {
-			if m.PriceVersion != "" {
+			if m.PriceVersion != "" && !m.Estimated { // what is estimated may be counted before it is written down
 				w.Header()["X-Sluice-Cost"] = []string{m.Costs.Total().String()}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"sluice/internal/catalog"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
+	"sluice/internal/route"
+	"sluice/internal/usage"
 )
 
 // till is a house whose caller has rules, and whose model costs a dollar for a thousand tokens read or written.
@@ -160,5 +163,36 @@ func TestLimitHeaders(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, h); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestBoundPrice: what a call may cost names the price that says so; an end that nobody saw is charged by it.
+func TestBoundPrice(t *testing.T) {
+	h := till()
+	h.state.Price = func(*llm.Target, time.Time) (*catalog.Price, bool) {
+		return &catalog.Price{Version: "v7", Rates: catalog.Rates{Input: llm.Rate(llm.Dollar)}}, true
+	}
+	who, call := &auth.Who{Models: []string{"m*"}}, &llm.Call{Model: "m", Op: llm.OpChat}
+	plan, err := h.state.Router.Plan(who, call, route.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plan.Release()
+	var r quota.Request
+	h.state.bound(&r, who, call, []byte(ask), plan)
+	if r.Price != "v7" || r.FixedCost == 0 {
+		t.Errorf("a cost of %v by the price %q", r.FixedCost, r.Price)
+	}
+}
+
+// TestCostHeader: a client is told a cost when that is what the ledger will say, and not while the tokens are to be counted.
+func TestCostHeader(t *testing.T) {
+	for _, estimated := range []bool{false, true} {
+		rec := httptest.NewRecorder()
+		m := usage.Mark{PriceVersion: "v", Costs: usage.Costs{Output: llm.Dollar}, Estimated: estimated}
+		hooks(t.Context(), rec, &llm.Call{}, new(quota.Grant)).Mark(&m)
+		if got := rec.Header().Get("X-Sluice-Cost"); (got == "1") == estimated {
+			t.Errorf("estimated %v: told %q", estimated, got)
+		}
 	}
 }
