@@ -173,6 +173,7 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, e Endpoint) {
 		return
 	}
 	entry := s.Ledger.Open(newID(), f.Format(), remoteIP(r))
+	defer func() { entry.Close() }() // also of a call that is aborted
 	w.Header()["X-Request-Id"] = []string{entry.ID}
 	err := g.serveSafely(w, r, s, f, entry)
 	entry.Err = err
@@ -186,7 +187,6 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, e Endpoint) {
 	default:
 		entry.Status = wire.WriteError(w, f, err, entry.ID)
 	}
-	entry.Close()
 }
 
 // theClients tells whether a request failed by what the client sent. A body that is cut or too slow ends

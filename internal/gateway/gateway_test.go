@@ -312,6 +312,22 @@ func TestPanicMidStream(t *testing.T) {
 	}
 }
 
+// A call that is aborted, as net/http's own writers do it, has its account closed.
+func TestAbort(t *testing.T) {
+	h := newHouse(func(context.Context, *llm.Attempt) (llm.Stream, error) { panic(http.ErrAbortHandler) })
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				t.Errorf("ends with %v", p)
+			}
+		}()
+		h.serve(t, client{body: &body{Reader: strings.NewReader(ask)}})
+	}()
+	if len(h.entries) != 1 {
+		t.Errorf("%d entries recorded", len(h.entries))
+	}
+}
+
 // A client that leaves before the answer is recorded as gone, and its call is cancelled; one that is too slow is told so.
 func TestClientLeaves(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
