@@ -23,7 +23,7 @@ type Config struct {
 	TLS TLS `yaml:"tls"`
 	// Accept HTTP/2 by prior knowledge on a listener without TLS.
 	H2C bool `yaml:"h2c" restart:"true"`
-	// Directory for what Sluice itself must remember: the pepper and the hashes of keys. Made with mode 0700.
+	// Directory for what Sluice itself must remember: the pepper and, where store.url is left out, the store of keys and accounts. Made with mode 0700.
 	Data string `yaml:"data" example:"/var/lib/sluice"`
 	// What one request, answer or connection may take.
 	Limits Limits `yaml:"limits"`
