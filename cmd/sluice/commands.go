@@ -48,7 +48,9 @@ func (p *program) commands() *cobra.Command {
 	explain := new(explainCommand)
 	c := p.command("explain --key NAME --request FILE", "Tell which deployments a request would go to, in which order and why, without calling anybody.", explain.flags, explain.run)
 	required(c, "key", "request")
-	root.AddCommand(c, p.upstreams(), p.prices())
+	root.AddCommand(c, p.upstreams())
+	root.AddCommand(p.directory()...)
+	root.AddCommand(p.prices())
 
 	m := new(mock.Command)
 	c = p.command("mock", "Run the scripted fake upstream on its own, to test clients and gateways against faults.", m.Flags, alone(m.Run))

@@ -35,14 +35,18 @@ func (c *serveCommand) flags(f *pflag.FlagSet) {
 }
 
 func (c *serveCommand) run(ctx context.Context, std *streams) error {
-	path := c.config
-	if path == "" {
+	collectLess(os.Getenv)
+	return app.Serve(ctx, app.Options{ConfigPath: configPath(c.config), Getenv: os.Getenv, Stdout: std.out, Stderr: std.err})
+}
+
+// configPath is the configuration that is meant: the one that is named, else ./sluice.yaml where there is one.
+func configPath(named string) string {
+	if named == "" {
 		if _, err := os.Stat("sluice.yaml"); err == nil {
-			path = "sluice.yaml"
+			return "sluice.yaml"
 		}
 	}
-	collectLess(os.Getenv)
-	return app.Serve(ctx, app.Options{ConfigPath: path, Getenv: os.Getenv, Stdout: std.out, Stderr: std.err})
+	return named
 }
 
 func checkConfig(std *streams, file string) error {

@@ -20,11 +20,14 @@ import (
 	"sluice/internal/route"
 )
 
+// usualAdmin is where a gateway has its admin listener unless it is told otherwise.
+const usualAdmin = "http://127.0.0.1:3002"
+
 // An admin is the operators' listener of a running gateway.
 type admin struct{ url string }
 
 func (a *admin) flags(f *pflag.FlagSet) {
-	f.StringVar(&a.url, "admin-url", "http://127.0.0.1:3002", "`URL` of the running gateway's admin listener. Its token (admin.token) is read from SLUICE_ADMIN_TOKEN.")
+	f.StringVar(&a.url, "admin-url", usualAdmin, "`URL` of the running gateway's admin listener. Its token (admin.token) is read from SLUICE_ADMIN_TOKEN.")
 	flags.Env(f, "admin-url", "SLUICE_ADMIN_URL")
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"sluice/internal/admin"
@@ -80,32 +83,37 @@ func (a *App) bindCurrent(who *auth.Who) {
 	bind(cfg, who)
 }
 
-// Local gives the operations on keys and their owners over the store that a configuration names, without a gateway.
-// Gateways that share the store hear of what is changed within a second. Call closed at the end.
-func Local(ctx context.Context, o Options) (h http.Handler, closed func() error, err error) {
+// Local gives the operations on keys and their owners over the store that a configuration names, without a gateway,
+// and says where that is. Gateways that share the store hear of what is changed within a second. A store that is not
+// there is made only if create says so. Call closed at the end.
+func Local(ctx context.Context, o Options, create bool) (h http.Handler, at string, closed func() error, err error) {
 	cfg, err := load(o)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
-	log := slog.New(slog.DiscardHandler)
+	if at = "the one that store.url names"; cfg.Store.URL == "" {
+		at = filepath.Join(cfg.Data, "sluice.db")
+		if _, err := os.Stat(at); err != nil && !create {
+			return nil, at, nil, fmt.Errorf("there is no store at %s: start a gateway (sluice serve), name its configuration (--config), or make the store (--local)", at)
+		}
+	}
 	db, err := OpenStore(ctx, cfg, sql.Options{})
 	if err != nil {
-		return nil, nil, err
+		return nil, at, nil, fmt.Errorf("store: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	revoked, err := auth.OpenRevoked(cfg.Data)
+	p, err := localPeople(ctx, cfg, db)
 	if err != nil {
-		return nil, nil, err
-	}
-	p, err := openPeople(ctx, cfg, db.Directory(), revoked, log, nil)
-	if err != nil {
-		return nil, nil, err
+		return nil, at, nil, errors.Join(err, db.Close())
 	}
 	return telemetry.AdminHandler(telemetry.AdminOptions{
 		Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:0", Operations: admin.Operations(p.control),
-	}), db.Close, nil
+	}), at, db.Close, nil
+}
+
+func localPeople(ctx context.Context, cfg *config.Config, db *sql.DB) (*people, error) {
+	revoked, err := auth.OpenRevoked(cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	return openPeople(ctx, cfg, db.Directory(), revoked, nil, nil)
 }

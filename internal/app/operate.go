@@ -142,12 +142,13 @@ func (a *App) postExplain(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if b.who(q.Key) == nil { // a stored one, then
-		who, err := a.people.who(r.Context(), q.Key)
-		if err != nil {
+		switch who, err := a.people.who(r.Context(), q.Key); {
+		case err == nil:
+			b = &built{state: b.state, callers: []*auth.Who{who}}
+			q.Key = who.ID
+		case llm.AsError(err).Kind != llm.KindNotFound:
 			return err
 		}
-		b = &built{state: b.state, callers: []*auth.Who{who}}
-		q.Key = who.ID
 	}
 	e, err := b.explain(&q)
 	if err != nil {

@@ -28,6 +28,9 @@ import (
 //	await WORD     waits until the log holds a word
 //	ask STATUS METHOD PATH [FILE] [HEADER...]
 //	               sends a file (- for none) with $KEY, fails unless the status comes; head and body become stdout
+//	until STATUS METHOD PATH FILE
+//	               asks until the status comes
+//	shown          sets $KEY to the key that the last command has shown
 func TestScripts(t *testing.T) {
 	bin, err := binary()
 	if err != nil {
@@ -45,6 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": scriptServe, "told": scriptTold, "stop": scriptStop, "hup": scriptHup, "await": scriptAwait, "ask": scriptAsk,
+			"until": scriptUntil, "shown": scriptShown,
 		},
 	})
 }
@@ -119,6 +123,30 @@ func wait(ts *testscript.TestScript, what string, so func() bool) {
 			ts.Fatalf("waited 10 s for %s", what)
 		}
 	}
+}
+
+func scriptShown(ts *testscript.TestScript, _ bool, _ []string) {
+	key := shownKey.FindString(ts.ReadFile("stdout"))
+	if key == "" {
+		ts.Fatalf("no key was shown")
+	}
+	ts.Setenv("KEY", key)
+}
+
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	wait(ts, "the status "+args[0], func() bool {
+		req, err := http.NewRequest(args[1], ts.Getenv("BASE")+args[2], strings.NewReader(ts.ReadFile(args[3]))) //nolint:noctx // the client has a timeout
+		ts.Check(err)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+ts.Getenv("KEY"))
+		client := http.Client{Timeout: 20 * time.Second}
+		resp, err := client.Do(req)
+		ts.Check(err)
+		defer resp.Body.Close()
+		return resp.StatusCode == want
+	})
 }
 
 func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
