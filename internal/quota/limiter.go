@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -371,6 +372,8 @@ func (l *Limiter) cancel(ctx context.Context, g *Grant) {
 	}
 }
 
+var errMissed = errors.New("the counters have lost data: what was settled must be settled again")
+
 // Settle books final costs: those of this process's log, in its order, one call at a time. When it fails, the same must be
 // sent again. A settlement that names no counters needs none.
 func (l *Limiter) Settle(ctx context.Context, list []Settlement) error {
@@ -413,6 +416,12 @@ func (l *Limiter) settle(ctx context.Context, b Batch) error {
 	b.Again = s.unsure
 	l.mu.Unlock()
 	out, err := l.o.Store.Settle(ctx, b)
+	if err == nil && out.Missed {
+		l.heard(b.Org, out.Epoch)
+		if err = errMissed; l.o.Behind != nil {
+			l.o.Behind()
+		}
+	}
 	l.mu.Lock()
 	s.unsure = err != nil
 	l.mu.Unlock()

@@ -125,6 +125,7 @@ type Batch struct {
 type Outcome struct {
 	Epoch   int64 // a later one than before: the store has lost data in between, and every counter is cold
 	Crossed []Crossing
+	Missed  bool // of Settle: the store has lost data since it was last heard of, so nothing of the batch was booked
 }
 
 // A Crossing is a threshold that a budget has reached.
@@ -175,7 +176,8 @@ type Store interface {
 	// Release ends a hold's leases, and corrects its token paces to what was used. Its budgets go on until they are
 	// settled. It is idempotent, and goes on when the context has ended, in a time of its own.
 	Release(ctx context.Context, h *Hold, tokens int64) error
-	// Settle books costs and ends the budgets' holds.
+	// Settle books costs and ends the budgets' holds. A batch that was on its way when the store lost its data books nothing:
+	// it would raise marks above what was lost, which must be sent again before it.
 	Settle(ctx context.Context, b Batch) (Outcome, error)
 	// Seed gives counters that are cold their level. It does nothing to others, and nothing in another epoch than the one
 	// in which they were found cold.

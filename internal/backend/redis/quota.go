@@ -90,6 +90,7 @@ func (s *Store) Quota() *Quota { return &Quota{s: s, orgs: map[string]*standing{
 type call struct {
 	org        string
 	tag        string // begins every key of the organisation
+	epoch      int64  // that was seen before
 	keys, args words
 }
 
@@ -132,7 +133,7 @@ func (q *Quota) tag(org string) string {
 func (q *Quota) begin(org string) *call {
 	q.mu.Lock()
 	st := q.standing(org)
-	c, epoch, count := &call{org: org, tag: st.tag}, st.epoch, st.count
+	c, epoch, count := &call{org: org, tag: st.tag, epoch: st.epoch}, st.epoch, st.count
 	q.mu.Unlock()
 	c.keys = words{make([]byte, 0, 1024), make([]int, 0, 16)}
 	c.args = words{make([]byte, 0, 1024), make([]int, 0, 96)}

@@ -67,7 +67,7 @@ func (q *Quota) Settle(ctx context.Context, b quota.Batch) (quota.Outcome, error
 	c := q.begin(b.Org)
 	x := newIndex(c)
 	q.mu.Lock()
-	after := q.standing(b.Org).settled[b.Replica]
+	after, seen := q.standing(b.Org).settled[b.Replica], c.epoch
 	q.mu.Unlock()
 	c.args.add(b.Replica)
 	c.args.add(strconv.FormatUint(after, 10))
@@ -92,6 +92,10 @@ func (q *Quota) Settle(ctx context.Context, b quota.Batch) (quota.Outcome, error
 	out, err := q.run(ctx, settleScript, c, 0)
 	if err != nil {
 		return quota.Outcome{}, fmt.Errorf("settle: %w", err)
+	}
+	if o, err := outcome(out, names); err != nil || seen != 0 && o.Epoch != seen {
+		o.Missed = true
+		return o, err
 	}
 	q.mu.Lock()
 	st := q.standing(b.Org)

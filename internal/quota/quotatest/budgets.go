@@ -391,6 +391,9 @@ func lost(t *testing.T, w *world) {
 	before := w.want(t, quota.Granted, a)
 	w.settle(t, "r", 1, "z", 10, w.ref("x"))
 	w.h.Lose(t)
+	if out := w.settle(t, "r", 2, "y", 3, w.ref("x")); !out.Missed || out.Epoch <= before.Epoch { // it was on its way
+		t.Errorf("a batch of the epoch before: %+v", out)
+	}
 	soft := w.budget("x", 100, 60)
 	soft.Mode = llm.Soft
 	w.want(t, quota.Granted, w.hold("s", soft, requests(1)))
