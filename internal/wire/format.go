@@ -44,6 +44,11 @@ type Writer interface {
 	// Fail appends what closes an answer that broke, so that the official SDKs raise. raw says that
 	// frames passed verbatim so far, so that the writer's own state knows nothing of them.
 	Fail(dst []byte, e *llm.Error, requestID string, raw bool) []byte
+	// Passed notes an event whose frame was written as it came: what Cut must know of it, in next to no time.
+	Passed(ev *llm.Event)
+	// Cut appends what closes an answer that a budget has ended: the format's own stop for an answer that was
+	// too long, which the official SDKs take for an end, with the problem details as a member (ProblemMember).
+	Cut(dst []byte, e *llm.Error, requestID string) []byte
 	// Ping appends something that keeps the connection alive and means nothing.
 	Ping(dst []byte) []byte
 }

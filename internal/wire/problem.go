@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -107,6 +108,19 @@ func NewProblem(e *llm.Error, requestID string) Problem {
 		p.Detail += sep + at + " " + q.Msg
 	}
 	return p
+}
+
+// ProblemMember is the member of a stream's last frame that says why a budget has ended the answer.
+const ProblemMember = "problem"
+
+// ProblemJSON is the problem details of an error, as JSON on one line.
+func ProblemJSON(e *llm.Error, requestID string) []byte {
+	p := NewProblem(e, requestID)
+	b, err := json.Marshal(&p)
+	if err != nil { // strings and numbers only: cannot be
+		return []byte("null")
+	}
+	return b
 }
 
 // RetryAfter reads how long an upstream asks us to wait, 0 when it does not say. Vendors say it in many

@@ -152,6 +152,7 @@ func (s *stream) event(ev *llm.Event) error {
 		return nil // the client did not ask for this frame
 	case s.may && ev.Raw != nil && !ev.Element && ev.Format == s.call.Format:
 		s.raw = true
+		s.enc.Passed(ev)
 	default:
 		var err error
 		if s.buf, err = s.enc.Event(s.buf[:0], ev); err != nil {
@@ -185,7 +186,8 @@ func (s *stream) end() error {
 	return s.flush()
 }
 
-// fail ends a started answer as a failure in the client's own format: the official SDKs raise on it.
+// fail ends a started answer as a failure in the client's own format: the official SDKs raise on it. When a budget
+// is used up, what has come is good, and ends like an answer that was too long.
 func (s *stream) fail(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +196,11 @@ func (s *stream) fail(err error) error {
 
 func (s *stream) failLocked(err error) error {
 	s.ended = true
-	s.buf = s.enc.Fail(s.buf[:0], llm.AsError(err), s.call.ID, s.raw)
+	if e := llm.AsError(err); e.Kind == llm.KindBudget {
+		s.buf = s.enc.Cut(s.buf[:0], e, s.call.ID)
+	} else {
+		s.buf = s.enc.Fail(s.buf[:0], e, s.call.ID, s.raw)
+	}
 	if s.write(s.buf) == nil {
 		_ = s.flush()
 	}

@@ -51,6 +51,10 @@ func (plainWriter) End(dst []byte) []byte { return append(dst, "|end"...) }
 func (plainWriter) Fail(dst []byte, e *llm.Error, id string, raw bool) []byte {
 	return fmt.Appendf(dst, "|fail %s %s %v", e.Kind, id, raw)
 }
+func (plainWriter) Passed(*llm.Event) {}
+func (plainWriter) Cut(dst []byte, e *llm.Error, id string) []byte {
+	return fmt.Appendf(dst, "|cut %s %s", e.Kind, id)
+}
 func (plainWriter) Ping(dst []byte) []byte { return append(dst, "|ping"...) }
 
 // steps is a stream: events, delays and an error.
@@ -123,6 +127,9 @@ func TestWriteStream(t *testing.T) {
 		{name: "usage that the client asked for, too", wantUsage: true, steps: steps{raw("a"), asked(raw("usage"))}, body: "ausage", flushes: 3},
 		{name: "broken upstream", steps: steps{raw("a"), boom}, body: "a|fail upstream_error req_1 true", kind: llm.KindUpstream, flushes: 2},
 		{name: "broken upstream, decoded", decoded: true, steps: steps{text("a"), boom}, body: "enc:a|fail upstream_error req_1 false", kind: llm.KindUpstream, flushes: 2},
+		{name: "a budget that is used up", steps: steps{raw("a"), &llm.Error{Kind: llm.KindBudget}}, body: "a|cut budget_exceeded req_1", kind: llm.KindBudget, flushes: 2},
+		{name: "a budget that is used up, decoded", decoded: true, steps: steps{text("a"), &llm.Error{Kind: llm.KindBudget}}, body: "enc:a|cut budget_exceeded req_1", kind: llm.KindBudget, flushes: 2},
+		{name: "a budget of which nothing is known", steps: steps{raw("a"), &llm.Error{Kind: llm.KindBudgetUnknown}}, body: "a|fail budget_unavailable req_1 true", kind: llm.KindBudgetUnknown, flushes: 2},
 		{name: "unmarked error tells nothing", steps: steps{raw("a"), errors.New("secret")}, body: "a|fail internal req_1 true", kind: llm.KindInternal, flushes: 2},
 		{name: "event that cannot be encoded", decoded: true, steps: steps{text("a"), text("bad")}, body: "enc:a|fail internal req_1 false", kind: llm.KindInternal, flushes: 2},
 		{name: "client gone", gone: true, steps: steps{raw("a"), boom}, body: "a", kind: llm.KindClientGone, flushes: 1},

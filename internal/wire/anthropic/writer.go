@@ -31,6 +31,8 @@ type writer struct {
 	usage *llm.Usage  // reported so far
 	end   llm.Delta   // why the answer ended
 	extra llm.Members // of the whole answer
+
+	problem jsontext.Value // why a budget has ended it
 }
 
 // A written block is open at the client.
@@ -322,11 +324,12 @@ func (w *writer) End(dst []byte) []byte {
 		d.StopAt = &w.end.StopText
 	}
 	dst = frameOf(dst, "message_delta", &struct {
-		Type  string     `json:"type"`
-		Delta ending     `json:"delta"`
-		Usage *wireUsage `json:"usage"`
-		Extra unknown    `json:",embed"`
-	}{"message_delta", d, writeUsage(w.usage, w.same), told(w.extra, w.same)})
+		Type    string         `json:"type"`
+		Delta   ending         `json:"delta"`
+		Usage   *wireUsage     `json:"usage"`
+		Problem jsontext.Value `json:"problem,omitzero"` // wire.ProblemMember
+		Extra   unknown        `json:",embed"`
+	}{"message_delta", d, writeUsage(w.usage, w.same), w.problem, told(w.extra, w.same)})
 	return append(dst, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/wire"
 )
 
 // Answer writes a whole answer.
@@ -37,7 +38,8 @@ type gathering struct {
 	usage   *llm.Usage
 	extra   llm.Members
 	choices []*outgoing
-	dated   bool // createTime was said
+	dated   bool   // createTime was said
+	problem []byte // why a budget has ended it
 }
 
 // An outgoing is one candidate on its way to the client.
@@ -292,6 +294,10 @@ func (g *gathering) chunk(dst []byte, last bool) []byte {
 		t.str("createTime", g.head.Created.UTC().Format(time.RFC3339Nano))
 	}
 	t.str("responseId", id)
+	if g.problem != nil {
+		t.name(wire.ProblemMember)
+		t.raw(g.problem)
+	}
 	t.close('}')
 	return t
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/bits"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -128,6 +129,9 @@ func (s *stream) passed(g *glance) {
 	if !s.begun && (g.id != nil || g.model != nil) {
 		s.begun = true
 		s.ev.Head = &llm.Head{ID: string(g.id), Model: string(g.model)}
+	}
+	for left := g.finished; left != 0; left &= left - 1 {
+		s.ev.Delta = append(s.ev.Delta, llm.Delta{Choice: bits.TrailingZeros64(left), Stop: llm.StopOther})
 	}
 	s.output = s.output || g.output
 	s.ev.Output = s.output

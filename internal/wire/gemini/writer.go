@@ -53,6 +53,7 @@ func (*events) Verbatim() bool { return true }
 func (w *events) Event(dst []byte, ev *llm.Event) ([]byte, error) {
 	if data, ok := passes(ev); ok {
 		w.passed = w.passed || data != nil
+		w.Passed(ev)
 		switch {
 		case !ev.Element:
 			return append(dst, ev.Raw...), nil
@@ -107,6 +108,7 @@ func (w *array) Event(dst []byte, ev *llm.Event) ([]byte, error) {
 			return dst, nil
 		}
 		w.passed = true
+		w.Passed(ev)
 		return append(w.separate(dst), data...), nil
 	}
 	w.passed = false

@@ -200,6 +200,7 @@ func (s *stream) told(c *answer) {
 		st := s.a.choice(int(c.Choices[i].Index)) // now known, so its end is waited for
 		if c.Choices[i].FinishReason != "" {
 			st.said, s.loose = true, false
+			s.ev.Delta = append(s.ev.Delta, llm.Delta{Choice: st.index, Stop: stopOf(string(c.Choices[i].FinishReason))})
 		}
 	}
 	if c.ServiceTier != "" {

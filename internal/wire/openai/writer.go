@@ -80,6 +80,7 @@ type outState struct {
 	index   int
 	begun   bool             // the role was written
 	refused bool             //
+	ended   bool             // the reason to stop was written
 	calls   map[int]*outCall // by part
 	thought llm.Part         // the reasoning part being written, for the detail that closes it
 	at      int              // its part index
@@ -221,7 +222,7 @@ func (w *writer) deltas(dst []byte, deltas []llm.Delta, same bool, extra llm.Mem
 				native = d.Native
 			}
 			p.closeThought()
-			out.FinishReason = ptr(finishReason(d.Stop, native, c.refused))
+			out.FinishReason, c.ended = ptr(finishReason(d.Stop, native, c.refused)), true
 		}
 		if same {
 			out.Extra, r.Extra = splitExtra(d.Extra, out.Extra, r.Extra)

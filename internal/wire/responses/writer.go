@@ -71,6 +71,9 @@ type writer struct {
 	native string
 	refuse bool // a refusal was told as such
 	cut    bool // the answer ended before it was complete
+
+	passed  bool   // frames went out as they came
+	problem []byte // why a budget has ended it
 }
 
 // ContentType is the media type of the stream.
@@ -259,25 +262,20 @@ func (w *writer) response(dst []byte, e ending) []byte {
 	}
 	dst = append(dst, `,"model":`...)
 	dst = quote(dst, w.model)
-	dst = append(dst, `,"output":[`...)
-	if final {
-		first := true
-		for _, item := range w.done {
-			if item == nil {
-				continue
-			}
-			if !first {
-				dst = append(dst, ',')
-			}
-			first = false
-			dst = append(dst, item...)
-		}
+	dst = append(dst, `,"output":`...)
+	if w.passed && final {
+		dst = append(dst, "null"...)
+	} else {
+		dst = w.output(dst, final)
 	}
-	dst = append(dst, `],"usage":`...)
+	dst = append(dst, `,"usage":`...)
 	if final {
 		dst = append(dst, writeUsage(w.usage, w.same)...)
 	} else {
 		dst = append(dst, "null"...)
+	}
+	if w.problem != nil {
+		dst = appendMember(dst, wire.ProblemMember, w.problem)
 	}
 	if w.told != nil {
 		return append(appendMembers(dst, w.told), '}')
@@ -293,6 +291,25 @@ func (w *writer) response(dst []byte, e ending) []byte {
 		tier = w.usage.Tier
 	}
 	return append(appendSettings(dst, w.asked, tier), '}')
+}
+
+// output appends the items of a response, which has none until it is final.
+func (w *writer) output(dst []byte, final bool) []byte {
+	dst = append(dst, '[')
+	if final {
+		first := true
+		for _, item := range w.done {
+			if item == nil {
+				continue
+			}
+			if !first {
+				dst = append(dst, ',')
+			}
+			first = false
+			dst = append(dst, item...)
+		}
+	}
+	return append(dst, ']')
 }
 
 // delta appends the frames of one delta. The API has one answer to a call, so other choices are no part of it.
@@ -388,7 +405,7 @@ func (w *writer) close(dst []byte, it *openItem) []byte {
 	dst = w.closePart(dst, it)
 	switch it.kind {
 	case typeCall:
-		if len(it.text) == 0 { // a call without arguments
+		if len(it.text) == 0 && w.problem == nil { // a call without arguments
 			it.text = append(it.text, "{}"...)
 		}
 		dst = w.text(dst, "response.function_call_arguments.done", it, "arguments", it.text)

@@ -107,6 +107,7 @@ func responsesFacts(stream bool, body []byte) (f Facts) {
 		return responsesAnswer(parse(body))
 	}
 	var text, args, reasoning strings.Builder
+	untold := false // what was said stands in the pieces alone
 	f.Usage = Counts{}
 	for _, fr := range frames(body) {
 		t := parse(fr.data)
@@ -119,11 +120,12 @@ func responsesFacts(stream bool, body []byte) (f Facts) {
 			reasoning.WriteString(t.at("delta").str())
 		case "response.completed", "response.incomplete":
 			f = responsesAnswer(t.at("response"))
+			untold = !t.at("response", "output").there()
 		case "response.failed", "error":
 			f.Failed = true
 		}
 	}
-	if !f.Ended {
+	if !f.Ended || untold {
 		s := f.choice(0)
 		s.Text, s.Reasoning = text.String(), reasoning.String()
 		return f

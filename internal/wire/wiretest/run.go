@@ -250,6 +250,7 @@ func runStream(t *testing.T, f wire.Format, u wire.Upstream, r *Recording) {
 	t.Run("chunks", func(t *testing.T) { runChunks(t, u, r, a) })
 	t.Run("written again", func(t *testing.T) { runRewrite(t, f, u, r, want, a) })
 	t.Run("cut", func(t *testing.T) { runCuts(t, f, u, r) })
+	t.Run("used up", func(t *testing.T) { runBudget(t, f, u, r) })
 }
 
 func body(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
