@@ -102,8 +102,8 @@ func (g *Grant) Progress(money llm.Nano, tokens int64) {
 }
 
 // TopUp tells how many output tokens, of all choices together, the answer has by now. From three quarters of what is held
-// on it asks for more. An error (of kind budget_exceeded) means that the answer must end here. It costs next to nothing
-// while there is enough.
+// on it asks for more. An error (of kind budget_exceeded) means that so much is not held: the answer must end before it. It
+// costs next to nothing while there is enough.
 func (g *Grant) TopUp(ctx context.Context, usedOutput int64) error {
 	if g.l == nil {
 		return nil
@@ -120,7 +120,7 @@ func (g *Grant) TopUp(ctx context.Context, usedOutput int64) error {
 	if err == nil && v == nil {
 		return nil
 	}
-	if usedOutput < g.allowed { // try again half way to the end, and at the end
+	if usedOutput <= g.allowed { // try again half way to the end, and behind it
 		g.next = usedOutput + max((g.allowed-usedOutput+1)/2, 1)
 		return nil
 	}

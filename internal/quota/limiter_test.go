@@ -268,8 +268,8 @@ func TestTopUp(t *testing.T) {
 			break
 		}
 	}
-	if e, _ := refusal(t, err); e.Kind != llm.KindBudget || used != 1000 {
-		t.Errorf("cut at %d with %v, want at 1000", used, err)
+	if e, _ := refusal(t, err); e.Kind != llm.KindBudget || used != 1001 {
+		t.Errorf("cut at %d with %v, want at 1001: 1000 are paid for", used, err)
 	}
 	r.ID = "2"
 	if _, err := l.Reserve(t.Context(), who, r); err == nil {

@@ -12,8 +12,8 @@ import (
 // Hooks are told how an answer goes, on the goroutine that reads it. Each may be nil.
 type Hooks struct {
 	// Output is told how many output tokens a streamed answer has so far, by our own reckoning where the
-	// upstream has not told, each time before more of them is given on. An error ends the answer: it comes
-	// after the event at hand.
+	// upstream has not told, each time before more of them is given on. An error ends the answer: the upstream is
+	// stopped, and the error comes instead of the event at hand, which counts for nothing.
 	Output func(tokens int64) error
 	// Mark is told what the log knows of the call from now on, should this process die. It must not keep m.
 	Mark func(m *Mark)
@@ -26,7 +26,7 @@ type Hooks struct {
 // mark that is no less.
 func (e *Entry) Meter(s llm.Stream, h Hooks) llm.Stream {
 	m := &e.meter
-	*m = meter{Stream: s, Hooks: h, entry: e, sample: m.sample[:0]}
+	*m = meter{Stream: s, Hooks: h, entry: e, most: e.most, sample: m.sample[:0]}
 	if j := e.ledger.o.Journal; j != nil {
 		m.known = j.ratios.get(e.Target.Provider, e.Target.Model)
 	}
@@ -41,15 +41,13 @@ type meter struct {
 	Hooks
 	entry *Entry
 	known ratio // of this provider and model
+	most  int64 // output tokens that the call allows; 0: not known
 
-	frames int64 // with output, since the upstream last told
-	bytes  int64 // of those
-	least  int64 // of the smallest of those
-	total  int64 // bytes of all frames with output
-	seen   int64 // frames with output
-	whole  bool  // the upstream's answer has ended as it should
-	ended  bool  // End was told
-	cut    error // comes next
+	tally
+	whole bool // the upstream's answer has ended as it should
+	ended bool // End was told
+	cut   error
+	cuts  bool // what was used is told, and cut comes next
 
 	reach  int64     // output tokens that the last mark covers
 	marked time.Time // when the last exact one was made
@@ -60,11 +58,19 @@ type meter struct {
 	lost    bool       // the sample is not all
 }
 
+// A tally is what was counted of frames.
+type tally struct {
+	frames int64 // with output, since the upstream last told
+	bytes  int64 // of those
+	least  int64 // of the smallest of those
+	total  int64 // bytes of all frames with output
+	seen   int64 // frames with output
+}
+
 // Next implements llm.Stream.
 func (m *meter) Next() (*llm.Event, error) {
 	if m.cut != nil {
-		m.end()
-		return nil, m.cut
+		return m.over()
 	}
 	ev, err := m.Stream.Next()
 	if err != nil {
@@ -72,17 +78,47 @@ func (m *meter) Next() (*llm.Event, error) {
 		m.end()
 		return ev, err
 	}
-	m.count(ev)
 	e := m.entry
+	if !m.take(ev) {
+		return m.over()
+	}
 	if !e.Stream { // it is the answer
 		m.whole = true
 		m.end()
 		return ev, nil
 	}
-	if ev.Output && m.Output != nil {
-		m.cut = m.Output(m.output())
-	}
 	m.note(ev)
+	return ev, nil
+}
+
+// take counts an event, unless it is one too many.
+func (m *meter) take(ev *llm.Event) bool {
+	e := m.entry
+	if !e.Stream || !ev.Output || m.Output == nil {
+		m.count(ev)
+		return true
+	}
+	before, told := m.tally, e.Usage
+	m.count(ev)
+	if m.cut = m.Output(m.output()); m.cut != nil {
+		m.tally, e.Usage, m.format = before, told, ev.Format
+	}
+	return m.cut == nil
+}
+
+// over ends an answer before the upstream has: what was used so far, as it will be charged, and then the error. The
+// upstream must not go on while the client reads that.
+func (m *meter) over() (*llm.Event, error) {
+	if m.cuts {
+		return nil, m.cut
+	}
+	m.cuts = true
+	_ = m.Stream.Close()
+	m.end()
+	ev := &llm.Event{Format: m.format, Usage: new(llm.Usage)}
+	if m.entry.fill(ev.Usage, m.output()) {
+		ev.Usage.Total = llm.Count{}
+	}
 	return ev, nil
 }
 
@@ -132,15 +168,22 @@ func size(ev *llm.Event) int64 {
 	return int64(n)
 }
 
-// output is the number of output tokens so far, never less than what was given on.
+// output is the number of output tokens so far, never less than what was given on, and no more than the client allows
+// the model unless that has told more.
 func (m *meter) output() int64 {
-	switch e := m.entry; {
+	var more int64
+	switch {
 	case m.frames == 0:
-		return m.told()
-	case !e.Stream:
-		return m.told() + ceil(m.bytes, 4)
+	case !m.entry.Stream:
+		more = ceil(m.bytes, 4)
+	default:
+		more = m.known.guess(m.frames, m.bytes, m.least)
 	}
-	return m.told() + m.known.guess(m.frames, m.bytes, m.least)
+	told := m.told()
+	if m.most > 0 {
+		more = min(more, max(m.most-told, 0))
+	}
+	return told + more
 }
 
 // told is how many output tokens the upstream has told.

@@ -72,35 +72,48 @@ func TestUsageOfRows(t *testing.T) {
 	}
 }
 
-// An answer that is to end is cut after the event at hand, and what was given on is accounted for.
+// An answer that is to end is cut before the event at hand: the upstream is stopped, what was given on is told and
+// accounted for, and no more.
 func TestCut(t *testing.T) {
-	h := newHouse(t, nil)
-	e := h.begin("req_1")
-	over := llm.Errorf(llm.KindBudget, "used up")
-	var told []int64
-	inner := &script{events: []*llm.Event{frame(nil), frame(nil), frame(nil), frame(nil)}, err: io.EOF}
-	m := e.Meter(inner, Hooks{Output: func(n int64) error {
-		told = append(told, n)
-		if n >= 2 {
-			return over
-		}
-		return nil
-	}})
-	for range 2 {
-		if ev, err := m.Next(); ev == nil || err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 2 {
-		if _, err := m.Next(); !errors.Is(err, over) {
-			t.Errorf("got %v", err)
-		}
-	}
-	e.Err = over
-	e.Close()
-	h.flush()
-	if r := h.store.all()["req_1"]; !cmp.Equal(told, []int64{1, 2}) || r.Usage.Output.N != 2 || !r.Partial || r.Error != llm.KindBudget || len(inner.events) != 2 {
-		t.Errorf("told %v, %+v", told, r)
+	for name, tt := range map[string]struct {
+		events    func() []*llm.Event
+		want      llm.Usage
+		estimated bool
+	}{
+		"reckoned":              {func() []*llm.Event { return []*llm.Event{frame(nil), frame(nil), frame(nil), frame(nil)} }, llm.Usage{Input: llm.Tokens(10), Output: llm.Tokens(2)}, true},
+		"told with every piece": {func() []*llm.Event { return []*llm.Event{frame(count(1)), frame(count(2)), frame(count(9))} }, llm.Usage{Input: llm.Tokens(10), Output: llm.Tokens(2)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, nil)
+			e := h.begin("req_1")
+			over := llm.Errorf(llm.KindBudget, "used up")
+			inner := &script{events: tt.events(), err: io.EOF}
+			m := e.Meter(inner, Hooks{Output: func(n int64) error {
+				if n > 2 {
+					return over
+				}
+				return nil
+			}})
+			for range 2 {
+				if ev, err := m.Next(); err != nil || !ev.Output {
+					t.Fatal(ev, err)
+				}
+			}
+			if ev, err := m.Next(); err != nil || ev.Output || ev.Raw != nil || !cmp.Equal(*ev.Usage, tt.want) || inner.closed == 0 {
+				t.Errorf("got %+v, %v; closed %d times", ev, err, inner.closed)
+			}
+			for range 2 {
+				if _, err := m.Next(); !errors.Is(err, over) {
+					t.Errorf("got %v", err)
+				}
+			}
+			e.Err = over
+			e.Close()
+			h.flush()
+			if r := h.store.all()["req_1"]; !cmp.Equal(r.Usage, tt.want) || !r.Partial || r.Estimated != tt.estimated || r.Error != llm.KindBudget {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }
 

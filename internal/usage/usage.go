@@ -69,6 +69,7 @@ type Entry struct {
 	ledger *Ledger
 	who    *auth.Who
 	body   *llm.Body
+	most   int64 // output tokens that the call allows; 0: not known
 	meter  meter
 	draft  draft
 }
@@ -91,7 +92,7 @@ func (e *Entry) Caller(who *auth.Who) { e.who, e.Key = who, who.Public() }
 // Call notes what is asked. The call must live until Close.
 func (e *Entry) Call(c *llm.Call) {
 	e.Op, e.Model, e.Stream, e.BytesIn = c.Op, c.Model, c.Stream, int64(c.Body.Len())
-	e.body = &c.Body
+	e.body, e.most = &c.Body, c.MaxOutput*max(c.Choices, 1)
 }
 
 // Met notes what the call met upstream.
