@@ -18,7 +18,7 @@ import (
 	"sluice/internal/usage/usagetest"
 )
 
-// soon is far more than any operation with a time limit of tick may take.
+// soon is far more than an operation whose time limit is tick may take.
 const (
 	tick = 500 * time.Millisecond
 	soon = 20 * time.Second
@@ -27,6 +27,7 @@ const (
 // fails runs an operation of each kind, all of which must fail before long.
 func fails(t *testing.T, db *DB) {
 	t.Helper()
+	defer hurry(db)()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	for name, op := range map[string]func() error{
@@ -46,6 +47,13 @@ func fails(t *testing.T, db *DB) {
 			t.Errorf("%s took too long: %v", name, err)
 		}
 	}
+}
+
+// hurry gives the operations of a store little time, until the func it returns is called.
+func hurry(db *DB) (relax func()) {
+	usual := db.timeout
+	db.timeout = tick
+	return func() { db.timeout = usual }
 }
 
 // works ships the batch that failed and finds the store as it should be.
@@ -80,7 +88,7 @@ func joined(t *testing.T, o Options) *DB {
 func TestPostgresFails(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
-	db := joined(t, Options{DSN: llm.Secret(server.Database(t)), Timeout: tick})
+	db := joined(t, Options{DSN: llm.Secret(server.Database(t))})
 	server.Kill(t)
 	fails(t, db)
 	server.Restart(t)
@@ -117,13 +125,13 @@ func TestPostgresEndsSessions(t *testing.T) {
 // Another process holds SQLite's lock for longer than anybody waits.
 func TestSQLiteIsLocked(t *testing.T) {
 	t.Parallel()
-	o := Options{Dir: t.TempDir(), Timeout: tick}
+	o := Options{Dir: t.TempDir()}
 	db := joined(t, o)
 	other := open(t, o)
+	other.timeout = time.Minute // it stays until it is told to go
 	release, held := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
 	go func() {
-		other.timeout = time.Minute
 		done <- other.write(context.Background(), func(ctx context.Context, s *session) error {
 			_, err := s.exec(ctx, say("UPDATE replicas SET seen = seen"))
 			close(held)
@@ -134,7 +142,9 @@ func TestSQLiteIsLocked(t *testing.T) {
 	<-held
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
+	relax := hurry(db)
 	err := db.Ledger().Ship(ctx, &usage.Batch{Replica: "a", After: 1, Position: 2})
+	relax()
 	if err == nil || ctx.Err() != nil {
 		t.Errorf("shipped against a lock: %v", err)
 	}
