@@ -240,33 +240,24 @@ func testPages(r *rig) {
 			rows[i].Charged = Base() // many at one time
 		}
 	}
+	for i := range 60 { // few payers, with much at one time
+		row := Row(fmt.Sprintf("f%02d", i*7%60), Base().Add(time.Duration(i%4)*time.Minute))
+		row.Team, row.Key = "few", fmt.Sprint("few ", i%3)
+		rows = append(rows, row)
+	}
 	r.join("a")
 	r.ship("a", rows)
 	slices.SortFunc(rows, byTime)
+	for _, limit := range []int{1, 7, 29, 60} {
+		r.turn(usage.RowQuery{Filter: usage.Filter{Team: "few"}, Limit: limit}, rows)
+	}
 	for _, limit := range []int{1, 7, 230, 1000} {
 		for range 4 {
 			q := usage.RowQuery{Filter: someFilter(rng, span), Limit: limit}
 			if limit == 1 {
 				q.Key = "k1"
 			}
-			var want, got []string
-			for i := range rows {
-				if q.Matches(&rows[i]) {
-					want = append(want, rows[i].RequestID)
-				}
-			}
-			for {
-				page, err := r.Rows(r.t.Context(), &q)
-				r.ok(err)
-				if len(page.Rows) > limit || len(page.Rows) == 0 && page.Next != "" {
-					r.t.Fatalf("a page of %d, limit %d, next %q", len(page.Rows), limit, page.Next)
-				}
-				got = append(got, ids(page.Rows)...)
-				if q.After = page.Next; page.Next == "" {
-					break
-				}
-			}
-			r.same(fmt.Sprintf("pages of %d of %+v", limit, q.Filter), got, want)
+			r.turn(q, rows)
 		}
 	}
 	if n := len(r.rows(usage.RowQuery{})); n != 100 {
@@ -277,6 +268,29 @@ func testPages(r *rig) {
 			r.t.Errorf("the cursor %q was taken", bad)
 		}
 	}
+}
+
+// turn reads all pages of a query and holds them against the rows, which are sorted.
+func (r *rig) turn(q usage.RowQuery, rows []usage.Row) {
+	r.t.Helper()
+	var want, got []string
+	for i := range rows {
+		if q.Matches(&rows[i]) {
+			want = append(want, rows[i].RequestID)
+		}
+	}
+	for {
+		page, err := r.Rows(r.t.Context(), &q)
+		r.ok(err)
+		if len(page.Rows) > q.Limit || len(page.Rows) == 0 && page.Next != "" {
+			r.t.Fatalf("a page of %d, limit %d, next %q", len(page.Rows), q.Limit, page.Next)
+		}
+		got = append(got, ids(page.Rows)...)
+		if q.After = page.Next; page.Next == "" {
+			break
+		}
+	}
+	r.same(fmt.Sprintf("pages of %d of %+v", q.Limit, q.Filter), got, want)
 }
 
 func testRetention(r *rig) {
