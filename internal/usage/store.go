@@ -32,7 +32,8 @@ type Store interface {
 	// Spent sums rows and gives, of the same snapshot, the shipped positions of all replicas.
 	Spent(ctx context.Context, q *SpentQuery) (Spent, error)
 
-	// Report sums rows by what q.By names, in the order of those (times first), and at most q.Limit lines.
+	// Report sums rows by what q.By names, in the order of those (times first) unless q.Dearest says otherwise, and at most
+	// q.Limit lines.
 	Report(ctx context.Context, q *Query) ([]Line, error)
 
 	// Rows lists rows, the latest Charged first, by pages.
@@ -48,7 +49,7 @@ type Store interface {
 	// Prepare makes sure that rows charged on a day (in UTC) and the day after can be stored.
 	Prepare(ctx context.Context, day time.Time) error
 
-	// Retain drops rows and rollups charged before a time, by whole days where they are kept so.
+	// Retain drops rows and rollups charged before a time, by whole days of UTC.
 	Retain(ctx context.Context, rows, rollups time.Time) error
 }
 
@@ -114,9 +115,10 @@ type SpentPart struct {
 // A Query asks for a report.
 type Query struct {
 	Filter
-	By    []By
-	Zone  *time.Location // of days and hours; nil: UTC. Offsets are whole quarters of an hour
-	Limit int            // lines; 0: 10,000
+	By      []By
+	Zone    *time.Location // of months, days and hours; nil: UTC. Offsets are whole quarters of an hour
+	Limit   int            // lines; 0: 10,000
+	Dearest bool           // the lines that cost most come first, then those of most calls
 }
 
 // By is what a report has a line for each of.
@@ -124,8 +126,9 @@ type By string
 
 // What reports can be made by.
 const (
-	ByHour     By = "hour"
+	ByHour     By = "hour" // of several units of time the finest holds
 	ByDay      By = "day"
+	ByMonth    By = "month"
 	ByOrg      By = "org"
 	ByTeam     By = "team"
 	ByUser     By = "user"
@@ -137,7 +140,7 @@ const (
 
 // A Line is the sum of the rows that have these members in common. What the report was not made by is "".
 type Line struct {
-	At       time.Time // when the hour or day began; zero: not by time
+	At       time.Time // when the hour, day or month began; zero: not by time
 	Org      string
 	Team     string
 	User     string

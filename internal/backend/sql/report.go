@@ -86,7 +86,7 @@ func (s *session) parts(ctx context.Context, q *usage.SpentQuery, out *usage.Spe
 func (l *Ledger) Spent(ctx context.Context, q *usage.SpentQuery) (usage.Spent, error) {
 	var out usage.Spent
 	err := l.db.read(ctx, func(ctx context.Context, s *session) error {
-		out = usage.Spent{Marks: make(map[string]uint64)}
+		out = usage.Spent{}
 		var err error
 		if out.Money, out.Tokens, out.Calls, err = s.spent(ctx, q.Filter); err != nil {
 			return err
@@ -94,13 +94,8 @@ func (l *Ledger) Spent(ctx context.Context, q *usage.SpentQuery) (usage.Spent, e
 		if err := s.parts(ctx, q, &out); err != nil {
 			return err
 		}
-		return s.each(ctx, say("SELECT id, shipped FROM replicas"), func(rows *sql.Rows) error {
-			var id string
-			var shipped uint64
-			err := rows.Scan(&id, &shipped)
-			out.Marks[id] = shipped
-			return err
-		})
+		out.Marks, err = s.marks(ctx)
+		return err
 	})
 	if err != nil {
 		return usage.Spent{}, fmt.Errorf("spent: %w", err)
@@ -108,19 +103,33 @@ func (l *Ledger) Spent(ctx context.Context, q *usage.SpentQuery) (usage.Spent, e
 	return out, nil
 }
 
+// marks are the shipped positions of all replicas.
+func (s *session) marks(ctx context.Context) (map[string]uint64, error) {
+	marks := make(map[string]uint64)
+	err := s.each(ctx, say("SELECT id, shipped FROM replicas"), func(rows *sql.Rows) error {
+		var id string
+		var shipped uint64
+		err := rows.Scan(&id, &shipped)
+		marks[id] = shipped
+		return err
+	})
+	return marks, err
+}
+
 // A report is a query made ready.
 type report struct {
 	filter *usage.Filter
 	pieces []stretch
-	unit   int64 // seconds of what lines are by; 0: not by time
+	unit   int64 // of what lines are by: hour, day or month; 0: not by time
 	by     []usage.By
 	zone   *time.Location
 	limit  int
+	costly bool
 }
 
 // plan decides from which lines a report is added up.
 func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
-	r := &report{filter: &q.Filter, zone: q.Zone, limit: q.Limit}
+	r := &report{filter: &q.Filter, zone: q.Zone, limit: q.Limit, costly: q.Dearest}
 	if r.zone == nil {
 		r.zone = time.UTC
 	}
@@ -129,16 +138,13 @@ func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
 	}
 	for _, by := range q.By {
 		switch {
-		case by == usage.ByHour, by == usage.ByDay:
-			r.unit = day
+		case by == usage.ByHour, by == usage.ByDay, by == usage.ByMonth:
+			r.unit = unitOf(q.By)
 		case dimensions[by] == "":
 			return nil, fmt.Errorf("no report can be made by %q", string(by))
 		case !slices.Contains(r.by, by):
 			r.by = append(r.by, by)
 		}
-	}
-	if slices.Contains(q.By, usage.ByHour) {
-		r.unit = hour // the finer of both
 	}
 	lo, hi := window(q.From, q.Until)
 	if r.unit == 0 {
@@ -150,8 +156,19 @@ func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.pieces = calendar(max(lo, first), min(hi, last), r.zone, r.unit == day)
+	r.pieces = calendar(max(lo, first), min(hi, last), r.zone, r.unit)
 	return r, nil
+}
+
+// unitOf is the finest unit of time in what a report is by.
+func unitOf(by []usage.By) int64 {
+	switch {
+	case slices.Contains(by, usage.ByHour):
+		return hour
+	case slices.Contains(by, usage.ByDay):
+		return day
+	}
+	return month
 }
 
 // known is the time of which there are sums, in whole days.
@@ -184,7 +201,11 @@ func (r *report) statement(s *session) *statement {
 	for _, by := range r.by {
 		q.and(", ").and(alias(by))
 	}
-	q.and(" ORDER BY at")
+	q.and(" ORDER BY ")
+	if r.costly {
+		q.and("coalesce(sum(cost), 0) DESC, sum(calls) DESC, ")
+	}
+	q.and("at")
 	for _, by := range r.by {
 		q.and(", ").and(alias(by))
 	}
@@ -209,12 +230,17 @@ var totals = []struct{ name, rows text }{
 	{"saved", "r.saved"},
 }
 
+// costColumn is the index of the cost in totals.
+const costColumn = 9
+
 // stretch adds up one piece.
 func (r *report) stretch(q *statement, s *session, piece stretch) {
 	q.and("SELECT ")
 	switch {
 	case r.unit == 0:
 		q.and("CAST(0 AS bigint)")
+	case r.unit == month:
+		q.and("CAST(? AS bigint)", piece.month)
 	case piece.span == 0:
 		q.and("(r.charged / 1000000 + CAST(? AS bigint)) / CAST(? AS bigint)", piece.offset, r.unit)
 	default:
@@ -273,6 +299,8 @@ func (r *report) scan(rows *sql.Rows) (line usage.Line, err error) {
 	switch r.unit {
 	case hour:
 		line.At = time.Unix(at, 0).In(r.zone)
+	case month:
+		line.At = time.Date(int(at/12), time.Month(at%12+1), 1, 0, 0, 0, 0, r.zone)
 	case day: // its number, so that it is one day when the clock is changed in its course
 		line.At = time.Date(1970, 1, 1+int(at), 0, 0, 0, 0, r.zone)
 	}

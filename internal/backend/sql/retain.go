@@ -28,7 +28,7 @@ func (l *Ledger) Prepare(ctx context.Context, at time.Time) error {
 	return nil
 }
 
-// Retain implements usage.Store. Sums are kept by whole days of UTC, rows in PostgreSQL, too.
+// Retain implements usage.Store. Rows and sums are kept by whole days of UTC.
 func (l *Ledger) Retain(ctx context.Context, rows, sums time.Time) error {
 	if err := l.retainRows(ctx, rows); err != nil {
 		return fmt.Errorf("drop old rows: %w", err)
@@ -65,6 +65,8 @@ func (l *Ledger) retainRows(ctx context.Context, before time.Time) error {
 	if err != nil {
 		return err
 	}
+	// By whole days, so that what is left of a day can be held against its sums.
+	micro = floorTo(micro, day*1e6)
 	if l.db.dialect != postgres {
 		return l.deleteInBatches(ctx,
 			func() *statement {
@@ -72,7 +74,6 @@ func (l *Ledger) retainRows(ctx context.Context, before time.Time) error {
 			},
 			func(upTo int64) *statement { return say("DELETE FROM ledger WHERE charged <= ?", upTo) }, micro-1)
 	}
-	micro = floorTo(micro, day*1e6)
 	for {
 		var dropped sql.NullString
 		err := l.db.write(ctx, func(ctx context.Context, s *session) error {

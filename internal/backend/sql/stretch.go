@@ -16,6 +16,7 @@ type stretch struct {
 	span        int64 // seconds; 0: rows
 	from, until int64 // in microseconds
 	offset      int64 // of the zone from UTC while it lasts, in seconds
+	month       int64 // of the zone, counted from the year 0; of reports by months only
 }
 
 // stretches cuts [from, until) into as few lines as there can be: days in the middle, where they may be used, quarters of an
@@ -44,9 +45,9 @@ func stretches(from, until int64, days bool) (all []stretch) {
 	return all
 }
 
-// calendar cuts [from, until) where the zone's offset changes and then into stretches. Days of the store are days
-// of the zone only while it is UTC's.
-func calendar(from, until int64, zone *time.Location, byDay bool) (all []stretch) {
+// calendar cuts [from, until) where the zone's offset changes, for months where they begin, and then into stretches. Days of
+// the store are days of the zone only while it is UTC's.
+func calendar(from, until int64, zone *time.Location, unit int64) (all []stretch) {
 	for from < until {
 		t := time.UnixMicro(from).In(zone)
 		_, offset := t.Zone()
@@ -54,8 +55,14 @@ func calendar(from, until int64, zone *time.Location, byDay bool) (all []stretch
 		if _, changes := t.ZoneBounds(); !changes.IsZero() {
 			end = min(until, changes.UnixMicro())
 		}
-		for _, piece := range stretches(from, end, byDay && int64(offset)%day == 0) {
-			piece.offset = int64(offset)
+		y, m, _ := t.Date()
+		if unit == month { // where the zone has no midnight then, its clocks change, and that is a cut
+			if next := time.Date(y, m+1, 1, 0, 0, 0, 0, zone).UnixMicro(); next > from {
+				end = min(end, next)
+			}
+		}
+		for _, piece := range stretches(from, end, unit != hour && int64(offset)%day == 0) {
+			piece.offset, piece.month = int64(offset), int64(y)*12+int64(m-1)
 			all = append(all, piece)
 		}
 		from = end

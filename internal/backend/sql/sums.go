@@ -14,6 +14,7 @@ const (
 	quarter int64 = 900
 	hour    int64 = 3600 // of reports only
 	day     int64 = 86400
+	month   int64 = 1 // of reports only, and no length: each stretch of theirs says which month it is in
 )
 
 // A sumKey is what a line of sums is for.

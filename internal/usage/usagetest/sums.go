@@ -80,7 +80,7 @@ func testSums(r *rig) {
 		r.ship("a", chunk)
 	}
 	slices.SortFunc(rows, byTime)
-	dims := []usage.By{usage.ByHour, usage.ByDay, usage.ByOrg, usage.ByTeam, usage.ByUser, usage.ByKey, usage.ByProject, usage.ByModel, usage.ByProvider}
+	dims := []usage.By{usage.ByHour, usage.ByDay, usage.ByMonth, usage.ByOrg, usage.ByTeam, usage.ByUser, usage.ByKey, usage.ByProject, usage.ByModel, usage.ByProvider}
 	for range 150 {
 		f := someFilter(rng, span)
 		var want usage.Totals
@@ -133,6 +133,8 @@ func report(rows []usage.Row, by []usage.By, zone *time.Location) (lines []usage
 			}
 		case is(usage.ByDay):
 			line.At = time.Date(y, m, d, 0, 0, 0, 0, zone)
+		case is(usage.ByMonth):
+			line.At = time.Date(y, m, 1, 0, 0, 0, 0, zone)
 		}
 		line.At = line.At.UTC()
 		name := fmt.Sprintf("%+v", line)
@@ -186,7 +188,7 @@ func testZones(r *rig) {
 	for _, name := range []string{"UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Pacific/Chatham", "Pacific/Apia"} {
 		zone, err := time.LoadLocation(name)
 		r.ok(err)
-		for _, by := range [][]usage.By{{usage.ByDay}, {usage.ByHour}, {usage.ByDay, usage.ByKey}} {
+		for _, by := range [][]usage.By{{usage.ByDay}, {usage.ByHour}, {usage.ByMonth}, {usage.ByDay, usage.ByKey}, {usage.ByKey, usage.ByMonth}} {
 			lines, err := r.Report(r.t.Context(), &usage.Query{By: by, Zone: zone})
 			r.ok(err)
 			for i := range lines {
@@ -198,6 +200,11 @@ func testZones(r *rig) {
 	lines, err := r.Report(r.t.Context(), &usage.Query{By: []usage.By{usage.ByDay, usage.ByKey}, Limit: 5})
 	r.ok(err)
 	r.same("the first five", lines, report(rows, []usage.By{usage.ByDay, usage.ByKey}, time.UTC)[:5])
+	lines, err = r.Report(r.t.Context(), &usage.Query{By: []usage.By{usage.ByDay, usage.ByKey}, Limit: 5, Dearest: true})
+	r.ok(err)
+	want := report(rows, []usage.By{usage.ByDay, usage.ByKey}, time.UTC)
+	slices.SortStableFunc(want, func(a, b usage.Line) int { return cmp.Or(-cmp.Compare(a.Cost, b.Cost), -cmp.Compare(a.Calls, b.Calls)) })
+	r.same("the dearest five", lines, want[:5])
 	if _, err := r.Report(r.t.Context(), &usage.Query{By: []usage.By{"1; DROP TABLE ledger"}}); err == nil {
 		r.t.Error("a report by nothing that there is")
 	}

@@ -48,6 +48,9 @@ func Run(t *testing.T, h Harness) {
 		"pages":                           testPages,
 		"replicas at once":                testTogether,
 		"days to come, days gone by":      testRetention,
+		"recounted up to marks":           testRecount,
+		"sums are audited and mended":     testAudit,
+		"audited while others ship":       testAuditBesides,
 	} {
 		t.Run(name, func(t *testing.T) { test(&rig{h.Open(t), t, map[string]uint64{}}) })
 	}
