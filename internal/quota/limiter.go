@@ -52,6 +52,7 @@ type Limiter struct {
 	skew   atomic.Int64 // the store's clock less ours
 	owed   atomic.Int64 // calls that ended and are not settled yet
 	seeds  flights
+	books  books
 	softs  chan soft     // grants whose soft budgets are cold
 	wake   chan struct{} // has Run look at once
 
@@ -198,6 +199,9 @@ func (g *Grant) fill(now time.Time) {
 			a.Cost = max(min(plus(r.InputAbout, times(r.OutputLeast, n)), p.n), 0)
 		case Money, TokenBudget:
 			s := p.at(now)
+			if !s.listed.Load() {
+				g.l.books.add(p, s, now)
+			}
 			a.Key, a.Limit, a.From, a.Until, a.Alerts = s.counter, s.limit, s.from, s.until, s.alerts
 			a.Mode, a.Grace, a.Part, a.Oldest, a.Rolling = p.budget.Mode, p.budget.Grace, s.part, s.oldest, s.part != 0
 			if p.kind == Money {

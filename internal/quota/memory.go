@@ -13,7 +13,7 @@ type Memory struct {
 
 	mu   sync.RWMutex
 	orgs map[string]*tenant
-	lost int64 // how often Lose was called
+	lost int64 // how often Lose and Restart were called
 }
 
 var _ Store = (*Memory)(nil)
@@ -107,6 +107,22 @@ func (m *Memory) Lose() {
 	}
 }
 
+// Restart implements Store. Calls under way keep what they hold.
+func (m *Memory) Restart(_ context.Context, org string) error {
+	m.mu.Lock()
+	m.lost++
+	epoch := m.lost + 1
+	m.mu.Unlock()
+	t, now := m.tenant(org), m.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.epoch, t.ready = max(epoch, t.epoch+1), now.Add(Grace)
+	for _, acc := range t.accounts {
+		acc.cold, acc.parts, acc.marks, acc.waiting, acc.told = true, nil, nil, nil, 0
+	}
+	return nil
+}
+
 // Reserve implements Store.
 func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
 	t, now := m.tenant(h.Org), m.now()
@@ -173,11 +189,12 @@ func (t *tenant) known(h *Hold, now time.Time) (Answer, time.Duration) {
 		if now.Before(a.From) || !now.Before(a.Until) {
 			return WrongPeriod, 0
 		}
+		wait := t.ready.Sub(now)
 		if acc := t.accounts[a.Key]; acc == nil || acc.cold {
-			a.Cold = true
+			a.Cold = wait <= 0 // before, settlements may still come in another order than theirs: none may be seeded past them
 			cold = cold || a.blocks()
 		}
-		if wait := t.ready.Sub(now); wait > 0 && a.blocks() {
+		if wait > 0 && a.blocks() {
 			return Recovering, wait
 		}
 	}

@@ -40,6 +40,7 @@ type span struct {
 	part, oldest int64
 	limit        int64
 	alerts       []Alert
+	listed       atomic.Bool // in the limiter's books
 }
 
 // at is the budget's period at a time.

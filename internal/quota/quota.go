@@ -184,6 +184,9 @@ type Store interface {
 	Seed(ctx context.Context, org string, epoch int64, levels []Level) error
 	// Levels reads counters.
 	Levels(ctx context.Context, org string, counters []string) ([]Level, error)
+	// Restart begins a new epoch, as if the budgets' counters had been lost: they are cold, and hard budgets are refused as
+	// Recovering for a Grace. Limits may be forgotten with them.
+	Restart(ctx context.Context, org string) error
 	// Sweep ends leases that nobody renewed, and leaves of the budgets' holds what their calls are known to have spent:
 	// that stays until they are settled.
 	Sweep(ctx context.Context, org string) error

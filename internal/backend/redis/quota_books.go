@@ -267,3 +267,11 @@ func (q *Quota) sweep(ctx context.Context, org string, due []string) error {
 	_, err := q.run(ctx, sweepScript, c, 0)
 	return err
 }
+
+// Restart implements quota.Store. Without the organisation's key nothing in Redis is of its epoch any more.
+func (q *Quota) Restart(ctx context.Context, org string) error {
+	if err := q.s.client.Do(ctx, q.s.client.B().Del().Key(q.tag(org)+"org").Build()).Error(); err != nil {
+		return fmt.Errorf("restart: %w", err)
+	}
+	return nil
+}

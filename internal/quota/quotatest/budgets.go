@@ -421,3 +421,32 @@ func lost(t *testing.T, w *world) {
 	w.stands(t, w.ref("x"), 33, 0)
 	w.want(t, quota.Granted, b)
 }
+
+// restarts has the counters begun anew: they are cold, and what is under way is held still or again.
+func restarts(t *testing.T, w *world) {
+	a := w.hold("a", w.budget("x", 100, 60))
+	before := w.want(t, quota.Granted, a)
+	w.settle(t, "r", 1, "z", 10, w.ref("x"))
+	if err := w.s.Restart(t.Context(), w.org); err != nil {
+		t.Fatal(err)
+	}
+	after := w.renew(t, a)
+	if after.Epoch <= before.Epoch {
+		t.Errorf("epoch %d after %d", after.Epoch, before.Epoch)
+	}
+	b := w.hold("b", w.budget("x", 100, 25))
+	if v := w.want(t, quota.Recovering, b); v.Wait <= 0 || v.Wait > quota.Grace {
+		t.Errorf("restarted: %+v", v)
+	}
+	w.h.Pass(quota.Grace + time.Second)
+	if l := w.level(t, w.ref("x")); !l.Cold || l.Held != 60 || l.Spent() != 0 || len(l.Marks) > 0 {
+		t.Errorf("restarted: %+v", l)
+	}
+	v := w.want(t, quota.Cold, b)
+	w.seed(t, v.Epoch, quota.Level{Counter: w.ref("x"), Parts: []quota.Part{{Amount: 7}}, Marks: map[string]uint64{"r": 1}})
+	w.settle(t, "r", 1, "z", 10, w.ref("x"))
+	w.stands(t, w.ref("x"), 7, 60)
+	w.want(t, quota.Granted, b)
+	w.settle(t, "r", 2, "a", 20, w.ref("x"))
+	w.stands(t, w.ref("x"), 27, 25)
+}

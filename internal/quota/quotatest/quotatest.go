@@ -48,6 +48,7 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"nobody gets past":             race,
 		"settlements of old periods":   old,
 		"names that nobody would give": names,
+		"counted anew":                 restarts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
