@@ -26,6 +26,7 @@ type memory struct {
 	fail    func(op string) error // before the operation; nil: never
 	after   func(op string) error // after it was done, and nobody knows
 	batches []int                 // rows of each
+	oldest  time.Time
 }
 
 type taken struct {
@@ -149,6 +150,23 @@ func (m *memory) Spent(_ context.Context, q *SpentQuery) (s Spent, err error) {
 	})
 	return s, err
 }
+
+func (m *memory) Oldest(context.Context) (time.Time, error) { return m.oldest, nil }
+
+func (m *memory) Recount(_ context.Context, f *Filter, marks map[string]uint64) (s Spent, err error) {
+	err = m.begin("recount", func() error {
+		s.Marks = maps.Clone(m.shipped)
+		for _, r := range m.rows {
+			if f.Matches(&r) && r.Position <= marks[r.Replica] {
+				s.Calls, s.Tokens, s.Money = s.Calls+1, s.Tokens+r.Tokens(), s.Money.Plus(r.Costs.Total())
+			}
+		}
+		return nil
+	})
+	return s, err
+}
+
+func (m *memory) Audit(context.Context, time.Time, bool) ([]WrongSum, error) { return nil, nil }
 
 func (m *memory) Report(context.Context, *Query) ([]Line, error) { return nil, nil }
 

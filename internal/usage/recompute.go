@@ -3,119 +3,68 @@ package usage
 import (
 	"context"
 	"fmt"
-	"io"
+	"time"
 
 	"sluice/internal/llm"
-	"sluice/internal/usage/wal"
 )
 
-// A Counter is a budget's counter and what it should hold.
+// A Counter is a budget's counter, as it stood at a moment.
 type Counter struct {
 	Name   string
-	Query  SpentQuery // of the rows that it counts
-	Money  llm.Nano   // what it says is spent
-	Tokens int64
+	Filter                   // of the rows that it counts
+	Tokens bool              // it counts tokens, not money
+	Spent  int64             // tokens or nano-dollars
+	Marks  map[string]uint64 // of each replica the last position that is in it
 }
 
-// A Difference is a counter that does not say what the rows do.
-type Difference struct {
+// A Finding is what a recount says of a counter.
+type Finding struct {
 	Counter
-	Rows Spent // the sum of the rows, each read
-	Sums Spent // what the store's own sums say
+	Rows   int64  // what the counter should say; set unless one of the following is
+	Behind string // the database has not yet all of this replica's log that the counter has
+	Gone   bool   // rows that it counts are not kept any more
 }
 
-func (d *Difference) String() string {
-	return fmt.Sprintf("%s: the counter says %s and %d tokens, the rows %s and %d, their sums %s and %d",
-		d.Name, d.Money, d.Tokens, d.Rows.Money, d.Rows.Tokens, d.Sums.Money, d.Sums.Tokens)
-}
+// Wrong tells that the counter does not say what its rows do.
+func (f *Finding) Wrong() bool { return f.Known() && f.Rows != f.Spent }
 
-// Recompute reads every row that a counter counts, and gives the counters that differ from their rows or from the
-// store's sums. Nothing may be under way meanwhile, and everything must be shipped and settled (Journal.Flush).
-func Recompute(ctx context.Context, store Store, counters []Counter) (wrong []Difference, err error) {
+// Known tells that the counter could be held against its rows.
+func (f *Finding) Known() bool { return f.Behind == "" && !f.Gone }
+
+// Recompute adds up the rows of each counter, as far as they are in it: calls may end and be settled meanwhile.
+func Recompute(ctx context.Context, store Auditor, counters []Counter) ([]Finding, error) {
+	oldest, err := store.Oldest(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("recompute: %w", err)
+	}
+	list := make([]Finding, 0, len(counters))
 	for i := range counters {
-		d := Difference{Counter: counters[i]}
-		if d.Rows, err = sum(ctx, store, &d.Query.Filter); err != nil {
-			return nil, fmt.Errorf("recompute %s: %w", d.Name, err)
+		f := Finding{Counter: counters[i]}
+		if err := f.recount(ctx, store, oldest); err != nil {
+			return nil, fmt.Errorf("recompute %s: %w", f.Name, err)
 		}
-		if d.Sums, err = store.Spent(ctx, &d.Query); err != nil {
-			return nil, fmt.Errorf("recompute %s: %w", d.Name, err)
-		}
-		if d.Money != d.Rows.Money || d.Tokens != d.Rows.Tokens || d.Money != d.Sums.Money || d.Tokens != d.Sums.Tokens {
-			wrong = append(wrong, d)
-		}
+		list = append(list, f)
 	}
-	return wrong, nil
+	return list, nil
 }
 
-// sum adds up rows one by one.
-func sum(ctx context.Context, store Store, f *Filter) (s Spent, err error) {
-	q := RowQuery{Filter: *f, Limit: 1000}
-	for {
-		page, err := store.Rows(ctx, &q)
-		if err != nil {
-			return Spent{}, err
-		}
-		for i := range page.Rows {
-			r := &page.Rows[i]
-			s.Calls++
-			s.Tokens += r.Tokens()
-			s.Money = s.Money.Plus(r.Costs.Total())
-		}
-		if page.Next == "" {
-			return s, nil
-		}
-		q.After = page.Next
+func (f *Finding) recount(ctx context.Context, store Auditor, oldest time.Time) error {
+	if f.From.Before(oldest) {
+		f.Gone = true
+		return nil
 	}
-}
-
-// A Check is what Verify found in a log.
-type Check struct {
-	wal.Report
-	Intents, Progress, Finals int
-	Unknown                   int // records of kinds that this binary does not know
-	Unreadable                []uint64
-	Open                      int // intents without an end, among those that the log still holds
-}
-
-// Verify checks a log, also one that is in use: every checksum, and that every record can be read.
-func Verify(dir string) (Check, error) {
-	var c Check
-	open := map[uint64]bool{}
-	rep, err := wal.Verify(dir, func(pos uint64, payload []byte) {
-		rec, err := decode(payload)
-		switch {
-		case err != nil:
-			c.Unreadable = append(c.Unreadable, pos)
-		case rec.intent != nil:
-			c.Intents++
-			open[pos] = true
-		case rec.mark != nil:
-			c.Progress++
-		case rec.final != nil:
-			c.Finals++
-			delete(open, rec.at)
-		default:
-			c.Unknown++
+	sum, err := store.Recount(ctx, &f.Filter, f.Marks)
+	if err != nil {
+		return err
+	}
+	for replica, mark := range f.Marks {
+		if mark > sum.Marks[replica] {
+			f.Behind = replica
+			return nil
 		}
-	})
-	c.Report, c.Open = rep, len(open)
-	return c, err
-}
-
-// OK tells whether nothing was wrong.
-func (c *Check) OK() bool { return len(c.Damage) == 0 && len(c.Unreadable) == 0 }
-
-// Write tells what was found, for people.
-func (c *Check) Write(w io.Writer) {
-	fmt.Fprintf(w, "replica %s: %d records in %d files, positions %d to %d\n", c.Replica, c.Records, c.Files, c.First, c.Last)
-	fmt.Fprintf(w, "%d intents, %d marks, %d ends; %d calls open in what the log holds\n", c.Intents, c.Progress, c.Finals, c.Open)
-	if c.Unknown > 0 {
-		fmt.Fprintf(w, "%d records of kinds that this version does not know\n", c.Unknown)
 	}
-	for _, pos := range c.Unreadable {
-		fmt.Fprintf(w, "position %d: the record is whole, but cannot be read\n", pos)
+	if f.Rows = sum.Tokens; !f.Tokens {
+		f.Rows = int64(max(sum.Money, llm.Nano(0)))
 	}
-	for _, d := range c.Damage {
-		fmt.Fprintln(w, d)
-	}
+	return nil
 }

@@ -6,28 +6,50 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/internal/llm"
 )
 
-// The counters are found to be what the rows say, over several pages; a counter or a sum that is off is found.
+// The counters are found to be what the rows say that they have, while more come; one that is off is found, and one that
+// cannot be held against rows is told apart.
 func TestRecompute(t *testing.T) {
 	h := newHouse(t, nil)
-	for i := range 1200 {
+	for i := range 300 {
 		e := h.begin(fmt.Sprint("req_", i))
 		e.Usage.Input, e.Usage.Output = llm.Tokens(1), llm.Tokens(1)
 		e.Err = read(e, []*llm.Event{last(1, 1)}, io.EOF)
 		e.Close()
+		if i == 199 {
+			h.flush()
+		}
 	}
+	marks := map[string]uint64{h.j.Replica(): h.counters.marks["budget"+h.j.Replica()]}
+	key := Counter{Name: "key", Filter: Filter{Key: "sk-slc-public"}, Spent: int64(h.counters.spent["budget"]), Marks: marks}
 	h.flush()
-	right := Counter{Name: "budget", Query: SpentQuery{Filter: Filter{Key: "sk-slc-public"}}, Money: h.counters.spent["budget"], Tokens: 2400}
-	wrong := Counter{Name: "off", Query: SpentQuery{Filter: Filter{Team: "red"}}, Money: 1200*12 + 1, Tokens: 2400}
-	other := Counter{Name: "none", Query: SpentQuery{Filter: Filter{Team: "blue"}}}
-	got, err := Recompute(t.Context(), h.store, []Counter{right, wrong, other})
-	if err != nil || len(got) != 1 || got[0].Name != "off" || got[0].Rows.Money != 1200*12 || got[0].Rows.Calls != 1200 {
-		t.Errorf("got %v, %v", got, err)
+	counters := []Counter{
+		key,
+		{Name: "off", Filter: Filter{Team: "red"}, Tokens: true, Spent: 2, Marks: marks},
+		{Name: "none", Filter: Filter{Team: "blue"}, Marks: marks},
+		{Name: "ahead", Filter: Filter{Team: "red"}, Marks: map[string]uint64{"other": 7}},
+	}
+	got, err := Recompute(t.Context(), h.store, counters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text []string
+	for _, f := range got {
+		text = append(text, fmt.Sprint(f.Name, " ", f.Wrong(), " ", f.Known(), " ", f.Behind))
+	}
+	if want := []string{"key false true ", "off true true ", "none false true ", "ahead false false other"}; !slices.Equal(text, want) || got[0].Rows == 0 || got[1].Rows < 400 {
+		t.Errorf("got %q, want %q; %+v", text, want, got)
+	}
+	h.store.oldest = time.Now()
+	if got, err := Recompute(t.Context(), h.store, counters[:1]); err != nil || !got[0].Gone || got[0].Wrong() {
+		t.Errorf("without rows: %+v, %v", got, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"time"
 
 	"sluice/internal/usage"
@@ -30,18 +31,19 @@ func (s *session) allow(ctx context.Context) error {
 	return err
 }
 
-// Oldest implements usage.Auditor. Rows go by whole days, long before their sums, so the day of the oldest row is whole; but
-// one that stands beside older sums may have come late for a day whose rows are gone.
+// Oldest implements usage.Auditor.
 func (l *Ledger) Oldest(ctx context.Context) (at time.Time, err error) {
-	first, last, err := l.rowDays(ctx)
-	if err != nil || first == last {
+	first, _, whole, err := l.rowDays(ctx)
+	if err != nil || whole {
 		return at, err
 	}
 	return time.Unix(first, 0).UTC(), nil
 }
 
-// rowDays are the days of which all rows are there, in seconds; empty when there are none.
-func (l *Ledger) rowDays(ctx context.Context) (first, last int64, err error) {
+// rowDays are the days of which all rows are there, in seconds, and whether there were never any others. Rows go by whole
+// days, long before their sums, so the day of the oldest row is whole; but one that stands beside older sums may have come
+// late for a day whose rows are gone.
+func (l *Ledger) rowDays(ctx context.Context) (first, last int64, whole bool, err error) {
 	var row, end, sum, final sql.NullInt64
 	err = l.db.read(ctx, func(ctx context.Context, s *session) error {
 		q := say("SELECT (SELECT min(charged) FROM ledger), (SELECT max(charged) FROM ledger), ").
@@ -49,31 +51,31 @@ func (l *Ledger) rowDays(ctx context.Context) (first, last int64, err error) {
 		_, err := s.one(ctx, q, &row, &end, &sum, &final)
 		return err
 	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("oldest row: %w", err)
+	switch {
+	case err != nil:
+		return 0, 0, false, fmt.Errorf("oldest row: %w", err)
+	case row.Valid:
+		first = floorTo(row.Int64, day*1e6) / 1e6
+		last = max(floorTo(end.Int64, day*1e6)/1e6, final.Int64, first) + day
+		if sum.Valid && sum.Int64 < first {
+			return first + day, last, false, nil
+		}
+	case sum.Valid:
+		return final.Int64 + day, final.Int64 + day, false, nil
 	}
-	if !row.Valid {
-		return 0, 0, nil
-	}
-	first = floorTo(row.Int64, day*1e6) / 1e6
-	if sum.Valid && sum.Int64 < first {
-		first += day
-	}
-	return first, max(floorTo(end.Int64, day*1e6)/1e6, final.Int64, first) + day, nil
+	return first, last, true, nil
 }
 
 // Recount implements usage.Auditor.
-func (l *Ledger) Recount(ctx context.Context, q *usage.SpentQuery, marks map[string]uint64) (usage.Spent, error) {
-	var out usage.Spent
-	err := l.db.patient().read(ctx, func(ctx context.Context, s *session) error {
+func (l *Ledger) Recount(ctx context.Context, f *usage.Filter, marks map[string]uint64) (out usage.Spent, err error) {
+	err = l.db.patient().read(ctx, func(ctx context.Context, s *session) (err error) {
 		out = usage.Spent{}
 		if err := s.allow(ctx); err != nil {
 			return err
 		}
-		if err := s.recount(ctx, q, marks, &out); err != nil {
+		if err := s.recount(ctx, f, marks, &out); err != nil {
 			return err
 		}
-		var err error
 		out.Marks, err = s.marks(ctx)
 		return err
 	})
@@ -83,48 +85,31 @@ func (l *Ledger) Recount(ctx context.Context, q *usage.SpentQuery, marks map[str
 	return out, nil
 }
 
-func (s *session) recount(ctx context.Context, q *usage.SpentQuery, marks map[string]uint64, out *usage.Spent) error {
+func (s *session) recount(ctx context.Context, f *usage.Filter, marks map[string]uint64, out *usage.Spent) error {
 	if len(marks) == 0 {
 		return nil
 	}
-	from, until := window(q.From, q.Until)
-	part := int64(0)
-	if q.Part > 0 {
-		part = q.Part.Microseconds()
-	}
 	args := make([]any, 0, 2*len(marks))
 	for replica, position := range marks {
-		args = append(args, clean(replica), int64(min(position, 1<<63-1)))
+		args = append(args, clean(replica), int64(min(position, math.MaxInt64))) //nolint:gosec // it is bounded
 	}
-	sum := say("WITH marks(replica, position) AS (VALUES ").list(len(marks), "(CAST(? AS text), CAST(? AS bigint))", args...).and(") SELECT ")
-	if part == 0 {
-		sum.and("CAST(0 AS bigint)")
-	} else {
-		sum.and("(r.charged - CAST(? AS bigint)) / CAST(? AS bigint)", from, part)
-	}
-	sum.and(", CAST(sum(").and(totals[costColumn].rows).and(") AS bigint), CAST(sum(coalesce(r.input, 0) + coalesce(r.output, 0)) AS bigint), count(*)").
+	from, until := window(f.From, f.Until)
+	q := say("WITH marks(replica, position) AS (VALUES ").list(len(marks), "(CAST(? AS text), CAST(? AS bigint))", args...).
+		and(") SELECT CAST(coalesce(sum(").and(totals[costColumn].rows).and("), 0) AS bigint), ").
+		and("CAST(coalesce(sum(coalesce(r.input, 0) + coalesce(r.output, 0)), 0) AS bigint), count(*)").
 		and(" FROM series s CROSS JOIN ledger r CROSS JOIN marks m WHERE r.series = s.id AND m.replica = r.replica AND r.position <= m.position").
 		and(" AND r.charged >= ? AND r.charged < ?", from, until)
-	s.filter(sum, &q.Filter)
-	return s.each(ctx, sum.and(" GROUP BY 1 ORDER BY 1"), func(rows *sql.Rows) error {
-		var at, calls int64
-		p := usage.SpentPart{}
-		err := rows.Scan(&at, &p.Money, &p.Tokens, &calls)
-		out.Money, out.Tokens, out.Calls = out.Money.Plus(p.Money), out.Tokens+p.Tokens, out.Calls+calls
-		if part > 0 {
-			p.Start = time.UnixMicro(from + at*part).UTC()
-			out.Parts = append(out.Parts, p)
-		}
-		return err
-	})
+	s.filter(q, f)
+	_, err := s.one(ctx, q, &out.Money, &out.Tokens, &out.Calls)
+	return err
 }
 
 // Audit implements usage.Auditor. It goes by days, and reads one at a time without keeping anybody waiting. Only days that
 // turn out wrong are then looked at again under a lock, and mended.
-func (l *Ledger) Audit(ctx context.Context, since time.Time, mend bool) (found []usage.Difference, err error) {
+func (l *Ledger) Audit(ctx context.Context, since time.Time, mend bool) (found []usage.WrongSum, err error) {
 	db := l.db.patient()
 	var days []int64
-	first, last, err := l.rowDays(ctx)
+	first, last, _, err := l.rowDays(ctx)
 	for at := max(first, floorTo(max(since.Unix(), dawn/1e6), day)); at < last && err == nil; at += day {
 		err = db.read(ctx, func(ctx context.Context, s *session) error {
 			wrong, err := s.compare(ctx, at)
@@ -160,7 +145,7 @@ type wrong struct {
 }
 
 // mend makes the sums of some days right.
-func (s *session) mend(ctx context.Context, days []int64) (found []usage.Difference, err error) {
+func (s *session) mend(ctx context.Context, days []int64) (found []usage.WrongSum, err error) {
 	if s.dialect == postgres {
 		// Whoever ships has put his sums in, or waits until this is done with rows that nobody else sees yet.
 		if _, err := s.exec(ctx, say("LOCK TABLE rollup IN SHARE ROW EXCLUSIVE MODE")); err != nil {
@@ -239,13 +224,13 @@ func (s *session) compare(ctx context.Context, at int64) (all []wrong, err error
 	return all, err
 }
 
-func differences(all []wrong) []usage.Difference {
-	list := make([]usage.Difference, 0, len(all))
+func differences(all []wrong) []usage.WrongSum {
+	list := make([]usage.WrongSum, 0, len(all))
 	for i := range all {
 		w := &all[i]
 		k := &w.series
 		tags, _ := parseTags(k.tags) // written by us; without them the line is still told apart
-		list = append(list, usage.Difference{
+		list = append(list, usage.WrongSum{
 			Start: time.Unix(w.start, 0).UTC(), Span: time.Duration(w.span) * time.Second,
 			Payer: usage.Payer{Org: k.org, Team: k.team, User: k.user, Key: k.key, Project: k.project, Tags: tags},
 			Model: k.model, Provider: k.provider, Missing: w.Totals,
