@@ -82,7 +82,7 @@ var rooms = map[string]room{
 	"pgtest":     {},
 
 	"arch": {stdOnly: true},
-	"e2e":  {tests: "llm wire/wiretest redistest faultproxy"}, // for recordings and faults; the product is only run
+	"e2e":  {tests: "llm wire/wiretest redistest pgtest faultproxy"}, // for recordings and faults; the product is only run
 }
 
 // laws hold for the table itself, so that no row can be widened past them. Each says that nothing that

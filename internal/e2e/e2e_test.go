@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/internal/pgtest"
 )
 
 // full says that nothing may be skipped: what a test needs must be there.
@@ -52,7 +54,7 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := pgtest.Run(m)
 	if long {
 		found.print(os.Stdout)
 	}

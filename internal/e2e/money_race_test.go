@@ -1,0 +1,270 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// racerKey has the budget that the clients of R20 race for.
+var racerKey = moneyKey("racer")
+
+// A race is R20: clients on one key with a budget for exactly so many calls.
+type race struct {
+	budget  int64 // nano-dollars
+	clients int
+	seed    uint64
+	leave   int // of a hundred
+	under   atomic.Int64
+}
+
+// newRace draws a budget that is what 1,000 calls of random costs come to.
+func newRace(rnd *rand.Rand, calls, clients int) *race {
+	r := &race{clients: clients, seed: rnd.Uint64(), leave: 20}
+	for n := range calls {
+		o := r.wish(n)
+		r.budget += int64(1+len(tongues[0].body(o))/4)*priceIn + int64(len(strings.Fields(o.text)))*priceOut
+	}
+	return r
+}
+
+func (r *race) wish(n int) *wish {
+	rnd := rand.New(rand.NewPCG(r.seed, uint64(n)))
+	o := &wish{secret: racerKey, model: "good", stream: rnd.IntN(2) == 0, text: words(rnd, 1+rnd.IntN(60))}
+	o.limit = len(strings.Fields(o.text)) + rnd.IntN(40)
+	if o.stream {
+		o.model = "slow"
+	}
+	if rnd.IntN(100) < r.leave {
+		o.leaves = time.Duration(1+rnd.IntN(60)) * time.Millisecond
+	}
+	return o
+}
+
+// run lets the clients call until the budget has no room for any of them.
+func (r *race) run(ctx context.Context, c *crowd) {
+	tr := &http.Transport{MaxIdleConnsPerHost: r.clients}
+	defer tr.CloseIdleConnections()
+	var turn atomic.Int64
+	var all sync.WaitGroup
+	for range r.clients {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				n := int(turn.Add(1))
+				crew := *c.shop.now.Load()
+				r.under.Add(1)
+				got := r.wish(n).place(context.WithoutCancel(ctx), tr, crew[n%len(crew)])
+				under := r.under.Add(-1)
+				c.keep(got)
+				c.made.Add(1)
+				if got.status != http.StatusTooManyRequests {
+					continue
+				}
+				if under == 0 || !strings.Contains(got.body, "budget_exceeded") {
+					return
+				}
+				select { // calls under way may leave room when they end
+				case <-time.After(20 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				if r.under.Load() == 0 {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// most is the largest reservation of a call of the race: all of the request as tokens, and what it lets the answer have.
+func (r *race) most(n int) (most int64) {
+	for i := range n {
+		o := r.wish(i)
+		most = max(most, int64(len(tongues[0].body(o))+1100)*priceIn+int64(o.limit)*priceOut)
+	}
+	return most
+}
+
+// racesMemory is R20 with one replica and its own memory.
+func racesMemory(t *testing.T, rnd *rand.Rand, dsn string) {
+	runs := sized(3, 20)
+	if dsn != "" {
+		runs = sized(1, 5)
+	}
+	calls := sized(300, 1000)
+	var under []int64
+	made := 0
+	for range runs {
+		r := newRace(rnd, calls, 64)
+		s := newShop(t, rnd, dsn, fmt.Sprintf("  - {name: racer, key: %s, rules: [{name: q, budgets: [{dollars: \"%d.%09d\", every: quarter}]}]}\n", racerKey, r.budget/1e9, r.budget%1e9))
+		s.open()
+		left, n := s.race(r, sized(20*time.Second, 2*time.Minute))
+		under = append(under, left)
+		made += n
+		s.gateway().stop()
+		if dsn != "" {
+			s.empty()
+		}
+	}
+	holds(t, !t.Failed(), "R20: overspend 0; under-use at most one reservation", "%d runs, %d calls, left over at most %d nano-dollars", runs, made, slices.Max(under))
+}
+
+// race runs one, and judges it.
+func (s *shop) race(r *race, limit time.Duration) (left int64, made int) {
+	s.t.Helper()
+	c := &crowd{shop: s}
+	ctx, stop := context.WithTimeout(s.t.Context(), limit)
+	defer stop()
+	looks := s.watchBudgets(ctx, racerKey)
+	r.run(ctx, c)
+	if ctx.Err() != nil {
+		s.t.Errorf("the budget is not used up after %v: %s", limit, c.state())
+	}
+	rows := s.rest(racerKey)
+	stop()
+	if n, over := looks(); over != "" {
+		s.t.Errorf("I4: seen in %d looks: %s", n, over)
+	}
+	// Nothing is under way any more: what is left is what one more call would have got.
+	for n := range 400 {
+		o := r.wish(1_000_000 + n)
+		o.leaves = 0
+		got := o.place(s.t.Context(), http.DefaultTransport, s.gateway())
+		c.keep(got)
+		if got.status == http.StatusTooManyRequests {
+			break
+		}
+	}
+	rows = s.rest(racerKey)
+	a := &audit{t: s.t}
+	a.compare(s.truth(), rows, c.byID())
+	if a.wrong > 0 {
+		s.t.Errorf("%d accounts are wrong", a.wrong)
+	}
+	var spent int64
+	for _, r := range byKey(rows)["racer"] {
+		spent += r.cost
+	}
+	left = r.budget - spent
+	if most := r.most(400); left < 0 || left > most {
+		s.t.Errorf("R20: spent %d of %d: %d left, a reservation is %d at most", spent, r.budget, left, most)
+	}
+	return left, len(rows)
+}
+
+// empty makes the store as good as new for another gateway.
+func (s *shop) empty() {
+	s.t.Helper()
+	for _, table := range []string{"ledger", "rollup", "ledger_open"} {
+		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+		_, err := s.db.ExecContext(ctx, "DELETE FROM "+table) //nolint:gosec // three words of ours
+		cancel()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// heldByTheDead is R21: SIGKILL of a gateway whose calls hold something, and what becomes of it.
+func heldByTheDead(t *testing.T, rnd *rand.Rand, dsn string) {
+	n := sized(40, 500)
+	s := newShop(t, rnd, dsn, "")
+	for _, v := range s.vendors {
+		v.script(t, "s = echo?stall=1h@8\n")
+	}
+	s.open()
+	s.holdStreams(t, n)
+	st, ok := me(s.gateway(), moneyKey("rich"))
+	if !ok || st.Budgets[0].amount(st.Budgets[0].Held) == 0 {
+		t.Fatalf("nothing is held: %+v", st)
+	}
+	held := st.Budgets[0].Held
+	g := s.gateway()
+	_ = g.cmd.Process.Kill()
+	<-g.done
+	began := time.Now()
+	s.again()
+	rows := s.rest(tillKeys[:2]...)
+	took := time.Since(began)
+	a := &audit{t: t, rough: true}
+	a.compare(s.truth(), rows, nil)
+	holds(t, a.wrong == 0 && len(rows) == n && !t.Failed(), "R21: holds of the dead are settled, each by one row", "%d rows for %d holds of $%s, %d wrong", len(rows), n, held, a.wrong)
+	measured(t, took <= 35*time.Second, "all freed within lease + 5 s = 35 s", "%.1f s after the kill", took.Seconds())
+}
+
+// holdStreams opens streams that hold something of a budget until the gateway ends.
+func (s *shop) holdStreams(t *testing.T, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	errs := make(chan error, n)
+	for range n {
+		all.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			o := &wish{secret: moneyKey("rich"), model: "slow", text: "one two three four five six seven eight nine ten eleven twelve", stream: true, limit: 100}
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.gateway().url+"/v1/chat/completions", strings.NewReader(tongues[0].body(o)))
+			if err != nil {
+				cancel()
+				errs <- err
+				return
+			}
+			req.Header.Set("Authorization", "Bearer "+o.secret)
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				cancel()
+				errs <- err
+				return
+			}
+			t.Cleanup(func() { cancel(); resp.Body.Close() })
+			if resp.StatusCode != http.StatusOK {
+				errs <- fmt.Errorf("a stream: %d", resp.StatusCode)
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case err := <-errs:
+		t.Fatal(err)
+	default:
+	}
+}
+
+// paces is R23 on one replica: what is admitted in any sliding window.
+func paces(t *testing.T, rnd *rand.Rand, dsn string) {
+	const limit = 50
+	key := moneyKey("pace")
+	s := newShop(t, rnd, dsn, fmt.Sprintf("  - {name: pace, key: %s, rules: [{name: r, requests: [%d/second]}]}\n", key, limit))
+	s.open()
+	c := &crowd{shop: s, seed: rnd.Uint64(), secrets: []string{key}, models: []string{"good"}}
+	ctx, stop := context.WithTimeout(t.Context(), sized(3*time.Second, 30*time.Second))
+	defer stop()
+	c.run(ctx, 0, 250)
+	s.judgePace(key, limit, time.Second)
+}
+
+// judgePace looks at each window that begins with a call of the ledger.
+func (s *shop) judgePace(key string, limit int, per time.Duration) {
+	s.t.Helper()
+	rows := s.rest(key)
+	var at []int64
+	for _, list := range rows {
+		at = append(at, list[0].charged)
+	}
+	slices.Sort(at)
+	worst, j := 0, 0
+	for i := range at {
+		for at[i]-at[j] >= per.Microseconds() {
+			j++
+		}
+		worst = max(worst, i-j+1)
+	}
+	span := time.Duration(at[len(at)-1]-at[0]) * time.Microsecond
+	holds(s.t, worst <= limit+max(1, limit/100) && len(at) > int(float64(limit)*span.Seconds()*0.8),
+		"R23: at most the limit + 1 % in any sliding window, and not much less", "%d admitted in the fullest %v, %d in %.1f s, the limit is %d", worst, per, len(at), span.Seconds(), limit)
+}
