@@ -95,8 +95,8 @@ type stepView struct {
 	Rates map[string]string `json:"rates"`
 }
 
-func (c *pricesCommand) list(std *streams, model string) error {
-	cfg, err := c.load()
+func (p *pricesCommand) list(std *streams, model string) error {
+	cfg, err := p.load()
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (c *pricesCommand) list(std *streams, model string) error {
 			views = append(views, viewOf(origin, &p))
 		}
 	}
-	if c.json {
+	if p.json {
 		return printJSON(std.out, views)
 	}
 	if len(views) == 0 {
@@ -195,12 +195,12 @@ func printPrices(out io.Writer, views []priceView) error {
 	return w.Flush()
 }
 
-func (c *pricesCommand) diff(std *streams, file string) error {
-	_, changes, _, err := c.changes(file)
+func (p *pricesCommand) diff(std *streams, file string) error {
+	_, changes, _, err := p.changes(file)
 	if err != nil {
 		return err
 	}
-	if c.json {
+	if p.json {
 		return printJSON(std.out, changes)
 	}
 	return printChanges(std.out, changes)
@@ -249,15 +249,15 @@ func printChanges(out io.Writer, changes []catalog.Change) error {
 	return err
 }
 
-func (c *pricesCommand) update(std *streams, file string) error {
-	cfg, changes, text, err := c.changes(file)
+func (p *pricesCommand) update(std *streams, file string) error {
+	cfg, changes, text, err := p.changes(file)
 	if err != nil {
 		return err
 	}
 	if err := printChanges(std.out, changes); err != nil {
 		return err
 	}
-	if !c.yes {
+	if !p.yes {
 		fmt.Fprintf(std.out, "Keep it as %s? Type yes: ", app.PriceFile(cfg))
 		answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 		if strings.TrimSpace(answer) != "yes" {

@@ -73,9 +73,9 @@ func (p *pricing) price(t *llm.Target, at time.Time) (*catalog.Price, bool) {
 // fill gives the deployments of a configuration that name no price that of the table, for the strategy cost.
 func (p *pricing) fill(groups []catalog.Group, at time.Time) {
 	for i := range groups {
-		for j := range groups[i].Deployments {
-			d := &groups[i].Deployments[j]
-			p.prices.Fill(d, p.kinds[d.Provider], at)
+		list := groups[i].Deployments
+		for j := range list {
+			p.prices.Fill(&list[j], p.kinds[list[j].Provider], at)
 		}
 	}
 }

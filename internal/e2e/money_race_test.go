@@ -127,7 +127,7 @@ func (s *shop) race(r *race, limit time.Duration) (left int64, made int) {
 	if ctx.Err() != nil {
 		s.t.Errorf("the budget is not used up after %v: %s", limit, c.state())
 	}
-	rows := s.rest(racerKey)
+	s.rest(racerKey)
 	stop()
 	if n, over := looks(); over != "" {
 		s.t.Errorf("I4: seen in %d looks: %s", n, over)
@@ -142,7 +142,7 @@ func (s *shop) race(r *race, limit time.Duration) (left int64, made int) {
 			break
 		}
 	}
-	rows = s.rest(racerKey)
+	rows := s.rest(racerKey)
 	a := &audit{t: s.t}
 	a.compare(s.truth(), rows, c.byID())
 	if a.wrong > 0 {
@@ -164,7 +164,7 @@ func (s *shop) empty() {
 	s.t.Helper()
 	for _, table := range []string{"ledger", "rollup", "ledger_open"} {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
-		_, err := s.db.ExecContext(ctx, "DELETE FROM "+table) //nolint:gosec // three words of ours
+		_, err := s.db.ExecContext(ctx, "DELETE FROM "+table)
 		cancel()
 		if err != nil {
 			s.t.Fatal(err)

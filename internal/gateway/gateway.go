@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -361,8 +362,27 @@ func writeStatus(w http.ResponseWriter, status int, text string) {
 	_, _ = fmt.Fprintf(w, "{\"status\":%q}\n", text)
 }
 
-// newID makes a request id: 128 bits, unguessable, safe in a header and a log.
-func newID() string { return "req_" + rand.Text() }
+// inOrder is Crockford's base 32: as text it sorts as its numbers do.
+const inOrder = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+// newID makes a request id, safe in a header and a log: the time in milliseconds, then 80 bits that nobody can guess,
+// as a ULID has them. Ids that come in the order of time go to the end of a database's index, which costs it less.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[6:]) // never fails
+	ms := uint64(time.Now().UnixMilli())
+	for i := range 6 {
+		b[i] = byte(ms >> (40 - 8*i))
+	}
+	id := [4 + 26]byte{'r', 'e', 'q', '_'}
+	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	for i := len(id) - 1; i >= 4; i-- {
+		id[i] = inOrder[lo&31]
+		lo = lo>>5 | hi<<59
+		hi >>= 5
+	}
+	return string(id[:])
+}
 
 // remoteIP is the peer's address without its port.
 func remoteIP(r *http.Request) string {

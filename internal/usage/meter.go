@@ -113,7 +113,7 @@ func (m *meter) over() (*llm.Event, error) {
 		return nil, m.cut
 	}
 	m.cuts = true
-	_ = m.Stream.Close()
+	_ = m.Close()
 	m.end()
 	ev := &llm.Event{Format: m.format, Usage: new(llm.Usage)}
 	if m.entry.fill(ev.Usage, m.output()) {

@@ -91,7 +91,7 @@ func (s *session) recount(ctx context.Context, f *usage.Filter, marks map[string
 	}
 	args := make([]any, 0, 2*len(marks))
 	for replica, position := range marks {
-		args = append(args, clean(replica), int64(min(position, math.MaxInt64))) //nolint:gosec // it is bounded
+		args = append(args, clean(replica), int64(min(position, math.MaxInt64)))
 	}
 	from, until := window(f.From, f.Until)
 	q := say("WITH marks(replica, position) AS (VALUES ").list(len(marks), "(CAST(? AS text), CAST(? AS bigint))", args...).
