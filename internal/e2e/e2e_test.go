@@ -193,6 +193,7 @@ func (p *process) stop() {
 type gateway struct {
 	*process
 	addr, admin string
+	dir         string // of its configuration and data
 	url         string // http://addr
 }
 
@@ -211,7 +212,7 @@ func serve(dir, config string, env ...string) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{process: p, addr: up.Data, admin: up.Admin, url: "http://" + up.Data}, nil
+	return &gateway{process: p, dir: dir, addr: up.Data, admin: up.Admin, url: "http://" + up.Data}, nil
 }
 
 // started is serve for one test.
@@ -282,7 +283,7 @@ func (s *sharedGateway) start() error {
 		return s.err
 	}
 	s.url = "http://" + addr
-	s.gw, s.err = serve(s.dir, unforgiving+mockConfig(s.url))
+	s.gw, s.err = serve(s.dir, budgetKeys()+unforgiving+mockConfig(s.url))
 	return s.err
 }
 
@@ -315,6 +316,7 @@ func mockConfig(url string) string {
 			}
 			fmt.Fprintf(&b, "  - {name: %s-%s, provider: %[1]s%[3]s, model: %[4]q}\n", u.name, name, twin, model)
 		}
+		fmt.Fprintf(&b, "  - {name: %s-long, deployments: [{provider: %s, model: \"story?words=12000&chunks=4000&pace=1ms\", price: {input: 1, output: 10}}]}\n", u.name, u.name)
 		fmt.Fprintf(&b, "  - {name: %s-tools-lenient, provider: %s, model: tools, lenient: true}\n", u.name, u.name)
 	}
 	return b.String()

@@ -1,10 +1,14 @@
 // What the tests of all SDKs share: where the gateway is, what it offers, and what must be true of an error.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 
 export const url = process.env.SLUICE_URL;
 export const key = process.env.SLUICE_KEY;
 export const strangersKey = process.env.SLUICE_STRANGERS_KEY;
 assert.ok(url && key && strangersKey, "SLUICE_URL, SLUICE_KEY and SLUICE_STRANGERS_KEY say where the gateway is");
+
+// The key of somebody who may spend a little and no more, as ../budget_test.go makes it.
+export const budgetKey = (name) => `sk-e2e-${createHash("sha256").update(`budget ${name}`).digest("hex")}`;
 
 // Every way an upstream can be spoken to; a model is UPSTREAM-NAME.
 export const upstreams = ["oai", "chat", "resp", "ant", "gem"];
