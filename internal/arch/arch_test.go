@@ -54,7 +54,7 @@ var rooms = map[string]room{
 
 	"directory/directorytest": {may: "llm auth directory"},
 	"control":                 {may: "llm auth rules directory config", tests: "directory/directorytest"},
-	"admin":                   {may: "llm rules control telemetry", tests: "auth directory directory/directorytest"},
+	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},

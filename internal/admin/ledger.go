@@ -1,0 +1,291 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/internal/llm"
+	"sluice/internal/telemetry"
+	"sluice/internal/usage"
+)
+
+// Books are what the paths of usage read. One answer is one call.
+type Books interface {
+	Report(ctx context.Context, q *usage.Query) ([]usage.Line, error)
+	Rows(ctx context.Context, q *usage.RowQuery) (usage.Page, error)
+}
+
+// Ledger are the paths of what was used. now is time.Now when nil.
+func Ledger(b Books, now func() time.Time) []telemetry.Operation {
+	if now == nil {
+		now = time.Now
+	}
+	return []telemetry.Operation{
+		{Pattern: "GET /admin/usage", Handler: func(w http.ResponseWriter, r *http.Request) error {
+			out, err := report(r, b, now())
+			return answer(w, out, err)
+		}},
+		{Pattern: "GET /admin/ledger", Handler: func(w http.ResponseWriter, r *http.Request) error {
+			out, err := rows(r, b, now())
+			return answer(w, out, err)
+		}},
+	}
+}
+
+const (
+	usualLines = 1000
+	mostLines  = 9999
+	usualRows  = 100
+	mostRows   = 1000
+)
+
+// By are the words that a report may be by, in the order in which people read them.
+var By = []usage.By{
+	usage.ByHour, usage.ByDay, usage.ByMonth, usage.ByOrg, usage.ByTeam, usage.ByUser, usage.ByKey, usage.ByProject, usage.ByModel, usage.ByProvider,
+}
+
+// Usage is what GET /admin/usage answers.
+type Usage struct {
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"` // not with it
+	Zone   string    `json:"zone"`
+	By     []string  `json:"by"`
+	Lines  []Line    `json:"lines"`
+	Others *Totals   `json:"others,omitzero"` // all lines that limit or top left out, together
+	Total  Totals    `json:"total"`
+}
+
+// A Line is what a report has for one hour, key and so on. What it is not by is left out.
+type Line struct {
+	At           time.Time `json:"at,omitzero"`
+	Organisation *string   `json:"organisation,omitzero"`
+	Team         *string   `json:"team,omitzero"`
+	User         *string   `json:"user,omitzero"`
+	Key          *string   `json:"key,omitzero"`
+	Project      *string   `json:"project,omitzero"`
+	Model        *string   `json:"model,omitzero"`
+	Provider     *string   `json:"provider,omitzero"`
+	Totals
+}
+
+// Totals are sums over calls. Amounts are decimal dollars, exact. Tokens read from caches and written to them are part of
+// the input, those of reasoning of the output.
+type Totals struct {
+	Calls      int64  `json:"calls"`
+	Failed     int64  `json:"failed"`
+	Estimated  int64  `json:"estimated"`
+	Cached     int64  `json:"cached"`
+	Input      int64  `json:"input_tokens"`
+	CacheRead  int64  `json:"cache_read_tokens"`
+	CacheWrite int64  `json:"cache_write_tokens"`
+	Output     int64  `json:"output_tokens"`
+	Reasoning  int64  `json:"reasoning_tokens"`
+	Cost       string `json:"cost_usd"`
+	Saved      string `json:"saved_usd"`
+}
+
+func totalsOf(t *usage.Totals) Totals {
+	return Totals{
+		t.Calls, t.Failed, t.Estimated, t.Cached, t.Input, t.CacheRead, t.CacheWrite, t.Output, t.Reasoning, t.Cost.String(), t.Saved.String(),
+	}
+}
+
+// combine adds o, n times: once, or -1 to take it off.
+func combine(t, o *usage.Totals, n int64) {
+	t.Calls, t.Failed, t.Estimated, t.Cached = t.Calls+n*o.Calls, t.Failed+n*o.Failed, t.Estimated+n*o.Estimated, t.Cached+n*o.Cached
+	t.Input, t.CacheRead, t.CacheWrite = t.Input+n*o.Input, t.CacheRead+n*o.CacheRead, t.CacheWrite+n*o.CacheWrite
+	t.Output, t.Reasoning = t.Output+n*o.Output, t.Reasoning+n*o.Reasoning
+	t.Cost, t.Saved = t.Cost.Plus(llm.Nano(n)*o.Cost), t.Saved.Plus(llm.Nano(n)*o.Saved)
+}
+
+// report answers GET /admin/usage.
+func report(r *http.Request, b Books, now time.Time) (*Usage, error) {
+	p := params{values: r.URL.Query(), now: now}
+	q := usage.Query{Filter: p.filter(), Zone: p.zone, Limit: p.number("limit", usualLines, mostLines)}
+	if top := p.number("top", 0, mostLines); top > 0 {
+		q.Limit, q.Dearest = top, true
+	}
+	for _, word := range p.list("by") {
+		by := usage.By(word)
+		switch {
+		case word == "organisation":
+			by = usage.ByOrg
+		case !slices.Contains(By, by):
+			p.fail("by: there is no %.40q; there are %s", word, words(By))
+		}
+		q.By = append(q.By, by)
+	}
+	if q.From.IsZero() {
+		q.From = p.moment("this-month", false)
+	}
+	if q.Until.IsZero() {
+		q.Until = p.moment("today", true)
+	}
+	if err := p.end(); err != nil {
+		return nil, err
+	}
+	out := &Usage{From: q.From, Until: q.Until, Zone: p.zone.String(), By: []string{}, Lines: []Line{}}
+	for _, by := range q.By {
+		out.By = append(out.By, string(by))
+	}
+	most := q.Limit
+	q.Limit++
+	lines, err := b.Report(r.Context(), &q)
+	if err != nil {
+		return nil, err
+	}
+	var sum usage.Totals
+	for i := range lines[:min(len(lines), most)] {
+		combine(&sum, &lines[i].Totals, 1)
+		out.Lines = append(out.Lines, lineOf(&lines[i], q.By))
+	}
+	if len(lines) > most { // the whole is more than these
+		shown := sum
+		all, err := b.Report(r.Context(), &usage.Query{Filter: q.Filter})
+		if err != nil {
+			return nil, err
+		}
+		if sum = (usage.Totals{}); len(all) > 0 {
+			sum = all[0].Totals
+		}
+		others := sum
+		combine(&others, &shown, -1)
+		left := totalsOf(&others)
+		out.Others = &left
+	}
+	out.Total = totalsOf(&sum)
+	return out, nil
+}
+
+func lineOf(l *usage.Line, by []usage.By) Line {
+	out := Line{At: l.At, Totals: totalsOf(&l.Totals)}
+	for _, b := range by {
+		switch b {
+		case usage.ByOrg:
+			out.Organisation = &l.Org
+		case usage.ByTeam:
+			out.Team = &l.Team
+		case usage.ByUser:
+			out.User = &l.User
+		case usage.ByKey:
+			out.Key = &l.Key
+		case usage.ByProject:
+			out.Project = &l.Project
+		case usage.ByModel:
+			out.Model = &l.Model
+		case usage.ByProvider:
+			out.Provider = &l.Provider
+		}
+	}
+	return out
+}
+
+func words[T ~string](list []T) string {
+	all := make([]string, len(list))
+	for i, w := range list {
+		all[i] = string(w)
+	}
+	return strings.Join(all, ", ")
+}
+
+// Rows is what GET /admin/ledger answers: the latest first.
+type Rows struct {
+	Data []Row  `json:"data"`
+	Next string `json:"next,omitzero"` // after, of the page that follows; "": there is none
+}
+
+// A Row is the account of one call. What is not known is left out: absent is not zero.
+type Row struct {
+	RequestID    string            `json:"request_id"`
+	Charged      time.Time         `json:"charged"` // in whose periods it counts
+	Start        time.Time         `json:"start"`
+	Organisation string            `json:"organisation"`
+	Team         string            `json:"team,omitzero"`
+	User         string            `json:"user,omitzero"`
+	Key          string            `json:"key"`
+	Project      string            `json:"project,omitzero"`
+	Tags         []string          `json:"tags,omitzero"`
+	Format       string            `json:"format"`
+	Operation    string            `json:"operation"`
+	Stream       bool              `json:"stream"`
+	Model        string            `json:"model"`
+	Provider     string            `json:"provider,omitzero"`
+	Upmodel      string            `json:"upstream_model,omitzero"`
+	Credential   string            `json:"credential,omitzero"`
+	Attempts     int               `json:"attempts"`
+	Fallback     string            `json:"fallback,omitzero"`
+	Status       int               `json:"status,omitzero"`
+	Error        string            `json:"error,omitzero"`
+	Tokens       map[string]int64  `json:"tokens"`
+	Tier         string            `json:"service_tier,omitzero"`
+	Cost         string            `json:"cost_usd"`
+	Costs        map[string]string `json:"costs_usd"` // by kind, those that are not zero
+	PriceVersion string            `json:"price_version,omitzero"`
+	Estimated    bool              `json:"estimated"`
+	Partial      bool              `json:"partial"`
+	Cache        string            `json:"cache,omitzero"`
+	Saved        string            `json:"saved_usd,omitzero"`
+	BytesIn      int64             `json:"bytes_in"`
+	BytesOut     int64             `json:"bytes_out"`
+	Frames       int64             `json:"frames"`
+	Upstream     int64             `json:"upstream_us"`
+	FirstToken   int64             `json:"first_token_us,omitzero"`
+	Own          int64             `json:"own_us"`
+	Total        int64             `json:"total_us"`
+	Replica      string            `json:"replica"`
+	Position     uint64            `json:"position"`
+}
+
+// rows answers GET /admin/ledger.
+func rows(r *http.Request, b Books, now time.Time) (*Rows, error) {
+	p := params{values: r.URL.Query(), now: now}
+	q := usage.RowQuery{Filter: p.filter(), RequestID: p.text("request"), After: p.text("after"), Limit: p.number("limit", usualRows, mostRows)}
+	if err := p.end(); err != nil {
+		return nil, err
+	}
+	page, err := b.Rows(r.Context(), &q)
+	if err != nil {
+		return nil, err
+	}
+	out := &Rows{Data: []Row{}, Next: page.Next}
+	for i := range page.Rows {
+		out.Data = append(out.Data, rowOf(&page.Rows[i]))
+	}
+	return out, nil
+}
+
+func rowOf(r *usage.Row) Row {
+	out := Row{
+		RequestID: r.RequestID, Charged: r.Charged, Start: r.Start, Organisation: r.Org, Team: r.Team, User: r.User, Key: r.Key, Project: r.Project, Tags: r.Tags,
+		Format: string(r.Format), Operation: string(r.Op), Stream: r.Stream, Model: r.Model, Provider: r.Provider, Upmodel: r.Upmodel, Credential: r.Credential,
+		Attempts: r.Attempts, Fallback: r.Fallback, Status: r.Status, Error: string(r.Error), Tokens: map[string]int64{}, Tier: r.Usage.Tier,
+		Cost: r.Costs.Total().String(), Costs: map[string]string{}, PriceVersion: r.PriceVersion, Estimated: r.Estimated, Partial: r.Partial, Cache: r.Cache,
+		BytesIn: r.BytesIn, BytesOut: r.BytesOut, Frames: r.Frames,
+		Upstream: r.Upstream.Microseconds(), FirstToken: r.FirstToken.Microseconds(), Own: r.Own.Microseconds(), Total: r.Total.Microseconds(),
+		Replica: r.Replica, Position: r.Position,
+	}
+	if r.Saved != 0 {
+		out.Saved = r.Saved.String()
+	}
+	u, c := &r.Usage, &r.Costs
+	for name, n := range map[string]llm.Count{
+		"input": u.Input, "cache_read": u.CacheRead, "cache_write": u.CacheWrite, "cache_write_1h": u.CacheWrite1h, "output": u.Output, "reasoning": u.Reasoning,
+		"audio_input": u.AudioInput, "audio_output": u.AudioOutput, "image_input": u.ImageInput, "image_output": u.ImageOutput, "total": u.Total,
+	} {
+		if n.Known {
+			out.Tokens[name] = n.N
+		}
+	}
+	for name, n := range map[string]llm.Nano{
+		"input": c.Input, "cache_read": c.CacheRead, "cache_write": c.CacheWrite, "cache_write_1h": c.CacheWrite1h, "output": c.Output, "reasoning": c.Reasoning,
+		"audio": c.Audio, "image": c.Image, "tools": c.Tools,
+	} {
+		if n != 0 {
+			out.Costs[name] = n.String()
+		}
+	}
+	return out
+}
