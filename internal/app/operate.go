@@ -30,7 +30,8 @@ func (a *App) operations() []telemetry.Operation {
 		{Pattern: "POST /admin/upstreams", Handler: a.postUpstreams},
 		{Pattern: "POST /admin/explain", Handler: a.postExplain},
 		{Pattern: "POST /admin/keys/revoke", Handler: a.postRevoke},
-	}, admin.Operations(a.people.control)...)
+		a.money.recounter().operation(),
+	}, slices.Concat(admin.Operations(a.people.control), admin.Ledger(a.money.db.Ledger(), nil))...)
 }
 
 // Upstreams is what GET /admin/upstreams answers.
