@@ -95,32 +95,32 @@ var Moments = []string{"today", "yesterday", "this-month", "last-month"}
 // moment reads a point of time. A word, a month or a day begins with from and ends with until: it is in between.
 func (p *params) moment(text string, end bool) time.Time {
 	y, m, d := p.now.In(p.zone).Date()
-	after := func(years, months, days int) time.Time {
+	after := func(months, days int) time.Time {
 		if !end {
-			years, months, days = 0, 0, 0
+			months, days = 0, 0
 		}
-		return time.Date(y+years, m+time.Month(months), d+days, 0, 0, 0, 0, p.zone)
+		return time.Date(y, m+time.Month(months), d+days, 0, 0, 0, 0, p.zone)
 	}
 	switch text {
 	case "today":
-		return after(0, 0, 1)
+		return after(0, 1)
 	case "yesterday":
 		d--
-		return after(0, 0, 1)
+		return after(0, 1)
 	case "this-month":
 		d = 1
-		return after(0, 1, 0)
+		return after(1, 0)
 	case "last-month":
 		m, d = m-1, 1
-		return after(0, 1, 0)
+		return after(1, 0)
 	}
 	if t, err := time.Parse(time.DateOnly, text); err == nil {
 		y, m, d = t.Date()
-		return after(0, 0, 1)
+		return after(0, 1)
 	}
 	if t, err := time.Parse("2006-01", text); err == nil {
 		y, m, d = t.Date()
-		return after(0, 1, 0)
+		return after(1, 0)
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {

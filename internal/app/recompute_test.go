@@ -62,7 +62,7 @@ func TestRecountWhileCalling(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var crowd sync.WaitGroup
 	for i := range 6 {
-		rng := rand.New(rand.NewPCG(uint64(i), 17)) //nolint:gosec // made-up calls
+		rng := rand.New(rand.NewPCG(uint64(i), 17))
 		crowd.Go(func() {
 			for ctx.Err() == nil {
 				r.someCall(ctx, t, rng)
@@ -151,7 +151,7 @@ func TestRecountMends(t *testing.T) {
 	list, _ := r.books(t)
 	ghost := quota.Settlement{ID: "ghost", Position: 1 << 40, Money: 5}
 	for i := range list {
-		if b := &list[i]; b.Part == 0 && !b.Tokens && b.Query.Subject == sharedSubject("all") {
+		if b := &list[i]; b.Part == 0 && !b.Tokens && b.Subject == sharedSubject("all") {
 			ghost.Counters = append(ghost.Counters, b.Query.Counter)
 		}
 	}
