@@ -12,6 +12,7 @@ import (
 
 // twins is R39: a call that is sent twice happens once, by Stripe's rules.
 func twins(t *testing.T, rnd *rand.Rand, dsn string) {
+	besides(t)
 	s := newShop(t, rnd, dsn, fmt.Sprintf("  - {name: other, key: %s, organisation: elsewhere}\n", moneyKey("other")))
 	for _, v := range s.vendors {
 		v.script(t, "g = echo?latency=150ms\ns = echo?pace=20ms\nf = echo?status=500 first=100\nx = echo?status=400\n")

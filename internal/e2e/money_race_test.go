@@ -98,7 +98,7 @@ func racesMemory(t *testing.T, rnd *rand.Rand, dsn string) {
 	if dsn != "" {
 		runs = sized(1, 5)
 	}
-	calls := sized(300, 1000)
+	calls := sized(200, 1000)
 	var under []int64
 	made := 0
 	for range runs {
@@ -174,6 +174,7 @@ func (s *shop) empty() {
 
 // heldByTheDead is R21: SIGKILL of a gateway whose calls hold something, and what becomes of it.
 func heldByTheDead(t *testing.T, rnd *rand.Rand, dsn string) {
+	besides(t)
 	n := sized(40, 500)
 	s := newShop(t, rnd, dsn, "")
 	for _, v := range s.vendors {
@@ -237,6 +238,7 @@ func (s *shop) holdStreams(t *testing.T, n int) {
 
 // paces is R23 on one replica: what is admitted in any sliding window.
 func paces(t *testing.T, rnd *rand.Rand, dsn string) {
+	besides(t)
 	const limit = 50
 	key := moneyKey("pace")
 	s := newShop(t, rnd, dsn, fmt.Sprintf("  - {name: pace, key: %s, rules: [{name: r, requests: [%d/second]}]}\n", key, limit))
