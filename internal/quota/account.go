@@ -142,7 +142,10 @@ func (m *Memory) Settle(_ context.Context, b Batch) (Outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.tidy(now)
-	out := Outcome{Epoch: t.epoch}
+	out := Outcome{Epoch: t.epoch, Missed: b.Epoch != 0 && b.Epoch != t.epoch}
+	if out.Missed {
+		return out, nil
+	}
 	for i := range b.List {
 		s := &b.List[i]
 		for _, name := range s.Counters {

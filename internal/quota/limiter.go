@@ -417,7 +417,7 @@ func (l *Limiter) settle(ctx context.Context, b Batch) error {
 	defer l.writes.Unlock()
 	l.mu.Lock()
 	s := l.standing(b.Org)
-	b.Again = s.unsure
+	b.Again, b.Epoch = s.unsure, s.epoch
 	l.mu.Unlock()
 	out, err := l.o.Store.Settle(ctx, b)
 	if err == nil && out.Missed {

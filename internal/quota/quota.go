@@ -118,7 +118,8 @@ type Settlement struct {
 type Batch struct {
 	Org, Replica string
 	List         []Settlement
-	Again        bool // it was sent before, and what came of it is not known
+	Again        bool  // it was sent before, and what came of it is not known
+	Epoch        int64 // that the sender last heard of; 0: none
 }
 
 // An Outcome is what came of a batch, or of a renewal.

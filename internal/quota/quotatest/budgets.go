@@ -391,7 +391,7 @@ func lost(t *testing.T, w *world) {
 	before := w.want(t, quota.Granted, a)
 	w.settle(t, "r", 1, "z", 10, w.ref("x"))
 	w.h.Lose(t)
-	if out := w.settle(t, "r", 2, "y", 3, w.ref("x")); !out.Missed || out.Epoch <= before.Epoch { // it was on its way
+	if out := w.batch(t, quota.Batch{Replica: "r", Epoch: before.Epoch, List: []quota.Settlement{{ID: "y", Position: 2, Counters: []string{w.ref("x")}, Money: 3}}}); !out.Missed || out.Epoch <= before.Epoch { // it was on its way
 		t.Errorf("a batch of the epoch before: %+v", out)
 	}
 	soft := w.budget("x", 100, 60)
