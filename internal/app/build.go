@@ -95,11 +95,12 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 	pool := upstream.NewPool(poolOptions(cfg, ups, places.list, a.fleet))
 	b.pool, b.callers = pool, callers
 	b.state = &gateway.State{
-		Auth:    keys,
-		Router:  route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
-		Pool:    pool,
-		Ledger:  usage.New(usage.Options{Record: a.recorder(ups), Journal: a.money.journal, Price: prices.mark}),
-		Limiter: a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
+		Auth:     keys,
+		Router:   route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
+		Pool:     pool,
+		Ledger:   usage.New(usage.Options{Record: a.recorder(ups), Journal: a.money.journal, Price: prices.mark}),
+		NoLedger: a.money.journal == nil,
+		Limiter:  a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
 		Limits: gateway.Limits{
 			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
 			Write: wire.WriteLimits{KeepAlive: cfg.Timeouts.KeepAliveComment, Stall: cfg.Limits.WriteStall},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,7 @@ import (
 // money is all that counts what calls use. It outlives configurations.
 type money struct {
 	db      *sql.DB
-	journal *usage.Journal
+	journal *usage.Journal // nil: the ledger is off
 	limiter *quota.Limiter
 	outputs *quota.Outputs
 	once    *idempotency.Keys
@@ -45,16 +46,16 @@ const ledgerDir = "ledger"
 func (a *App) openMoney(cfg *config.Config) (err error) {
 	m := &money{db: a.db, outputs: new(quota.Outputs), crossed: make(chan quota.Crossing, 1024), begun: make(chan struct{})}
 	c := &cfg.Ledger
-	m.journal, err = usage.OpenJournal(usage.JournalOptions{
-		Dir: filepath.Join(cfg.Data, ledgerDir), WAL: wal.Options{Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
-		Store: m.db.Ledger(), Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: a.log,
-	})
-	if err != nil {
-		return fmt.Errorf("ledger: %w", err)
+	replica := a.replica
+	if !c.Off {
+		if err := m.openJournal(cfg, a.log); err != nil {
+			return err
+		}
+		replica = m.journal.Replica()
 	}
 	m.limiter = quota.New(quota.Options{
-		Store: a.counters(), Replica: m.journal.Replica(), Spent: m.spent, Replicas: a.fleet.Replicas, Log: a.log,
-		Flush: func(ctx context.Context) { _ = m.journal.Settled(ctx) }, Behind: func() { m.journal.Rewind(time.Now().UnixNano()) },
+		Store: a.counters(), Replica: replica, Spent: m.spent, Replicas: a.fleet.Replicas, Log: a.log,
+		Flush: m.settled, Behind: m.behind,
 		Crossed: func(c quota.Crossing) {
 			select {
 			case m.crossed <- c:
@@ -81,6 +82,33 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 	close(m.begun)
 	a.money = m
 	return nil
+}
+
+// openJournal opens the ledger's log and begins to hand on what it holds.
+func (m *money) openJournal(cfg *config.Config, log *slog.Logger) (err error) {
+	c := &cfg.Ledger
+	m.journal, err = usage.OpenJournal(usage.JournalOptions{
+		Dir: filepath.Join(cfg.Data, ledgerDir), WAL: wal.Options{Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
+		Store: m.db.Ledger(), Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return nil
+}
+
+// settled waits until the budgets know of every call that has ended.
+func (m *money) settled(ctx context.Context) {
+	if m.journal != nil {
+		_ = m.journal.Settled(ctx)
+	}
+}
+
+// behind has everything settled again that the counters may have lost.
+func (m *money) behind() {
+	if m.journal != nil {
+		m.journal.Rewind(time.Now().UnixNano())
+	}
 }
 
 // counters count for all replicas where there is a Redis, else for this process.
@@ -110,7 +138,10 @@ const flushTime = 10 * time.Second
 func (m *money) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
-	err := m.journal.Close(ctx) // settles, so the limiter still runs
+	var err error
+	if m.journal != nil {
+		err = m.journal.Close(ctx) // settles, so the limiter still runs
+	}
 	m.stop()
 	m.work.Wait()
 	m.once.Close()

@@ -266,6 +266,9 @@ func (m *money) recounter() recounter {
 	return recounter{books: m.db.Ledger(), limiter: m.limiter, flush: func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, flushTime)
 		defer cancel()
+		if m.journal == nil {
+			return llm.Errorf(llm.KindConflict, "the ledger is off (ledger.off): there is nothing to recompute")
+		}
 		if err := m.journal.Flush(ctx); err != nil {
 			return &llm.Error{Kind: llm.KindOverloaded, Msg: "the ledger cannot be brought to the database at the moment: " + cmp.Or(m.trouble(), "it takes too long"), RetryAfter: time.Second, Err: err}
 		}

@@ -50,7 +50,7 @@ type Command struct {
 // Flags defines the command's flags, and fills in what they are when nobody says.
 func (c *Command) Flags(f *pflag.FlagSet) {
 	f.StringSliceVarP(&c.Scenario, "scenario", "s", nil, "Scenarios (`NAME,...`): small, 2k, 200k, 2m, stream, meter, halfload, slow. Left out: small and stream, or all with --compare.")
-	f.StringArrayVarP(&c.Target, "target", "t", nil, "A `TARGET`: sluice (this program), sluice=FILE, pool=N (this program with N deployments behind each name; pool=N:STRATEGY), proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated.")
+	f.StringArrayVarP(&c.Target, "target", "t", nil, "A `TARGET`: sluice (this program), sluice=FILE, pool=N (this program with N deployments behind each name; pool=N:STRATEGY), rules or rules=redis://127.0.0.1:PORT (this program with limits and budgets on every call), unledgered (this program with its ledger off), proxy (a bare reverse proxy), direct (no gateway), nginx, NAME=URL (http on 127.0.0.1 or [::1]; the user part is sent as key), or NAME=COMMAND with {listen} and {upstream}. May be repeated.")
 	f.BoolVar(&c.Compare, "compare", false, "Run the targets in turn, round by round, and print the ratios to the proxy. Without --target: sluice, proxy, direct, and nginx if it is installed.")
 	f.IntVar(&c.Rounds, "rounds", 0, "Run each scenario `N` times against each target. 0: 5 with --compare, else 1.")
 	f.DurationVar(&c.Duration, "duration", 3*time.Second, "Length of a run (`TIME`), after a fifth of it for warming.")

@@ -147,6 +147,10 @@ func (l *lab) add(spec string) error {
 		l.addSluice(t, value, oneUpstream)
 	case name == "pool":
 		err = l.addPool(t, value)
+	case name == "rules":
+		err = l.addRules(t, value)
+	case name == "unledgered" && !given:
+		l.addSluice(t, "", oneUpstream+"ledger: {off: true}\n")
 	case name == "nginx" && !given:
 		err = l.addNginx(t)
 	case strings.Contains(value, "://") && !strings.Contains(value, " "):
@@ -158,7 +162,7 @@ func (l *lab) add(spec string) error {
 			return strings.Fields(strings.NewReplacer("{listen}", listen, "{upstream}", l.mockAt).Replace(value))
 		}
 	default:
-		err = errors.New("want sluice, sluice=FILE, pool=N, proxy, direct, nginx, NAME=URL, or NAME=COMMAND with {listen} and {upstream}")
+		err = errors.New("want sluice, sluice=FILE, pool=N, rules, unledgered, proxy, direct, nginx, NAME=URL, or NAME=COMMAND with {listen} and {upstream}")
 	}
 	if err != nil {
 		return fmt.Errorf("target %s: %w", spec, err)
@@ -167,6 +171,37 @@ func (l *lab) add(spec string) error {
 		return fmt.Errorf("target %s is given twice", t.name)
 	}
 	l.targets = append(l.targets, t)
+	return nil
+}
+
+// generous are rules that every call must be held against and that none is refused by: limits of each kind, and a budget of money and one
+// of tokens. Models are priced, as budgets of money want it.
+const generous = `    api_key: bench-upstream-credential
+    models: []
+rules:
+  - name: bench
+    per: [key]
+    requests: [1000000000/minute]
+    tokens: [1000000000000/minute]
+    parallel: 1000000
+    budgets: [{dollars: 1000000, every: month}, {tokens: 1000000000000, every: day}]
+`
+
+// addRules makes this program with limits, budgets and the ledger a target; with a Redis where its address is given.
+func (l *lab) addRules(t *target, redis string) error {
+	more := generous
+	if redis != "" {
+		if !strings.HasPrefix(redis, "redis://127.0.0.1:") {
+			return errors.New("want rules, or rules=redis://127.0.0.1:PORT")
+		}
+		t.name = "rules-redis"
+		more += "redis: {url: \"" + redis + "\"}\n"
+	}
+	more += "models:\n"
+	for _, s := range scenarios {
+		more += fmt.Sprintf("  - {name: %s%s, deployments: [{provider: bench, model: %[1]s%[2]s, price: {input: 1, output: 2}}]}\n", modelPrefix, s.name)
+	}
+	l.addSluice(t, "", more)
 	return nil
 }
 

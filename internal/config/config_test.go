@@ -336,6 +336,9 @@ func TestProblems(t *testing.T) {
 			"4:12 rules[2].name: already the name", "4:31 rules[2].tokens[1]: the second limit", "4:49 rules[2].budgets[0].grace: goes with mode",
 			"4:82 rules[2].budgets[0].zone: Mars", "4:125 rules[2].budgets[0].alerts[1]: the lowest first",
 		}},
+		{"no ledger", "mock: {enabled: true}\nledger: {off: true}\nrules:\n  - {name: a, requests: [1/day]}\n  - {name: b, budgets: [{tokens: 1, every: day}]}\n", []string{
+			"5:24 rules[1].budgets: needs the ledger",
+		}},
 		{"money", "pepper: abc\nstore: {url: 'mysql://x'}\nalerts: {webhooks: [{url: 'ftp://x', secret: short}]}\nledger: {when_full: panic, spool: 'off'}\n", []string{
 			"1:9 pepper: fewer than 32", "2:14 store.url: postgres://", "3:27 alerts.webhooks[0].url: https://hooks", "3:46 alerts.webhooks[0].secret: fewer than 32",
 			"4:21 ledger.when_full: refuse, go_on", "4:35 ledger.spool: cannot be off",

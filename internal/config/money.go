@@ -98,6 +98,8 @@ type Store struct {
 
 // Ledger says how calls are accounted for.
 type Ledger struct {
+	// Account for nothing: no rows, no reports, and no budgets, which are refused.
+	Off bool `yaml:"off" restart:"true"`
 	// Longest time between a call's end and its record being safe from a loss of power. A crash of the program alone loses nothing.
 	Sync time.Duration `yaml:"sync" example:"1ms" restart:"true"`
 	// Most bytes of records that wait on the disk for the database.
@@ -222,6 +224,16 @@ func (d *decoder) money(c *Config) {
 			d.globs(path+"."+name, globs)
 		}
 	}
+	if c.Ledger.Off {
+		for i := range c.Limit {
+			d.unledgered(index("rules", i), &c.Limit[i])
+		}
+		for i := range c.Keys {
+			for j := range c.Keys[i].Limit {
+				d.unledgered(index(index("keys", i)+".rules", j), &c.Keys[i].Limit[j])
+			}
+		}
+	}
 	if u := string(c.Store.URL); u != "" && !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") && !strings.HasPrefix(u, "sqlite:") {
 		d.fail("store.url", "must begin with postgres:// or sqlite:")
 	}
@@ -236,6 +248,12 @@ func (d *decoder) money(c *Config) {
 			d.fail(path+".secret", "%s: make one by: openssl rand -hex 32", why)
 		}
 		d.webURL(path+".url", string(w.URL))
+	}
+}
+
+func (d *decoder) unledgered(path string, r *llm.Rule) {
+	if len(r.Budgets) > 0 {
+		d.fail(path+".budgets", "needs the ledger, which is off (ledger.off): a budget that nobody settles would only fill up")
 	}
 }
 

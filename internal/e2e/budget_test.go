@@ -30,7 +30,9 @@ var budgetUsers = []string{
 }
 
 // budgetKey is the key of such a user. sdk/gateway.mjs makes the same.
-func budgetKey(name string) string { return fmt.Sprintf("sk-e2e-%x", sha256.Sum256([]byte("budget "+name))) }
+func budgetKey(name string) string {
+	return fmt.Sprintf("sk-e2e-%x", sha256.Sum256([]byte("budget "+name)))
+}
 
 // budgetKeys go on with the list of keys that a configuration begins with.
 func budgetKeys() string {
@@ -248,7 +250,7 @@ func cutArray(t *testing.T, g *gateway, key, model string) (a cutAnswer) {
 		"Authorization: ", "x-goog-api-key: "+key)
 	var list []struct {
 		Candidates []struct {
-			Content      struct{ Parts []struct{ Text string } }
+			Content                     struct{ Parts []struct{ Text string } }
 			FinishReason, FinishMessage string
 		}
 		Problem json.RawMessage

@@ -40,6 +40,8 @@ type State struct {
 	Router *route.Router
 	Pool   *upstream.Pool
 	Ledger *usage.Ledger
+	// NoLedger says that nobody settles budgets, so that calls under one are refused.
+	NoLedger bool
 	// Limiter says whether there is room for a call under the rules of its caller.
 	Limiter *quota.Limiter
 	// Price is what a target's model costs for calls that begin at a time. False: nobody knows.

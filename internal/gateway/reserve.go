@@ -34,7 +34,12 @@ func (s *State) reserve(ctx context.Context, who *auth.Who, call *llm.Call, raw 
 	if len(who.Rules) > 0 && call.Op != llm.OpCount {
 		s.bound(&r, who, call, raw, plan)
 	}
-	return s.Limiter.Reserve(ctx, who, r)
+	grant, err := s.Limiter.Reserve(ctx, who, r)
+	if err == nil && s.NoLedger && grant.Holds() {
+		grant.Cancel(ctx)
+		return nil, llm.Errorf(llm.KindBudgetUnknown, "a budget holds for this call, and the ledger that would settle it is off")
+	}
+	return grant, err
 }
 
 // bound fills in what the call may cost.
