@@ -39,6 +39,9 @@ type money struct {
 	work    sync.WaitGroup
 }
 
+// segment is the size of one file of the log. Two are mapped at a time, and count as memory of the process.
+const segment = 4 << 20
+
 // ledgerDir is where the write-ahead log of the ledger is, in the data directory.
 const ledgerDir = "ledger"
 
@@ -88,7 +91,7 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 func (m *money) openJournal(cfg *config.Config, log *slog.Logger) (err error) {
 	c := &cfg.Ledger
 	m.journal, err = usage.OpenJournal(usage.JournalOptions{
-		Dir: filepath.Join(cfg.Data, ledgerDir), WAL: wal.Options{Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
+		Dir: filepath.Join(cfg.Data, ledgerDir), WAL: wal.Options{Segment: segment, Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
 		Store: m.db.Ledger(), Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: log,
 	})
 	if err != nil {
