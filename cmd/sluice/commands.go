@@ -50,7 +50,7 @@ func (p *program) commands() *cobra.Command {
 	required(c, "key", "request")
 	root.AddCommand(c, p.upstreams())
 	root.AddCommand(p.directory()...)
-	root.AddCommand(p.prices())
+	root.AddCommand(p.usage(), p.ledger(), p.prices())
 
 	m := new(mock.Command)
 	c = p.command("mock", "Run the scripted fake upstream on its own, to test clients and gateways against faults.", m.Flags, alone(m.Run))

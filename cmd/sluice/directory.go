@@ -2,52 +2,32 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
-	"syscall"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"sluice/internal/app"
 	"sluice/internal/control"
-	"sluice/internal/flags"
 )
 
 // A directoryCommand works on keys, or on one kind of their owners: through a running gateway, or on the store itself.
 type directoryCommand struct {
-	admin
-	config      string
-	local, json bool
+	desk
 
-	kind   string // key, team, user, organisation
-	path   string // /admin/keys
-	noun   string // as people write it: a key
-	store  http.Handler
-	closed func() error
+	kind string // key, team, user, organisation
+	path string // /admin/keys
+	noun string // as people write it: a key
 
 	spec     specFlags
 	list     control.List
 	rotation control.Rotation
 	override control.Override
 	takeOver bool
-}
-
-func (d *directoryCommand) flags(f *pflag.FlagSet) {
-	d.admin.flags(f)
-	f.BoolVar(&d.local, "local", false, "Work on the store itself instead of asking a gateway. That happens anyway where none answers at the usual address; gateways that share the store hear of it within a second.")
-	flags.Path(f, &d.config, "config", "c", "Configuration that names the store, when no gateway is asked; ./sluice.yaml where there is one.")
-	flags.Env(f, "config", "SLUICE_CONFIG")
-	f.BoolVar(&d.json, "json", false, "Print JSON.")
 }
 
 const keysHelp = `Make, see and change the keys that clients call with.
@@ -73,17 +53,13 @@ func (p *program) directory() []*cobra.Command {
 
 // subjects is the commands of one kind. It lists when nothing else is said.
 func (p *program) subjects(name, kind, noun, short, long string) *cobra.Command {
-	d := &directoryCommand{kind: kind, path: "/admin/" + name, noun: noun}
+	d := &directoryCommand{desk: desk{creates: true}, kind: kind, path: "/admin/" + name, noun: noun}
 	act := func(use, short string, args int, flags func(*pflag.FlagSet), run func(context.Context, *streams, string) error) *cobra.Command {
 		c := p.command(use, short, flags, nil)
 		c.Args = arguments(args, args)
 		c.RunE = func(_ *cobra.Command, args []string) error {
 			p.run = func(ctx context.Context) error {
-				err := run(ctx, p.std, append(args, "")[0])
-				if d.closed != nil {
-					err = errors.Join(err, d.closed())
-				}
-				return err
+				return d.close(run(ctx, p.std, append(args, "")[0]))
 			}
 			return nil
 		}
@@ -145,70 +121,6 @@ func (d *directoryCommand) overrideFlags(f *pflag.FlagSet) {
 	f.Int64Var(&d.override.Tokens, "tokens", 0, "The `AMOUNT` in tokens, for a budget in tokens.")
 	f.IntVar(&d.override.Periods, "periods", 0, "For `N` periods; 1 is the running one only.")
 }
-
-// call does one act: at the gateway, or at the store.
-func (d *directoryCommand) call(ctx context.Context, std *streams, path string, in, out any) error {
-	var body any
-	if in != nil {
-		text, err := jsonv2.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = json.RawMessage(text)
-	}
-	if !d.local {
-		err := d.admin.call(ctx, path, body, out)
-		if !errors.Is(err, syscall.ECONNREFUSED) || d.url != usualAdmin {
-			return err
-		}
-	}
-	if d.store == nil {
-		var at string
-		var err error
-		if d.store, at, d.closed, err = app.Local(ctx, app.Options{ConfigPath: configPath(d.config), Getenv: os.Getenv}, d.local); err != nil {
-			if !d.local {
-				return fmt.Errorf("no gateway answers at %s, and its store cannot be used instead: %w", d.url, err)
-			}
-			return err
-		}
-		if !d.local {
-			fmt.Fprintf(std.err, "No gateway answers at %s: working on the store itself, %s.\n", d.url, at)
-		}
-		d.local = true
-	}
-	return d.callStore(ctx, path, body, out)
-}
-
-// callStore does what call of admin does, without a network.
-func (d *directoryCommand) callStore(ctx context.Context, path string, in, out any) error {
-	method, body := http.MethodGet, []byte(nil)
-	if in != nil {
-		method, body = http.MethodPost, in.(json.RawMessage)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.RemoteAddr = "127.0.0.1:0"
-	req.Header.Set("Content-Type", "application/json")
-	w := &answer{header: http.Header{}, status: http.StatusOK}
-	d.store.ServeHTTP(w, req)
-	if w.status != http.StatusOK {
-		return refusal(w.body.Bytes(), "the store answered "+http.StatusText(w.status))
-	}
-	return json.Unmarshal(w.body.Bytes(), out)
-}
-
-// An answer is what a handler of our own process wrote.
-type answer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *answer) Header() http.Header         { return a.header }
-func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
-func (a *answer) WriteHeader(status int)      { a.status = status }
 
 // at is the path of one record.
 func (d *directoryCommand) at(ref string, act ...string) string {

@@ -17,6 +17,7 @@ func TestCommandLine(t *testing.T) {
 	for name, text := range map[string]string{
 		"good.yaml": "listen: 127.0.0.1:0\nmock: {enabled: true}\n", "sluice.yaml": "lissen: 1\n",
 		"chat.json": `{"model": "mock/echo", "messages": [{"role": "user", "content": "hi"}]}`, "text": "hello",
+		"other.yaml": "data: elsewhere\nmock: {enabled: true}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -82,6 +83,24 @@ func TestCommandLine(t *testing.T) {
 		{"keys update ci --local -c good.yaml --tokens 5/day --clear models", 0, "version 3"},
 		{"keys list --local -c good.yaml", 0, "600/minute requests, 5/day tokens, $5/month"},
 		{"keys delete ci --local -c good.yaml", 0, "is gone"},
+
+		{"usage", 1, "no gateway answers"},
+		{"usage --help", 0, "sluice usage --by key --top 10"},
+		{"usage --csv --json", 2, "csv"},
+		{"usage --local -c other.yaml", 1, "there is no store at"},
+		{"usage --by key --top 3 --local -c good.yaml", 0, "total"},
+		{"usage --by colour --local -c good.yaml", 1, `by: there is no "colour"`},
+		{"usage --from soon --local -c good.yaml", 1, "is no point of time"},
+		{"usage --top -1 --local -c good.yaml", 1, "top must be a number from 1"},
+		{"ledger", 2, "sluice ledger --help"},
+		{"ledger list --local -c good.yaml", 0, "REQUEST"},
+		{"ledger list --local -c good.yaml --limit 0", 1, "--limit"},
+		{"ledger list --local -c good.yaml --after x", 1, "cursor"},
+		{"ledger list --local -c good.yaml --request none", 1, "no call none is in the ledger"},
+		{"ledger verify --dir nowhere", 1, "nowhere"},
+		{"ledger verify --dir .", 1, "there is no log in"},
+		{"ledger recompute --local -c good.yaml", 0, "sums: 0 wrong"},
+		{"ledger recompute", 1, "no gateway answers"},
 
 		{"upstreams drain", 2, "sluice upstreams drain DEPLOYMENT"},
 		{"upstreams drain x y", 2, `unexpected argument "y"`},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,7 +25,10 @@ import (
 const usualAdmin = "http://127.0.0.1:3002"
 
 // An admin is the operators' listener of a running gateway.
-type admin struct{ url string }
+type admin struct {
+	url      string
+	patience time.Duration // for an answer; 0: ten seconds
+}
 
 func (a *admin) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.url, "admin-url", usualAdmin, "`URL` of the running gateway's admin listener. Its token (admin.token) is read from SLUICE_ADMIN_TOKEN.")
@@ -36,7 +40,7 @@ const maxAnswer = 64 << 20
 
 // call asks the running gateway. in nil: GET.
 func (a *admin) call(ctx context.Context, path string, in, out any) error {
-	ctx, stop := context.WithTimeout(ctx, 10*time.Second)
+	ctx, stop := context.WithTimeout(ctx, cmp.Or(a.patience, 10*time.Second))
 	defer stop()
 	method, body := http.MethodGet, []byte(nil)
 	if in != nil {

@@ -60,17 +60,6 @@ func (p *program) prices() *cobra.Command {
 	return c
 }
 
-func (p *pricesCommand) load() (*config.Config, error) {
-	path := p.config
-	if path == "" {
-		path = "sluice.yaml"
-		if _, err := os.Stat(path); err != nil {
-			return config.Default(os.Getenv)
-		}
-	}
-	return config.Load(path, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
-}
-
 // A priceView is a price for people and scripts. Amounts are decimal dollars: rates for a million tokens, fees
 // for a call.
 type priceView struct {
@@ -96,7 +85,7 @@ type stepView struct {
 }
 
 func (p *pricesCommand) list(std *streams, model string) error {
-	cfg, err := p.load()
+	cfg, err := loadConfig(p.config)
 	if err != nil {
 		return err
 	}
@@ -208,7 +197,7 @@ func (p *pricesCommand) diff(std *streams, file string) error {
 
 // changes reads a file and tells what would be otherwise if it took the place of the file that is kept.
 func (p *pricesCommand) changes(file string) (*config.Config, []catalog.Change, []byte, error) {
-	cfg, err := p.load()
+	cfg, err := loadConfig(p.config)
 	if err != nil {
 		return nil, nil, nil, err
 	}

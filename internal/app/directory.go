@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"sluice/internal/admin"
@@ -83,8 +84,8 @@ func (a *App) bindCurrent(who *auth.Who) {
 	bind(cfg, who)
 }
 
-// Local gives the operations on keys and their owners over the store that a configuration names, without a gateway,
-// and says where that is. Gateways that share the store hear of what is changed within a second. A store that is not
+// Local gives the operations on keys and their owners, and on the books, over the store that a configuration names, without
+// a gateway, and says where that is. Gateways that share the store hear of what is changed within a second. A store that is not
 // there is made only if create says so. Call closed at the end.
 func Local(ctx context.Context, o Options, create bool) (h http.Handler, at string, closed func() error, err error) {
 	cfg, err := load(o)
@@ -105,8 +106,10 @@ func Local(ctx context.Context, o Options, create bool) (h http.Handler, at stri
 	if err != nil {
 		return nil, at, nil, errors.Join(err, db.Close())
 	}
+	books := db.Ledger()
+	operations := slices.Concat(admin.Operations(p.control), admin.Ledger(books, nil), []telemetry.Operation{recounter{books: books}.operation()})
 	return telemetry.AdminHandler(telemetry.AdminOptions{
-		Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:0", Operations: admin.Operations(p.control),
+		Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:0", Operations: operations,
 	}), at, db.Close, nil
 }
 

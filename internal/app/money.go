@@ -45,6 +45,9 @@ const segment = 4 << 20
 // ledgerDir is where the write-ahead log of the ledger is, in the data directory.
 const ledgerDir = "ledger"
 
+// LedgerDir is where a gateway with a configuration has its write-ahead log.
+func LedgerDir(cfg *config.Config) string { return filepath.Join(cfg.Data, ledgerDir) }
+
 // openMoney opens the ledger and begins to count.
 func (a *App) openMoney(cfg *config.Config) (err error) {
 	m := &money{db: a.db, outputs: new(quota.Outputs), crossed: make(chan quota.Crossing, 1024), begun: make(chan struct{})}
@@ -91,7 +94,7 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 func (m *money) openJournal(cfg *config.Config, log *slog.Logger) (err error) {
 	c := &cfg.Ledger
 	m.journal, err = usage.OpenJournal(usage.JournalOptions{
-		Dir: filepath.Join(cfg.Data, ledgerDir), WAL: wal.Options{Segment: segment, Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
+		Dir: LedgerDir(cfg), WAL: wal.Options{Segment: segment, Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
 		Store: m.db.Ledger(), Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: log,
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func AdminHandler(o AdminOptions) http.Handler {
 				return
 			}
 		}
-		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path; this listener has /metrics, /build, /health, and under /admin/ upstreams, explain, keys, teams, users and organisations.")
+		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path; this listener has /metrics, /build, /health, and under /admin/ upstreams, explain, keys, teams, users, organisations, usage and ledger.")
 	})
 	return ownHost(o, mux)
 }
