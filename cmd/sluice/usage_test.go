@@ -119,7 +119,7 @@ func TestLedgerIsRecomputed(t *testing.T) {
 			{Subject: "key:k", Rule: "r", Spent: "2", Rows: "1", Held: "0", Unit: "usd", Cause: "because", Cure: "do"},
 		}},
 	}
-	asked := gateway(t, out)
+	gateway(t, out)
 	got := said(t, exitFailed, "ledger", "recompute")
 	for _, want := range []string{"sums: 1 wrong\n", "-1 calls, +0 tokens, $-0.5 are missing", "cause: why\n", "counters: 2 are right, 1 wrong", "spent 2 usd, the rows say 1", "cure: do\n"} {
 		if !strings.Contains(got, want) {
@@ -127,7 +127,7 @@ func TestLedgerIsRecomputed(t *testing.T) {
 		}
 	}
 	out.Sums.Mended, out.Counters.Anew = true, []string{"default"}
-	asked = gateway(t, out)
+	asked := gateway(t, out)
 	if got := said(t, 0, "ledger", "recompute", "--fix"); !strings.Contains(got, "they were made right") || !strings.Contains(got, "counted anew: default") {
 		t.Errorf("mended:\n%s", got)
 	}
