@@ -29,8 +29,8 @@ type pricesCommand struct {
 	json, yes bool
 }
 
-func (c *pricesCommand) flags(f *pflag.FlagSet) {
-	flags.Path(f, &c.config, "config", "c", "Configuration, for the data directory; ./sluice.yaml where there is one.")
+func (p *pricesCommand) flags(f *pflag.FlagSet) {
+	flags.Path(f, &p.config, "config", "c", "Configuration, for the data directory; ./sluice.yaml where there is one.")
 	flags.Env(f, "config", "SLUICE_CONFIG")
 }
 
@@ -196,8 +196,8 @@ func (p *pricesCommand) diff(std *streams, file string) error {
 }
 
 // changes reads a file and tells what would be otherwise if it took the place of the file that is kept.
-func (c *pricesCommand) changes(file string) (*config.Config, []catalog.Change, []byte, error) {
-	cfg, err := loadConfig(c.config)
+func (p *pricesCommand) changes(file string) (*config.Config, []catalog.Change, []byte, error) {
+	cfg, err := loadConfig(p.config)
 	if err != nil {
 		return nil, nil, nil, err
 	}
