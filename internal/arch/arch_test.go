@@ -61,7 +61,7 @@ var rooms = map[string]room{
 	"quota/quotatest":     {may: "llm quota"},
 	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
 
-	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock"},
+	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 

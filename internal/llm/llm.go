@@ -167,6 +167,7 @@ type Event struct {
 	Element bool     // Raw is an element of a JSON array instead of a frame (Gemini without alt=sse)
 	Head    *Head    // set on the event that opens the answer
 	Delta   []Delta  // what the event adds; empty when Raw passed undecoded
+	Size    int      // bytes of what it adds, where Raw passed undecoded and a glance has told; 0: not known
 	Usage   *Usage   // what the upstream has reported so far in all (a running total, never a difference)
 	Vectors []Vector // of an embeddings answer
 	Output  bool     // holds real output: text, reasoning, a tool call, a vector; not a role or a ping

@@ -128,9 +128,10 @@ func (e *Entry) finish() uint64 {
 	d.end(e)
 	if m.Stream != nil && m.whole {
 		j.ratios.learn(e)
-		if !e.Usage.Output.Known && e.Op == llm.OpChat && j.count(e) {
-			return 0
-		}
+	}
+	// What a budget has cut is charged as the client was told.
+	if m.Stream != nil && m.cut == nil && !e.Usage.Output.Known && e.Op == llm.OpChat && j.count(e) {
+		return 0
 	}
 	d.buf = appendFinal(d.buf[:0], &d.final)
 	return j.end(d.buf, d.promised)

@@ -62,9 +62,76 @@ type meter struct {
 type tally struct {
 	frames int64 // with output, since the upstream last told
 	bytes  int64 // of those
+	text   int64 // bytes of what they say, as far as that is known
+	dark   int64 // those that passed undecoded
+	hidden int64 // bytes of those
 	least  int64 // of the smallest of those
+	around int64 // bytes that are not what a frame says, at least
+	decode bool  // around is known
 	total  int64 // bytes of all frames with output
 	seen   int64 // frames with output
+}
+
+// add counts a frame with output.
+func (c *tally) add(ev *llm.Event) {
+	n, text := int64(len(ev.Raw)), said(ev)
+	c.frames++
+	c.seen++
+	switch {
+	case ev.Raw == nil: // edited: only what it says counts
+		n = text
+		c.text += text
+	case len(ev.Delta) > 0 || ev.Size > 0:
+		c.text += text
+		if around := n - text; text > 0 && (!c.decode || around < c.around) {
+			c.around, c.decode = around, true
+		}
+	default:
+		c.dark++
+		c.hidden += n
+		if c.least == 0 || n < c.least {
+			c.least = n
+		}
+	}
+	c.bytes += n
+	c.total += n
+}
+
+// told forgets what the upstream itself has told.
+func (c *tally) told() {
+	c.frames, c.bytes, c.text, c.dark, c.hidden, c.least = 0, 0, 0, 0, 0, 0
+}
+
+// size is how many bytes the frames say: of those that passed undecoded, all that is more than surrounds what others say.
+// Where no other is known, the smallest is taken to be that.
+func (c *tally) size() int64 {
+	around := c.least
+	if c.decode {
+		around = min(around, c.around)
+	}
+	return c.text + c.hidden - c.dark*around
+}
+
+// said is how long what an event says is, in bytes. Media and what only its own format knows (what a tool at the provider has
+// found, most of all) have none.
+func said(ev *llm.Event) int64 {
+	n := ev.Size
+	for i := range ev.Delta {
+		p := ev.Delta[i].Part
+		if p == nil {
+			continue
+		}
+		n += len(p.Text)
+		switch {
+		case p.Call != nil:
+			n += len(p.Call.ID) + len(p.Call.Name) + len(p.Call.Args)
+		case p.Reasoning != nil:
+			n += len(p.Reasoning.Text)
+		case p.Refusal != nil:
+			n += len(*p.Refusal)
+		}
+	}
+	return int64(n)
 }
 
 // Next implements llm.Stream.
@@ -126,46 +193,15 @@ func (m *meter) over() (*llm.Event, error) {
 func (m *meter) count(ev *llm.Event) {
 	e := m.entry
 	if ev.Output {
-		n := size(ev)
-		m.frames++
-		m.seen++
-		m.bytes += n
-		m.total += n
-		if m.least == 0 || n < m.least {
-			m.least = n
-		}
+		m.add(ev)
 	}
 	if ev.Usage != nil {
 		e.Usage.Merge(ev.Usage)
 		if ev.Usage.Output.Known {
-			m.frames, m.bytes, m.least = 0, 0, 0
+			m.tally.told()
 		}
 	}
 	m.keep(ev)
-}
-
-// size is how long an event is, in bytes. Once it is edited, only what it says counts.
-func size(ev *llm.Event) int64 {
-	if ev.Raw != nil {
-		return int64(len(ev.Raw))
-	}
-	n := 0
-	for i := range ev.Delta {
-		p := ev.Delta[i].Part
-		if p == nil {
-			continue
-		}
-		n += len(p.Text)
-		switch {
-		case p.Call != nil:
-			n += len(p.Call.Name) + len(p.Call.Args)
-		case p.Reasoning != nil:
-			n += len(p.Reasoning.Text)
-		case p.Refusal != nil:
-			n += len(*p.Refusal)
-		}
-	}
-	return int64(n)
 }
 
 // output is the number of output tokens so far, never less than what was given on, and no more than the client allows
@@ -177,7 +213,7 @@ func (m *meter) output() int64 {
 	case !m.entry.Stream:
 		more = ceil(m.bytes, 4)
 	default:
-		more = m.known.guess(m.frames, m.bytes, m.least)
+		more = m.known.guess(&m.tally)
 	}
 	told := m.told()
 	if m.most > 0 {

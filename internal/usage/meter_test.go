@@ -199,21 +199,24 @@ func TestRatio(t *testing.T) {
 	}
 }
 
-// Without experience, what a frame holds beyond the smallest one counts as tokens.
+// Without experience, what frames say counts as tokens, as far as it can be told from what surrounds it.
 func TestGuess(t *testing.T) {
 	tests := []struct {
-		r                    ratio
-		frames, bytes, least int64
-		want                 int64
+		r    ratio
+		c    tally
+		want int64
 	}{
-		{ratio{}, 1, 200, 200, 1},
-		{ratio{}, 3, 700, 200, 3 + 34},
-		{ratio{out: unit / 10}, 2, 100, 50, 11},
-		{ratio{out: 1}, 50, 100, 2, 50},
+		{ratio{}, tally{frames: 1, dark: 1, hidden: 200, least: 200}, 1},
+		{ratio{}, tally{frames: 3, dark: 3, hidden: 700, least: 200}, 34},
+		{ratio{}, tally{frames: 1, dark: 1, hidden: 200, least: 200, around: 50, decode: true}, 50},
+		{ratio{}, tally{frames: 3, dark: 1, hidden: 200, least: 200, around: 300, decode: true, text: 100}, 34},
+		{ratio{}, tally{frames: 50, text: 9}, 50},
+		{ratio{out: unit / 10}, tally{frames: 2, bytes: 100}, 11},
+		{ratio{out: 1}, tally{frames: 50, bytes: 100}, 50},
 	}
 	for _, tt := range tests {
-		if got := tt.r.guess(tt.frames, tt.bytes, tt.least); got != tt.want {
-			t.Errorf("%+v.guess(%d, %d, %d) = %d, want %d", tt.r, tt.frames, tt.bytes, tt.least, got, tt.want)
+		if got := tt.r.guess(&tt.c); got != tt.want {
+			t.Errorf("%+v.guess(%+v) = %d, want %d", tt.r, tt.c, got, tt.want)
 		}
 	}
 }

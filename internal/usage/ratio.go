@@ -17,13 +17,13 @@ type ratio struct {
 const unit = 1 << 16
 
 // guess reckons the tokens of frames, never less than they hold: a frame holds a token at least. What is
-// learned counts a tenth more. Without it, the smallest frame is taken to be the one token and what surrounds it,
-// and three bytes beyond that to be another token.
-func (r ratio) guess(frames, bytes, least int64) int64 {
+// learned counts a tenth more. Without it, three bytes of what they say are taken for a token, which is more than most
+// texts have.
+func (r ratio) guess(c *tally) int64 {
 	if r.out > 0 {
-		return max(frames, ceil(bytes*r.out/10*11, unit))
+		return max(c.frames, ceil(c.bytes*r.out/10*11, unit))
 	}
-	return frames + ceil(bytes-frames*least, 3)
+	return max(c.frames, ceil(c.size(), 3))
 }
 
 // input reckons the tokens of a request: without experience, four bytes to each.

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -74,10 +75,14 @@ func (t *Tokenizer) Chat(ctx context.Context, c *llm.Chat) (int64, error) {
 	return sum.n, sum.err
 }
 
-// Parts counts an answer.
+// Parts counts an answer. What a tool at the provider has found stands in it, too, but no model wrote that.
 func (t *Tokenizer) Parts(ctx context.Context, parts []llm.Part) (int64, error) {
 	sum := tally{ctx: ctx, vocabulary: t.c.vocabulary()}
-	sum.parts(parts)
+	for i := range parts {
+		if p := &parts[i]; p.Result == nil && !bytes.Contains(p.Foreign, []byte(`_tool_result"`)) {
+			sum.parts(parts[i : i+1])
+		}
+	}
 	return sum.n, sum.err
 }
 

@@ -84,7 +84,7 @@ func (s *stream) next() (*llm.Event, error) {
 		s.ev.Raw = append(bytes.Clone(f.Raw), "\n\n"...) // all is said; only the blank line is missing
 	}
 	if s.raw && s.output && kind == passingFrame && f.Object() {
-		s.ev.Output = true
+		s.ev.Output = writes(f.Data)
 		return &s.ev, nil
 	}
 	if kind == stopFrame {
@@ -148,6 +148,14 @@ func frameKind(f *sse.Frame) kindOfFrame {
 		return stopFrame
 	}
 	return otherFrame
+}
+
+// writes says that a frame which passes holds what the model wrote: a piece, or the name of a tool that it calls. What a tool
+// at the provider has found comes with the start of a block, too, and can be long.
+func writes(data []byte) bool {
+	head := data[:min(len(data), 128)]
+	return bytes.Contains(head, []byte("content_block_delta")) ||
+		bytes.Contains(head, []byte("content_block_start")) && bytes.Contains(head, []byte(`tool_use"`))
 }
 
 // firstType is the value of an object's first member if that is "type", else nil.

@@ -134,7 +134,7 @@ func (s *stream) passed(g *glance) {
 		s.ev.Delta = append(s.ev.Delta, llm.Delta{Choice: bits.TrailingZeros64(left), Stop: llm.StopOther})
 	}
 	s.output = s.output || g.output
-	s.ev.Output = s.output
+	s.ev.Output, s.ev.Size = s.output, g.size
 	if g.metered {
 		s.usage.Merge(&g.usage)
 		s.ev.Usage = &s.usage

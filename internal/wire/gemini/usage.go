@@ -128,6 +128,7 @@ type glance struct {
 	usage    llm.Usage
 	metered  bool   // usage was told
 	output   bool   // there is real output
+	size     int    // bytes of that
 	failed   bool   // there is an error object
 	blocked  bool   // the prompt was refused
 	known    bool   // it looks like an answer of this API at all
@@ -232,6 +233,10 @@ func (g *glance) part(p *peeker) {
 		switch string(key) {
 		case "text":
 			g.output = g.output || len(v) > 2 && v[0] == '"'
+			g.size += len(v)
+		case "functionCall":
+			g.output = g.output || !isNull(v)
+			g.size += len(v)
 		case "thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata", "mediaProcessing", "speechMetadata":
 		default:
 			g.output = g.output || !isNull(v)
