@@ -139,6 +139,7 @@ func start(o Options, cfg *config.Config) (*App, error) {
 	if err := a.openMoney(cfg); err != nil {
 		return nil, err
 	}
+	a.metrics.WatchLedger(a.ledgerState)
 	if cfg.Mock.Enabled {
 		if a.mock, err = startMock(); err != nil {
 			return nil, err

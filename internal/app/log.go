@@ -1,12 +1,15 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"sluice/internal/config"
+	"sluice/internal/quota"
 	"sluice/internal/telemetry"
 	"sluice/internal/upstream"
 	"sluice/internal/usage"
@@ -61,5 +64,28 @@ func (a *App) recorder(upstreams map[string]upstream.Upstream) func(*usage.Entry
 			e.Target.Provider = "" // only configured names become labels
 		}
 		a.metrics.Record(e)
+		if e.Err != nil {
+			if r, ok := errors.AsType[*quota.Refusal](e.Err); ok {
+				a.metrics.Refused(limitNames[r.Kind])
+			}
+		}
 	}
+}
+
+// limitNames are what metrics call the kinds of limits.
+var limitNames = map[quota.Kind]string{
+	quota.Requests: "requests", quota.Tokens: "tokens", quota.Parallel: "parallel", quota.Money: "money", quota.TokenBudget: "token_budget",
+}
+
+// ledgerState is what metrics tell of the ledger and of the cache of keys.
+func (a *App) ledgerState() telemetry.LedgerState {
+	j, k := a.money.journal.Stats(), a.people.cache.Stats()
+	s := telemetry.LedgerState{
+		Appended: j.Last, Shipped: j.Shipped, Settled: j.Settled, Open: j.Open, Bytes: j.Bytes, Late: j.Late, Dropped: j.Dropped, Failures: j.Failures,
+		Damages: j.Damages, Known: k.Known, Unknown: k.Unknown,
+	}
+	if j.Trouble != nil {
+		s.Trouble = time.Since(j.Since)
+	}
+	return s
 }

@@ -15,13 +15,25 @@ type Nano int64
 const Dollar Nano = 1e9
 
 // String writes the amount in dollars, without needless zeros: 0.00015.
-func (n Nano) String() string {
-	sign, abs := "", uint64(n)
+func (n Nano) String() string { return string(n.Append(nil)) }
+
+// Append appends what String writes.
+func (n Nano) Append(b []byte) []byte {
+	abs := uint64(n)
 	if n < 0 {
-		sign, abs = "-", -uint64(n)
+		b, abs = append(b, '-'), -abs
 	}
-	s := fmt.Sprintf("%s%d.%09d", sign, abs/1e9, abs%1e9)
-	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+	b = strconv.AppendUint(b, abs/1e9, 10)
+	rest := abs % 1e9
+	if rest == 0 {
+		return b
+	}
+	b = append(b, '.')
+	for unit := uint64(1e8); rest > 0; unit /= 10 {
+		b = append(b, byte('0'+rest/unit))
+		rest %= unit
+	}
+	return b
 }
 
 // ParseNano reads dollars as String writes them: digits, and up to nine of them after a point.

@@ -30,6 +30,9 @@ func AppendCall(dst []byte, e *usage.Entry) []byte {
 	}, func(name string, value int64) {
 		dst = append(append(append(dst, `,"`...), name...), `":`...)
 		dst = strconv.AppendInt(dst, value, 10)
+	}, func(name string, value llm.Nano) {
+		dst = append(append(append(dst, `,"`...), name...), `":"`...)
+		dst = append(value.Append(dst), '"')
 	})
 	return append(dst, "}\n"...)
 }
@@ -41,14 +44,20 @@ func CallAttrs(e *usage.Entry) []slog.Attr {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
 		}
-	}, func(name string, value int64) { attrs = append(attrs, slog.Int64(name, value)) })
+	}, func(name string, value int64) { attrs = append(attrs, slog.Int64(name, value)) },
+		func(name string, value llm.Nano) { attrs = append(attrs, slog.String(name, value.String())) })
 	return attrs
 }
 
 // visit names the members of a call's line, in order. docs/configuration.md lists them.
-func visit(e *usage.Entry, text func(name, value string), number func(name string, value int64)) {
+func visit(e *usage.Entry, text func(name, value string), number func(name string, value int64), money func(name string, value llm.Nano)) {
 	text("request_id", e.ID)
 	text("key", e.Key)
+	who := e.Payer()
+	text("org", who.Org)
+	text("team", who.Team)
+	text("user", who.User)
+	text("project", who.Project)
 	text("remote", e.Remote)
 	text("format", string(e.Format))
 	text("op", string(e.Op))
@@ -84,6 +93,17 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	count("cache_write_tokens", u.CacheWrite)
 	count("output_tokens", u.Output)
 	count("reasoning_tokens", u.Reasoning)
+	if m, ok := e.Account(); ok {
+		if m.PriceVersion != "" {
+			money("cost_usd", m.Costs.Total())
+		}
+		if m.Estimated {
+			number("estimated", 1)
+		}
+		if m.Partial {
+			number("partial", 1)
+		}
+	}
 	number("bytes_in", e.BytesIn)
 	number("bytes_out", e.BytesOut)
 	number("frames", e.Frames)

@@ -16,7 +16,8 @@ import (
 
 // Metrics are what Prometheus scrapes. Names that OpenTelemetry's GenAI conventions have are theirs, in
 // Prometheus' spelling. Every label has few values: providers are those of the configuration, formats,
-// operations and error codes those of this build; a model's name is never a label, clients choose it.
+// operations and error codes those of this build; a model's name is a label of its cost only, where it is the upstream's own and
+// bounded: clients choose names.
 type Metrics struct {
 	registry *prometheus.Registry
 	inFlight prometheus.Gauge
@@ -31,6 +32,9 @@ type Metrics struct {
 	perToken *prometheus.HistogramVec
 	own      *prometheus.HistogramVec
 	bytes    *prometheus.CounterVec
+
+	refused *prometheus.CounterVec
+	costs   costs
 
 	mu    sync.RWMutex // guards lines
 	lines map[line]*children
@@ -88,6 +92,8 @@ func NewMetrics(dropped func() int64) *Metrics {
 	m.own = histogram("sluice_overhead_seconds", "Time before the answer's first byte that was not spent waiting for the upstream.", ownTimes, "provider", "operation")
 	m.reloads = counter("sluice_config_reloads_total", "Configurations that were to replace the running one.", "result")
 	m.changes = counter("sluice_upstream_changes_total", "Breakers that opened or closed, credentials that were refused or accepted again, words of operators.", "event")
+	m.refused = counter("sluice_refusals_total", "Calls that a limit or budget had no room for, by what it limits.", "limit")
+	m.registry.MustRegister(&m.costs)
 	m.retries = counter("sluice_retries_total", "Upstream calls of requests that took more than one, by how each ended.", "provider", "outcome")
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_requests_in_flight", Help: "Requests under way."})
 	m.registry.MustRegister(m.inFlight,
@@ -148,6 +154,9 @@ func (m *Metrics) Record(e *usage.Entry) {
 	add(c.reasoning, e.Usage.Reasoning)
 	observe(c.inputUsage, e.Usage.Input)
 	observe(c.outputUsage, e.Usage.Output)
+	if account, ok := e.Account(); ok && account.PriceVersion != "" {
+		m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+	}
 	for i := range e.Tries {
 		m.retries.WithLabelValues(e.Tries[i].Provider, e.Tries[i].Outcome).Inc()
 	}

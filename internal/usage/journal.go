@@ -300,6 +300,7 @@ type Stats struct {
 	Late                   int       // ends that wait for room in the log
 	Dropped                int64     // ends that were lost, as the operator chose to go on
 	Failures               int64     // of the log's disk
+	Bytes                  int64     // of the log's files that are in use
 	Damages                int       // that the log had when it was opened
 	Trouble                error     // why nothing is shipped; nil: all is well
 	Since                  time.Time // of Trouble
@@ -314,7 +315,7 @@ func (j *Journal) Stats() Stats {
 	defer j.mu.Unlock()
 	s := Stats{
 		Last: j.log.Last(), Shipped: j.shipped, Settled: j.settled, Open: j.open, Late: late, Dropped: j.dropped.Load(),
-		Failures: j.log.Failures(), Damages: len(j.log.Damage()), Trouble: j.trouble, Since: j.since,
+		Failures: j.log.Failures(), Bytes: j.log.Size(), Damages: len(j.log.Damage()), Trouble: j.trouble, Since: j.since,
 	}
 	if j.settle == nil {
 		s.Settled = s.Shipped

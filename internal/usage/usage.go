@@ -115,6 +115,21 @@ func (e *Entry) Wrote(bytes, frames int64, began time.Time) {
 	}
 }
 
+// Payer is whom the call is charged to, as far as that is known.
+func (e *Entry) Payer() Payer {
+	w := e.who
+	if w == nil {
+		return Payer{}
+	}
+	return Payer{Org: w.Org, Team: w.Team, User: w.User, Key: e.Key, Project: w.Project}
+}
+
+// Account is what is written down of how far the call has come: at its end, what its row says, but for an answer whose tokens
+// are still to be counted. ok is false for a call that never began, or that nobody writes down. It must not be changed.
+func (e *Entry) Account() (m *Mark, ok bool) {
+	return &e.draft.final.row.Mark, e.draft.begun && e.ledger != nil && e.ledger.o.Journal != nil
+}
+
 // Close ends the account, writes it down and records it. It gives the position of the final record, 0 when
 // there is none yet (the answer's tokens must be counted first) or at all (the call never began). The entry
 // must not be used afterwards: what the call used is asked before.

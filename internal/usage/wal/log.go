@@ -142,6 +142,16 @@ func (l *Log) Last() uint64 { return l.appended.Load() }
 // Synced is the position up to which everything is on the disk, and which readers see.
 func (l *Log) Synced() uint64 { return l.synced.Load() }
 
+// Size is how many bytes the files take that hold records which some reader has not passed, or were begun since.
+func (l *Log) Size() (n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		n += int64(len(s.mem))
+	}
+	return n
+}
+
 // Failures is how often the disk could not do what it was told.
 func (l *Log) Failures() int64 { return l.failures.Load() }
 
