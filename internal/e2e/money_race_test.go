@@ -83,13 +83,12 @@ func (r *race) run(ctx context.Context, c *crowd) {
 	all.Wait()
 }
 
-// most is the largest reservation of a call of the race: all of the request as tokens, and what it lets the answer have.
-func (r *race) most(n int) (most int64) {
-	for i := range n {
-		o := r.wish(i)
-		most = max(most, int64(len(tongues[0].body(o))+1100)*priceIn+int64(o.limit)*priceOut)
+// reservation is what a call holds at most: all of the request and what translation may add as tokens, and what the answer may have.
+func reservation(o *wish) int64 {
+	if o == nil {
+		return 0
 	}
-	return most
+	return int64(len(tongues[0].body(o))+1100)*priceIn + int64(o.limit)*priceOut
 }
 
 // racesMemory is R20 with one replica and its own memory.
@@ -103,9 +102,9 @@ func racesMemory(t *testing.T, rnd *rand.Rand, dsn string) {
 	made := 0
 	for range runs {
 		r := newRace(rnd, calls, 64)
-		s := newShop(t, rnd, dsn, fmt.Sprintf("  - {name: racer, key: %s, rules: [{name: q, budgets: [{dollars: \"%d.%09d\", every: quarter}]}]}\n", racerKey, r.budget/1e9, r.budget%1e9))
+		s := newShop(t, rnd, dsn, budgetOf("racer", r.budget))
 		s.open()
-		left, n := s.race(r, sized(20*time.Second, 2*time.Minute))
+		left, n := s.raceUntil(r, sized(20*time.Second, 2*time.Minute), nil)
 		under = append(under, left)
 		made += n
 		s.gateway().stop()
@@ -116,14 +115,17 @@ func racesMemory(t *testing.T, rnd *rand.Rand, dsn string) {
 	holds(t, !t.Failed(), "R20: overspend 0; under-use at most one reservation", "%d runs, %d calls, left over at most %d nano-dollars", runs, made, slices.Max(under))
 }
 
-// race runs one, and judges it.
-func (s *shop) race(r *race, limit time.Duration) (left int64, made int) {
+// raceUntil runs a race to the end of its budget, and judges it. calm, if there is one, ends what goes wrong meanwhile.
+func (s *shop) raceUntil(r *race, limit time.Duration, calm func()) (left int64, made int) {
 	s.t.Helper()
 	c := &crowd{shop: s}
 	ctx, stop := context.WithTimeout(s.t.Context(), limit)
 	defer stop()
-	looks := s.watchBudgets(ctx, racerKey)
+	looks := s.watchBudgets(ctx, calm == nil, racerKey)
 	r.run(ctx, c)
+	if calm != nil {
+		calm()
+	}
 	if ctx.Err() != nil {
 		s.t.Errorf("the budget is not used up after %v: %s", limit, c.state())
 	}
@@ -132,18 +134,25 @@ func (s *shop) race(r *race, limit time.Duration) (left int64, made int) {
 	if n, over := looks(); over != "" {
 		s.t.Errorf("I4: seen in %d looks: %s", n, over)
 	}
-	// Nothing is under way any more: what is left is what one more call would have got.
-	for n := range 400 {
+	// Nothing is under way any more: calls one after the other take what is left, until one has no room while nothing is held.
+	var refused *wish
+	for n, again := 0, false; n < 400; {
 		o := r.wish(1_000_000 + n)
 		o.leaves = 0
 		got := o.place(s.t.Context(), http.DefaultTransport, s.gateway())
 		c.keep(got)
-		if got.status == http.StatusTooManyRequests {
+		if got.status != http.StatusTooManyRequests {
+			n, again = n+1, false
+			continue
+		}
+		if refused = o; again {
 			break
 		}
+		again = true
+		s.rest(racerKey)
 	}
 	rows := s.rest(racerKey)
-	a := &audit{t: s.t}
+	a := &audit{t: s.t, rough: calm != nil}
 	a.compare(s.truth(), rows, c.byID())
 	if a.wrong > 0 {
 		s.t.Errorf("%d accounts are wrong", a.wrong)
@@ -153,7 +162,7 @@ func (s *shop) race(r *race, limit time.Duration) (left int64, made int) {
 		spent += r.cost
 	}
 	left = r.budget - spent
-	if most := r.most(400); left < 0 || left > most {
+	if most := reservation(refused); left < 0 || left > most {
 		s.t.Errorf("R20: spent %d of %d: %d left, a reservation is %d at most", spent, r.budget, left, most)
 	}
 	return left, len(rows)
@@ -181,7 +190,7 @@ func heldByTheDead(t *testing.T, rnd *rand.Rand, dsn string) {
 		v.script(t, "s = echo?stall=1h@8\n")
 	}
 	s.open()
-	s.holdStreams(t, n)
+	s.holdStreamsAt(t, s.gateway(), n)
 	st, ok := me(s.gateway(), moneyKey("rich"))
 	if !ok || st.Budgets[0].amount(st.Budgets[0].Held) == 0 {
 		t.Fatalf("nothing is held: %+v", st)
@@ -200,8 +209,8 @@ func heldByTheDead(t *testing.T, rnd *rand.Rand, dsn string) {
 	measured(t, took <= 35*time.Second, "all freed within lease + 5 s = 35 s", "%.1f s after the kill", took.Seconds())
 }
 
-// holdStreams opens streams that hold something of a budget until the gateway ends.
-func (s *shop) holdStreams(t *testing.T, n int) {
+// holdStreamsAt opens streams that hold something of a budget until the gateway ends.
+func (s *shop) holdStreamsAt(t *testing.T, g *gateway, n int) {
 	t.Helper()
 	var all sync.WaitGroup
 	errs := make(chan error, n)
@@ -209,7 +218,7 @@ func (s *shop) holdStreams(t *testing.T, n int) {
 		all.Go(func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			o := &wish{secret: moneyKey("rich"), model: "slow", text: "one two three four five six seven eight nine ten eleven twelve", stream: true, limit: 100}
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.gateway().url+"/v1/chat/completions", strings.NewReader(tongues[0].body(o)))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/v1/chat/completions", strings.NewReader(tongues[0].body(o)))
 			if err != nil {
 				cancel()
 				errs <- err

@@ -105,7 +105,7 @@ func randomCalls(t *testing.T, rnd *rand.Rand, dsn string) {
 	c := &crowd{shop: s, seed: rnd.Uint64(), secrets: tillKeys, leave: 25, models: []string{"good", "good", "slow", "faulty", "broken", "silent"}}
 	ctx, stop := context.WithTimeout(t.Context(), sized(20*time.Second, 5*time.Minute))
 	defer stop()
-	looks := s.watchBudgets(ctx, tillKeys[2:]...)
+	looks := s.watchBudgets(ctx, true, tillKeys[2:]...)
 	shown := progress(20*time.Second, c.state)
 	c.run(ctx, sized(800, 20_000), sized(300, 100))
 	shown()

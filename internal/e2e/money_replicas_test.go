@@ -1,0 +1,315 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/internal/faultproxy"
+	"sluice/internal/pgtest"
+	"sluice/internal/redistest"
+)
+
+// TestMoneyReplicas is the proof with several replicas, which count in Redis and keep their books in PostgreSQL.
+func TestMoneyReplicas(t *testing.T) {
+	seed := seedOf(t)
+	for _, c := range []struct {
+		name string
+		run  func(t *testing.T, rnd *rand.Rand)
+	}{
+		{"R20 replicas", racesReplicas},
+		{"R21 held by replicas", heldByReplica},
+		{"R22 cold counter", coldCounter},
+		{"R23 paces of replicas", pacesReplicas},
+		{"R39 twins at replicas", twinsReplicas},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			say("%s", c.name)
+			c.run(t, rand.New(rand.NewPCG(seed, 0)))
+		})
+	}
+}
+
+// Branches are a shop with several replicas.
+type branches struct {
+	*shop
+	redis *redistest.Server
+	net   *faultproxy.Proxy // before it
+	dirs  []string
+}
+
+// newBranches has n replicas; keys are more keys of the configuration.
+func newBranches(t *testing.T, rnd *rand.Rand, n int, keys string) *branches {
+	t.Helper()
+	c := &branches{redis: redistest.Own(t).Start(t)}
+	c.net = before(t, c.redis)
+	c.shop = newShop(t, rnd, pgtest.Database(t), keys+"pepper: "+moneyKey("pepper")+"\nredis: {url: \"redis://"+c.net.Addr()+"\"}\n")
+	c.openAll(n)
+	return c
+}
+
+// openAll starts n replicas.
+func (c *branches) openAll(n int) {
+	c.t.Helper()
+	config := c.config + fmt.Sprintf("store: {url: %q}\n", c.dsn)
+	all, errs := make(crew, n), make([]error, n)
+	for range n {
+		c.dirs = append(c.dirs, c.t.TempDir())
+	}
+	all[0], errs[0] = serve(c.dirs[0], config) // it makes the tables
+	var start sync.WaitGroup
+	for i := 1; i < n; i++ {
+		start.Go(func() { all[i], errs[i] = serve(c.dirs[i], config) })
+	}
+	start.Wait()
+	for _, g := range all {
+		if g != nil {
+			c.t.Cleanup(g.stop)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		c.t.Fatal(err)
+	}
+	all.whole(c.t)
+	c.now.Store(&all)
+	c.connect()
+}
+
+// kill ends a replica as a crash does.
+func (c *branches) kill(i int) {
+	g := (*c.now.Load())[i]
+	_ = g.cmd.Process.Kill()
+	<-g.done
+}
+
+// revive starts a replica again on what it left.
+func (c *branches) revive(i int) {
+	c.t.Helper()
+	g := c.begin(c.dirs[i])
+	all := slices.Clone(*c.now.Load())
+	all[i] = g
+	c.now.Store(&all)
+}
+
+// budgetOf is a key's line of the configuration, with a budget in nano-dollars.
+func budgetOf(name string, nano int64) string {
+	return fmt.Sprintf("  - {name: %s, key: %s, rules: [{name: q, budgets: [{dollars: \"%d.%09d\", every: quarter}]}]}\n", name, moneyKey(name), nano/1e9, nano%1e9)
+}
+
+// mishaps are what may happen to Redis and the replicas while clients race for a budget.
+func (c *branches) mishaps() []func(ctx context.Context) string {
+	partition := func(f faultproxy.Faults) {
+		if err := c.net.Set(f); err != nil {
+			c.t.Error(err)
+		}
+	}
+	pause := func(ctx context.Context, d time.Duration) {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
+	}
+	return []func(ctx context.Context) string{
+		func(context.Context) string { return "nothing" },
+		func(context.Context) string { c.redis.Do(c.t, "FLUSHALL"); return "flushed" },
+		func(ctx context.Context) string {
+			c.redis.Kill(c.t)
+			pause(ctx, 700*time.Millisecond)
+			c.redis.Restart(c.t)
+			return "Redis killed"
+		},
+		func(ctx context.Context) string {
+			partition(faultproxy.Faults{Partition: true})
+			pause(ctx, 1500*time.Millisecond)
+			partition(faultproxy.Faults{})
+			return "partition"
+		},
+		func(context.Context) string {
+			last := len(*c.now.Load()) - 1
+			c.kill(last)
+			c.revive(last)
+			return "replica killed"
+		},
+	}
+}
+
+// racesReplicas is R20: clients of several replicas on one budget, while Redis and replicas fail.
+func racesReplicas(t *testing.T, rnd *rand.Rand) {
+	replicas, runs := sized(3, 4), sized(1, 20)
+	var under []int64
+	made, what := 0, map[string]int{}
+	for run := range runs {
+		r := newRace(rnd, sized(120, 1000), replicas*sized(12, 64))
+		c := newBranches(t, rnd, replicas, budgetOf("racer", r.budget))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			all := c.mishaps()
+			for i := 0; ; i++ {
+				select {
+				case <-time.After(time.Duration(300+rnd.IntN(700)) * time.Millisecond):
+				case <-ctx.Done():
+					return
+				}
+				if long { // one kind a run, again and again
+					i = run
+				}
+				what[all[i%len(all)](ctx)]++
+			}
+		}()
+		left, n := c.raceUntil(r, sized(45*time.Second, 3*time.Minute), func() { stop(); <-ended })
+		stop()
+		<-ended
+		under = append(under, left)
+		made += n
+		for _, g := range *c.now.Load() {
+			g.stop()
+		}
+	}
+	holds(t, !t.Failed(), "R20: overspend 0; under-use at most one reservation", "%d runs, %d calls, %d replicas, left over at most %d nano-dollars; %v", runs, made, replicas, slices.Max(under), what)
+}
+
+// heldByReplica is R21: SIGKILL of a replica whose calls hold something. The others see what it held freed, but for what the calls are known
+// to have used; when it comes back, each has its row.
+func heldByReplica(t *testing.T, rnd *rand.Rand) {
+	if !long {
+		besides(t)
+	}
+	n := sized(20, 500)
+	c := newBranches(t, rnd, 2, "")
+	for _, v := range c.vendors {
+		v.script(t, "s = echo?stall=1h@8\n")
+	}
+	last := (*c.now.Load())[1]
+	held := func() int64 {
+		st, ok := me(c.gateway(), moneyKey("rich"))
+		if !ok || len(st.Budgets) == 0 {
+			return -1
+		}
+		return st.Budgets[0].amount(st.Budgets[0].Held)
+	}
+	c.holdStreamsAt(t, last, n)
+	most := held()
+	began := time.Now()
+	c.kill(1)
+	if long { // the lease is half a minute
+		comesWithin(time.Minute, func() bool { h := held(); return h >= 0 && h < most/4 })
+		took, now := time.Since(began), held()
+		measured(t, took <= 35*time.Second, "R21: freed within lease + 5 s = 35 s", "%d of %d nano-dollars held are left as used after %.1f s", now, most, took.Seconds())
+	}
+	c.revive(1)
+	rows := c.rest(tillKeys[:2]...)
+	a := &audit{t: t, rough: true}
+	a.compare(c.truth(), rows, nil)
+	holds(t, most > 0 && a.wrong == 0 && len(rows) == n && !t.Failed(), "R21: each hold is settled by one row", "%d rows for %d holds, %d wrong", len(rows), n, a.wrong)
+}
+
+// comesWithin asks again until so or the time is over.
+func comesWithin(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if ok() {
+			return true
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	return false
+}
+
+// coldCounter is R22: Redis has lost a counter, and all replicas miss it at once.
+func coldCounter(t *testing.T, rnd *rand.Rand) {
+	besides(t)
+	replicas, times := sized(4, 8), sized(2, 100)
+	c := newBranches(t, rnd, replicas, "")
+	tr := &http.Transport{MaxIdleConnsPerHost: 64}
+	defer tr.CloseIdleConnections()
+	right := 0
+	for range times {
+		var all sync.WaitGroup
+		for _, g := range *c.now.Load() {
+			for range 3 {
+				o := &wish{secret: moneyKey("rich"), model: "good", text: words(rnd, 1+rnd.IntN(20)), limit: 30}
+				all.Go(func() { o.place(t.Context(), tr, g) })
+			}
+		}
+		all.Wait()
+		failed := t.Failed()
+		c.rest(moneyKey("rich"))
+		if !t.Failed() || failed {
+			right++
+		}
+		c.redis.Do(t, "FLUSHALL")
+	}
+	holds(t, right == times && !t.Failed(), "R22: counter == ledger each time", "%d of %d times, %d replicas at once", right, times, replicas)
+	c.recomputed(t)
+}
+
+// recomputed has the gateways hold every sum and counter against the rows themselves.
+func (c *branches) recomputed(t *testing.T) {
+	t.Helper()
+	for i, g := range *c.now.Load() {
+		status, out := operate(t, g, http.MethodPost, "/admin/ledger/recompute", "{}")
+		var r struct {
+			Sums     struct{ Wrong int }
+			Counters struct{ Checked, Wrong int }
+		}
+		if status != http.StatusOK || json.Unmarshal(out, &r) != nil || r.Sums.Wrong > 0 || r.Counters.Wrong > 0 {
+			t.Errorf("I3: replica %d: recompute: %d %.600s", i, status, out)
+		}
+	}
+}
+
+// pacesReplicas is R23: what several replicas admit together in any sliding window.
+func pacesReplicas(t *testing.T, rnd *rand.Rand) {
+	besides(t)
+	const limit = 50
+	c := newBranches(t, rnd, sized(2, 4), fmt.Sprintf("  - {name: pace, key: %s, rules: [{name: r, requests: [%d/second]}]}\n", moneyKey("pace"), limit))
+	load := &crowd{shop: c.shop, seed: rnd.Uint64(), secrets: []string{moneyKey("pace")}, models: []string{"good"}}
+	ctx, stop := context.WithTimeout(t.Context(), sized(3*time.Second, time.Minute))
+	defer stop()
+	load.run(ctx, 0, 250)
+	c.judgePace(moneyKey("pace"), limit, time.Second)
+}
+
+// twinsReplicas is R39 over replicas: one upstream call of 50 twins that come to all of them.
+func twinsReplicas(t *testing.T, rnd *rand.Rand) {
+	besides(t)
+	c := newBranches(t, rnd, 2, "")
+	for _, v := range c.vendors {
+		v.script(t, "g = echo?latency=150ms\n")
+	}
+	crew := *c.now.Load()
+	o := wish{secret: moneyKey("rich"), model: "good", text: words(rnd, 9), header: []string{"Idempotency-Key: twins"}}
+	got := make([]receipt, 50)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() { got[i] = o.place(t.Context(), http.DefaultTransport, crew[i%len(crew)]) })
+	}
+	all.Wait()
+	whole, conflicts := 0, 0
+	for i := range got {
+		switch {
+		case got[i].whole:
+			whole++
+		case got[i].status == http.StatusConflict:
+			conflicts++
+		}
+	}
+	again := 0
+	for _, g := range crew {
+		if r := o.place(t.Context(), http.DefaultTransport, g); r.whole && r.header.Get("Idempotent-Replayed") == "true" && strings.Contains(r.body, o.text) {
+			again++
+		}
+	}
+	rows := c.rest(moneyKey("rich"))
+	holds(t, len(c.truth()) == 1 && len(rows) == 1 && whole >= 1 && whole+conflicts == len(got) && again == len(crew), "R39: one upstream call of 50 twins at all replicas",
+		"%d upstream calls, %d rows, %d answers, %d told to wait; %d of %d replicas give the answer again", len(c.truth()), len(rows), whole, conflicts, again, len(crew))
+}
