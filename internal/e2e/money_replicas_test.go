@@ -29,6 +29,8 @@ func TestMoneyReplicas(t *testing.T) {
 		{"R21 held by replicas", heldByReplica},
 		{"R22 cold counter", coldCounter},
 		{"R23 paces of replicas", pacesReplicas},
+		{"R20 failovers", racesFailover},
+		{"R37 stored keys", storedKeys},
 		{"R39 twins at replicas", twinsReplicas},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -312,4 +314,98 @@ func twinsReplicas(t *testing.T, rnd *rand.Rand) {
 	rows := c.rest(moneyKey("rich"))
 	holds(t, len(c.truth()) == 1 && len(rows) == 1 && whole >= 1 && whole+conflicts == len(got) && again == len(crew), "R39: one upstream call of 50 twins at all replicas",
 		"%d upstream calls, %d rows, %d answers, %d told to wait; %d of %d replicas give the answer again", len(c.truth()), len(rows), whole, conflicts, again, len(crew))
+}
+
+// cuts are what may be taken from a stored key, and how its calls are refused then.
+var cuts = []struct{ what, path, body, status string }{
+	{"revoked", "disable", "", "401"},
+	{"models taken", "update", `{"models":["nothing-*"]}`, "40"},
+	{"budget lowered", "update", `{"rules":[{"name":"q","budgets":[{"dollars":"0.000000001","every":"quarter"}]}]}`, "429"},
+}
+
+// storedKeys is R37 with keys in PostgreSQL: one replica is told to take something from a key, and the others refuse it.
+func storedKeys(t *testing.T, rnd *rand.Rand) {
+	besides(t)
+	c := newBranches(t, rnd, sized(2, 4), "")
+	crew := *c.now.Load()
+	load := fire(t, crew, 100, "good")
+	heard := c.take(t, rnd, sized(6, 150))
+	c.redis.Do(t, "ACL", "SETUSER", "default", "-subscribe") // commands work, news does not
+	_, _ = c.redis.Try("CLIENT", "KILL", "TYPE", "pubsub")
+	told := c.take(t, rnd, sized(6, 150))
+	measured(t, p99(heard) <= time.Second, "R37: on all replicas, p99 <= 1 s", "%d stored keys: p99 %.0f ms, p50 %.0f ms", len(heard), ms(p99(heard)), ms(p50(heard)))
+	measured(t, p99(told) <= 5*time.Second, "R37: p99 <= 5 s with the channel cut", "%d stored keys: p99 %.0f ms, p50 %.0f ms", len(told), ms(p99(told)), ms(p50(told)))
+	unhurt(t, load.end())
+}
+
+// take makes stored keys, and takes something from each.
+func (c *branches) take(t *testing.T, rnd *rand.Rand, n int) (took []time.Duration) {
+	t.Helper()
+	crew := *c.now.Load()
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	for i := range n {
+		cut := cuts[i%len(cuts)]
+		name := fmt.Sprintf("stored-%d", rnd.Uint64())
+		status, out := operate(t, crew[rnd.IntN(len(crew))], http.MethodPost, "/admin/keys",
+			fmt.Sprintf(`{"name":%q,"models":["good"],"rules":[{"name":"q","budgets":[{"dollars":"1000","every":"quarter"}]}]}`, name))
+		var made struct{ ID, Secret string }
+		if status != http.StatusOK || json.Unmarshal(out, &made) != nil {
+			t.Fatalf("a key: %d %s", status, out)
+		}
+		use := func(g *gateway) string {
+			return shoot(t.Context(), tr, g, made.Secret, chat("good", "ping", false)).why
+		}
+		for _, g := range crew {
+			if !comes(func() bool { return use(g) == "" }) {
+				t.Fatalf("a new key is never let in: %s", use(g))
+			}
+		}
+		began := time.Now()
+		if status, out := operate(t, crew[rnd.IntN(len(crew))], http.MethodPost, "/admin/keys/"+made.ID+"/"+cut.path, cut.body); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", cut.what, status, out)
+		}
+		for _, g := range crew {
+			if !comes(func() bool { return strings.HasPrefix(use(g), cut.status) }) {
+				t.Fatalf("%s, and it is never refused: %q", cut.what, use(g))
+			}
+		}
+		took = append(took, time.Since(began))
+	}
+	return took
+}
+
+// racesFailover is R20 with a Redis under Sentinels whose master dies again and again.
+func racesFailover(t *testing.T, rnd *rand.Rand) {
+	if !long {
+		t.Skip("takes a minute: make long")
+	}
+	w := redistest.Own(t).Sentinel(t)
+	r := newRace(rnd, 1000, 4*64)
+	c := &branches{redis: w.Master}
+	c.shop = newShop(t, rnd, pgtest.Database(t), budgetOf("racer", r.budget)+"pepper: "+moneyKey("pepper")+"\n"+
+		fmt.Sprintf("redis: {url: \"redis://%s\", addresses: [%q, %q], sentinel: %s}\n", w.Addrs()[0], w.Addrs()[1], w.Addrs()[2], redistest.MasterName))
+	c.openAll(4)
+	failovers := 0
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		master, replica := w.Master, w.Replica
+		for ctx.Err() == nil {
+			<-time.After(time.Second)
+			master.Kill(t)
+			addr := master.Addr
+			if !comes(func() bool { return w.MasterAddr() != addr }) {
+				t.Error("no other master is found")
+				return
+			}
+			failovers++
+			master.Restart(t)
+			comes(func() bool { return master.Info("master_link_status") == "up" })
+			master, replica = replica, master
+		}
+	}()
+	left, made := c.raceUntil(r, 3*time.Minute, func() { stop(); <-ended })
+	holds(t, !t.Failed() && failovers > 0, "R20 with failovers: overspend 0; under-use at most one reservation", "%d calls, %d failovers, left over %d nano-dollars", made, failovers, left)
 }
