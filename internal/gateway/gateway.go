@@ -149,7 +149,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
 		w.Header().Set("Connection", "close")
 	}
-	if call, ok := g.direct[r.URL.Path]; ok && r.Method == http.MethodPost {
+	if call, ok := g.direct[r.URL.Path]; ok && r.Method == http.MethodPost && r.URL.RawPath == "" { // no %2F that is not a slash
 		call(w, r) // as the mux would
 		return
 	}
