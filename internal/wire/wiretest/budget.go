@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,10 +93,26 @@ func budgetAt(t *testing.T, f wire.Format, u wire.Upstream, r *Recording, n int,
 	if open && !bytes.Contains(out, []byte(`"`+wire.ProblemMember+`":{"type":"urn:sluice:error:budget_exceeded"`)) {
 		fail("the problem is not told")
 	}
+	if names := namesOf(out); len(names) > 1 {
+		fail("the answer has several names: %v", names)
+	}
 	if s := string(out); strings.Count(s, `"type":"content_block_start"`) != strings.Count(s, `"type":"content_block_stop"`) {
 		fail("a block is left open")
 	}
 	if _, _, err := Gather(u.ReadStream(io.NopCloser(bytes.NewReader(out)), false)); err != nil {
 		fail("our own reader takes it for broken: %v", err)
 	}
+}
+
+// namesOf are the ids that the frames of an answer give it. Some vendors' first ones give none.
+func namesOf(out []byte) (names []string) {
+	for _, fr := range frames(out) {
+		t := parse(fr.data)
+		for _, v := range []tree{t.at("id"), t.at("response", "id"), t.at("responseId")} {
+			if id := v.str(); id != "" && !slices.Contains(names, id) {
+				names = append(names, id)
+			}
+		}
+	}
+	return names
 }
