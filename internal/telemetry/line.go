@@ -49,7 +49,7 @@ func CallAttrs(e *usage.Entry) []slog.Attr {
 	return attrs
 }
 
-// visit names the members of a call's line, in order. docs/configuration.md lists them.
+// visit names the members of a call's line, in order. docs/operations.md lists them.
 func visit(e *usage.Entry, text func(name, value string), number func(name string, value int64), money func(name string, value llm.Nano)) {
 	text("request_id", e.ID)
 	text("key", e.Key)
