@@ -30,6 +30,7 @@ const (
 	MarkIncludeUsage       // stream_options.include_usage
 	MarkStore              //
 	MarkPrevious           // previous_response_id, conversation: state kept at a provider
+	MarkPrompt             // of a text completion: one, or a list
 	markCount              // how many there are
 )
 

@@ -1,11 +1,13 @@
 package openai
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"sluice/internal/llm"
 	"sluice/internal/wire"
@@ -27,7 +29,7 @@ func (*CompletionsFormat) Shape() *wire.Shape { return completionsShape }
 
 var completionsShape = wire.Object(
 	wire.Req("model", wire.Str().Len(1, 0)).Mark(llm.MarkModel),
-	wire.Req("prompt", wire.Either(wire.Str(), wire.Array(tokenOrText()).Len(1, 0))),
+	wire.Req("prompt", wire.Either(wire.Str(), wire.Array(tokenOrText()).Len(1, 0))).Mark(llm.MarkPrompt),
 	wire.Opt("stream", wire.Bool().OrNull()).Mark(llm.MarkStream),
 	wire.Opt("stream_options", streamOptionsShape()).Mark(llm.MarkStreamOptions),
 	wire.Opt("max_tokens", wire.Int(0, mostTokens).OrNull()).Mark(llm.MarkMaxOutputOld), // 0 goes with echo
@@ -58,7 +60,28 @@ func tokenOrText() *wire.Shape {
 func (*CompletionsFormat) Open(call *llm.Call, _ *http.Request, s *wire.Scanned) error {
 	call.Op = llm.OpChat
 	openCommon(call, s)
+	call.Choices *= prompts(s.Member(llm.MarkPrompt)) // each has n answers of its own
 	return nil
+}
+
+// prompts counts the prompts of a request: one text, one list of tokens, or a list of either.
+func prompts(prompt []byte) int64 {
+	d := jsontext.NewDecoder(bytes.NewReader(prompt))
+	if d.PeekKind() != '[' {
+		return 1
+	}
+	_, _ = d.ReadToken()
+	if d.PeekKind() == '0' {
+		return 1
+	}
+	n := int64(0)
+	for d.PeekKind() != ']' {
+		if d.SkipValue() != nil {
+			break // it has passed the scan
+		}
+		n++
+	}
+	return max(n, 1)
 }
 
 type completionRequest struct {
