@@ -384,3 +384,18 @@ func (s *shop) watchBudgets(ctx context.Context, held bool, secrets ...string) (
 	}()
 	return func() (int, string) { <-done; return n, over }
 }
+
+// recomputed has the gateways hold every sum and counter against the rows themselves.
+func (s *shop) recomputed() {
+	s.t.Helper()
+	for i, g := range *s.now.Load() {
+		status, out := operate(s.t, g, http.MethodPost, "/admin/ledger/recompute", "{}")
+		var r struct {
+			Sums     struct{ Wrong int }
+			Counters struct{ Checked, Wrong int }
+		}
+		if status != http.StatusOK || json.Unmarshal(out, &r) != nil || r.Sums.Wrong > 0 || r.Counters.Wrong > 0 {
+			s.t.Errorf("I3: replica %d: recompute: %d %.600s", i, status, out)
+		}
+	}
+}

@@ -62,6 +62,9 @@ var tongues = []tongue{
 	},
 }
 
+// errorCode is a refusal's.
+var errorCode = regexp.MustCompile(`"code": ?"(\w+)"`)
+
 // A wish is one call that a client is to make.
 type wish struct {
 	tongue      int
@@ -242,11 +245,20 @@ func (c *crowd) byID() map[string]*receipt {
 func (c *crowd) state() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n, whole := len(c.receipts), 0
+	n, whole, codes := len(c.receipts), 0, map[string]int{}
 	for i := range c.receipts {
-		if c.receipts[i].whole {
+		r := &c.receipts[i]
+		if r.whole {
 			whole++
 		}
+		code := errorCode.FindStringSubmatch(r.body)
+		switch {
+		case r.status == http.StatusOK:
+		case code != nil:
+			codes[code[1]]++
+		case r.err != nil && !r.left():
+			codes["no answer"]++
+		}
 	}
-	return fmt.Sprintf("%d calls, %d with a whole answer", n, whole)
+	return fmt.Sprintf("%d calls, %d with a whole answer %v", n, whole, codes)
 }

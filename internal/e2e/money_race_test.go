@@ -64,6 +64,12 @@ func (r *race) run(ctx context.Context, c *crowd) {
 				under := r.under.Add(-1)
 				c.keep(got)
 				c.made.Add(1)
+				if got.status == http.StatusServiceUnavailable { // as Retry-After says, but for the time that tests have
+					select {
+					case <-time.After(100 * time.Millisecond):
+					case <-ctx.Done():
+					}
+				}
 				if got.status != http.StatusTooManyRequests {
 					continue
 				}
@@ -126,6 +132,7 @@ func (s *shop) raceUntil(r *race, limit time.Duration, calm func()) (left int64,
 	if calm != nil {
 		calm()
 	}
+	say("  %s", c.state())
 	if ctx.Err() != nil {
 		s.t.Errorf("the budget is not used up after %v: %s", limit, c.state())
 	}

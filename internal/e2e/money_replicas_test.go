@@ -156,9 +156,10 @@ func racesReplicas(t *testing.T, rnd *rand.Rand) {
 		go func() {
 			defer close(ended)
 			all := c.mishaps()
-			for i := 0; ; i++ {
+			for i := 1; ; i++ {
+				// Oftener than this, a Redis that loses its data is always in its grace, and nothing is let in.
 				select {
-				case <-time.After(time.Duration(300+rnd.IntN(700)) * time.Millisecond):
+				case <-time.After(time.Duration(min(i, 4))*time.Second - time.Duration(rnd.IntN(700))*time.Millisecond):
 				case <-ctx.Done():
 					return
 				}
@@ -168,7 +169,7 @@ func racesReplicas(t *testing.T, rnd *rand.Rand) {
 				what[all[i%len(all)](ctx)]++
 			}
 		}()
-		left, n := c.raceUntil(r, sized(45*time.Second, 3*time.Minute), func() { stop(); <-ended })
+		left, n := c.raceUntil(r, sized(40*time.Second, 3*time.Minute), func() { stop(); <-ended })
 		stop()
 		<-ended
 		under = append(under, left)
@@ -251,22 +252,7 @@ func coldCounter(t *testing.T, rnd *rand.Rand) {
 		c.redis.Do(t, "FLUSHALL")
 	}
 	holds(t, right == times && !t.Failed(), "R22: counter == ledger each time", "%d of %d times, %d replicas at once", right, times, replicas)
-	c.recomputed(t)
-}
-
-// recomputed has the gateways hold every sum and counter against the rows themselves.
-func (c *branches) recomputed(t *testing.T) {
-	t.Helper()
-	for i, g := range *c.now.Load() {
-		status, out := operate(t, g, http.MethodPost, "/admin/ledger/recompute", "{}")
-		var r struct {
-			Sums     struct{ Wrong int }
-			Counters struct{ Checked, Wrong int }
-		}
-		if status != http.StatusOK || json.Unmarshal(out, &r) != nil || r.Sums.Wrong > 0 || r.Counters.Wrong > 0 {
-			t.Errorf("I3: replica %d: recompute: %d %.600s", i, status, out)
-		}
-	}
+	c.recomputed()
 }
 
 // pacesReplicas is R23: what several replicas admit together in any sliding window.
@@ -293,7 +279,12 @@ func twinsReplicas(t *testing.T, rnd *rand.Rand) {
 	got := make([]receipt, 50)
 	var all sync.WaitGroup
 	for i := range got {
-		all.Go(func() { got[i] = o.place(t.Context(), http.DefaultTransport, crew[i%len(crew)]) })
+		all.Go(func() {
+			comes(func() bool { // where the machine is too slow for Redis's time, it is asked again
+				got[i] = o.place(t.Context(), http.DefaultTransport, crew[i%len(crew)])
+				return got[i].status != http.StatusServiceUnavailable
+			})
+		})
 	}
 	all.Wait()
 	whole, conflicts := 0, 0

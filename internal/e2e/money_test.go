@@ -93,6 +93,7 @@ func (s *shop) settle(a *audit, c *crowd) {
 	s.t.Helper()
 	rows := s.rest(tillKeys...)
 	s.limits(rows, tillKeys...)
+	s.recomputed()
 	a.compare(s.truth(), rows, c.byID())
 	a.close()
 	holds(s.t, !s.t.Failed(), "I3, I4: counters are the sum of the ledger, to the nano-dollar; no budget overspent", "%d keys, %d rows", len(tillKeys), len(rows))
