@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/usage/wal"
 )
 
@@ -334,7 +335,9 @@ func orphan(o *Open) final {
 	if r := &f.row; o.Mark != nil {
 		r.Mark = *o.Mark
 	} else {
-		r.Usage.Input.N, r.Usage.Input.Known = o.Input, true
+		if o.Input > 0 { // else nobody reckoned it: no rule held for the call
+			r.Usage.Input = llm.Tokens(o.Input)
+		}
 		r.Costs.Input, r.PriceVersion = o.InputCost, o.Price
 		r.Estimated, r.Partial = true, true
 	}
