@@ -64,12 +64,18 @@ func intentAt(b []byte) uint64 {
 }
 
 func setFinal(f *final, m field) {
-	r := &f.row
 	switch m.num {
 	case fieldIntentAt:
 		f.at = m.uint()
 	case fieldCounter:
 		f.counters = append(f.counters, m.text())
+	default:
+		setRow(&f.row, m)
+	}
+}
+
+func setRow(r *Row, m field) {
+	switch m.num {
 	case fieldUpstream:
 		r.Upstream = m.span()
 	case fieldFirstToken:

@@ -19,6 +19,7 @@ const (
 	recordProgress = 2
 	recordFinal    = 3
 	recordOpen     = 4 // not in the log: an Open as stores keep it
+	recordRow      = 5 // not in the log: what stores keep of a Row in one piece
 )
 
 // Numbers of fields.
@@ -101,6 +102,7 @@ const (
 	fieldIntentAt = iota + 100 // the position of the intent
 	fieldReplica
 	fieldMarked // of an Open: it has a mark
+	fieldPosition
 )
 
 // appendIntent appends the record of an intent.
@@ -125,14 +127,18 @@ type final struct {
 
 // appendFinal appends the record of a call that ended. Where it stands is the log's to say.
 func appendFinal(b []byte, f *final) []byte {
-	r := &f.row
 	b = append(b, recordFinal)
 	b = appendUint(b, fieldIntentAt, f.at)
-	b = appendCall(b, &r.Call)
-	b = appendMark(b, &r.Mark)
+	b = appendCall(b, &f.row.Call)
+	b = appendMark(b, &f.row.Mark)
 	for _, name := range f.counters {
 		b = appendText(b, fieldCounter, name)
 	}
+	return appendEnd(b, &f.row)
+}
+
+// appendEnd appends what is known of a call when it ended.
+func appendEnd(b []byte, r *Row) []byte {
 	b = appendInt(b, fieldUpstream, int64(r.Upstream))
 	b = appendInt(b, fieldFirstToken, int64(r.FirstToken))
 	b = appendInt(b, fieldOwn, int64(r.Own))
@@ -141,6 +147,34 @@ func appendFinal(b []byte, f *final) []byte {
 	b = appendText(b, fieldError, string(r.Error))
 	b = appendText(b, fieldCache, r.Cache)
 	return appendInt(b, fieldSaved, int64(r.Saved))
+}
+
+// AppendBinary appends the row in a form that later versions read, too. What is zero takes no room, so a store that keeps
+// some members by themselves leaves them out.
+func (r *Row) AppendBinary(b []byte) ([]byte, error) {
+	b = append(b, recordRow)
+	b = appendText(b, fieldReplica, r.Replica)
+	b = appendUint(b, fieldPosition, r.Position)
+	b = appendCall(b, &r.Call)
+	b = appendMark(b, &r.Mark)
+	return appendEnd(b, r), nil
+}
+
+// Merge sets the members that AppendBinary wrote and leaves the others as they are. It keeps nothing of b.
+func (r *Row) Merge(b []byte) error {
+	if kindOf(b) != recordRow {
+		return errRecord
+	}
+	return eachField(b[1:], func(f field) {
+		switch f.num {
+		case fieldReplica:
+			r.Replica = f.text()
+		case fieldPosition:
+			r.Position = f.uint()
+		default:
+			setRow(r, f)
+		}
+	})
 }
 
 // AppendBinary appends the call as stores keep it: a form that later versions read, too.

@@ -56,6 +56,30 @@ func anyMark(t *rapid.T) Mark {
 	}
 }
 
+// A row is put together again of what a store keeps by itself and the form that has the rest.
+func TestRowForm(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		row := Row{
+			Replica: rapid.String().Draw(t, "replica"), Position: rapid.Uint64().Draw(t, "position"), Call: anyCall(t), Mark: anyMark(t),
+			Upstream: time.Second, FirstToken: 2, Own: -3, Fallback: "f", Status: 200, Error: llm.KindInvalid, Cache: "exact", Saved: 5,
+		}
+		short := row
+		short.RequestID, short.Org, short.Charged, short.Usage.Output, short.Status = "", "", time.Time{}, llm.Count{}, 0
+		form, _ := short.AppendBinary(nil)
+		got := Row{Status: row.Status}
+		got.RequestID, got.Org, got.Charged, got.Usage.Output = row.RequestID, row.Org, row.Charged, row.Usage.Output
+		if err := got.Merge(append(form, 0xfe, 0x7f, 0x02)); err != nil { // and a field of a later version
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(row, got); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+	})
+	if err := new(Row).Merge(appendFinal(nil, &final{})); err == nil {
+		t.Error("a record of the log was taken for a row")
+	}
+}
+
 // What is written is read again, also when a later version added fields.
 func TestRecords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -145,5 +169,6 @@ func FuzzRecord(f *testing.F) {
 		}
 		intentAt(b)
 		_ = new(Open).UnmarshalBinary(b)
+		_ = new(Row).Merge(b)
 	})
 }

@@ -226,7 +226,7 @@ var totals = []struct{ name, rows text }{
 	{"cache_write", "r.cache_write"},
 	{"output", "r.output"},
 	{"reasoning", "r.reasoning"},
-	{"cost", "r.cost_input + r.cost_cache_read + r.cost_cache_write + r.cost_cache_write_1h + r.cost_output + r.cost_reasoning + r.cost_audio + r.cost_image + r.cost_tools"},
+	{"cost", "r.cost"},
 	{"saved", "r.saved"},
 }
 

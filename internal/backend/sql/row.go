@@ -13,30 +13,47 @@ import (
 	"sluice/internal/usage"
 )
 
-// ledgerColumns are those of a row in the order of values and scanRow.
-const ledgerColumns text = "charged, series, request_id, replica, position, start, total, upstream, first_token, own, " +
-	"format, op, stream, upmodel, credential, attempts, fallback, status, error, " +
-	"input, cache_read, cache_write, cache_write_1h, output, reasoning, audio_input, audio_output, image_input, image_output, total_tokens, tier, " +
-	"cost_input, cost_cache_read, cost_cache_write, cost_cache_write_1h, cost_output, cost_reasoning, cost_audio, cost_image, cost_tools, " +
-	"price_version, estimated, partial, cache, saved, bytes_in, bytes_out, frames"
-
-const ledgerWidth = 48
+// ledgerColumns are those of a row in the order of former.add and scanRow: what is filtered, added up or asked for in SQL by
+// people. The rest of a row is in one of them, as package usage writes it.
+const ledgerColumns text = "charged, series, request_id, replica, position, status, error, " +
+	"input, cache_read, cache_write, output, reasoning, cost, saved, estimated, partial, cache, detail"
 
 // ledgerRow is a row's place in a statement.
-const ledgerRow text = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+const ledgerRow text = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
-// values appends a row's columns.
-func values(to []any, series int64, r *usage.Row) []any {
-	u, c := &r.Usage, &r.Costs
-	return append(to,
-		r.Charged.UnixMicro(), series, clean(r.RequestID), clean(r.Replica), int64(r.Position), r.Start.UnixMicro(),
-		r.Total.Microseconds(), r.Upstream.Microseconds(), r.FirstToken.Microseconds(), r.Own.Microseconds(),
-		clean(string(r.Format)), clean(string(r.Op)), bit(r.Stream), clean(r.Upmodel), clean(r.Credential), int64(r.Attempts), clean(r.Fallback),
-		int64(r.Status), clean(string(r.Error)),
-		count(u.Input), count(u.CacheRead), count(u.CacheWrite), count(u.CacheWrite1h), count(u.Output), count(u.Reasoning),
-		count(u.AudioInput), count(u.AudioOutput), count(u.ImageInput), count(u.ImageOutput), count(u.Total), clean(u.Tier),
-		int64(c.Input), int64(c.CacheRead), int64(c.CacheWrite), int64(c.CacheWrite1h), int64(c.Output), int64(c.Reasoning), int64(c.Audio), int64(c.Image), int64(c.Tools),
-		clean(r.PriceVersion), bit(r.Estimated), bit(r.Partial), clean(r.Cache), int64(r.Saved), r.BytesIn, r.BytesOut, r.Frames)
+// A former makes the arguments of a statement of rows.
+type former struct {
+	args []any
+	buf  []byte // of their details
+}
+
+// reset begins a new statement. The arguments of the one before are gone.
+func (f *former) reset() { f.args, f.buf = f.args[:0], f.buf[:0] }
+
+// add appends a row's columns.
+func (f *former) add(series int64, r *usage.Row) error {
+	at := len(f.buf)
+	var err error
+	if f.buf, err = appendDetail(f.buf, r); err != nil {
+		return err
+	}
+	u := &r.Usage
+	f.args = append(f.args,
+		r.Charged.UnixMicro(), series, clean(r.RequestID), clean(r.Replica), int64(r.Position), int64(r.Status), clean(string(r.Error)),
+		count(u.Input), count(u.CacheRead), count(u.CacheWrite), count(u.Output), count(u.Reasoning),
+		int64(r.Costs.Total()), int64(r.Saved), bit(r.Estimated), bit(r.Partial), clean(r.Cache), f.buf[at:])
+	return nil
+}
+
+// appendDetail appends what of a row is neither in a column nor in its series.
+func appendDetail(b []byte, r *usage.Row) ([]byte, error) {
+	d := *r
+	d.RequestID, d.Replica, d.Position, d.Charged = "", "", 0, time.Time{}
+	d.Payer, d.Model, d.Provider = usage.Payer{}, "", ""
+	d.Status, d.Error, d.Saved, d.Estimated, d.Partial, d.Cache = 0, "", 0, false, false, ""
+	u := &d.Usage
+	u.Input, u.CacheRead, u.CacheWrite, u.Output, u.Reasoning = llm.Count{}, llm.Count{}, llm.Count{}, llm.Count{}, llm.Count{}
+	return d.AppendBinary(b)
 }
 
 func bit(b bool) int64 {
@@ -57,39 +74,31 @@ func count(c llm.Count) any {
 // scanRow reads ledgerColumns and then seriesColumns.
 func scanRow(rows *sql.Rows, r *usage.Row) error {
 	var (
-		charged, number, start      int64
-		total, upstream, first, own int64
-		stream, estimated, partial  bool
-		input, read, write, write1h sql.NullInt64
-		output, reasoning           sql.NullInt64
-		audioIn, audioOut, overall  sql.NullInt64
-		imageIn, imageOut           sql.NullInt64
-		tags                        string
+		charged, number    int64
+		cost               llm.Nano // the detail has it by kinds
+		estimated, partial bool
+		input, read, write sql.NullInt64
+		output, reasoning  sql.NullInt64
+		tags               string
+		detail             sql.RawBytes
 	)
-	u, c := &r.Usage, &r.Costs
 	err := rows.Scan(
-		&charged, &number, &r.RequestID, &r.Replica, &r.Position, &start, &total, &upstream, &first, &own,
-		&r.Format, &r.Op, &stream, &r.Upmodel, &r.Credential, &r.Attempts, &r.Fallback, &r.Status, &r.Error,
-		&input, &read, &write, &write1h, &output, &reasoning, &audioIn, &audioOut, &imageIn, &imageOut, &overall, &u.Tier,
-		&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools,
-		&r.PriceVersion, &estimated, &partial, &r.Cache, &r.Saved, &r.BytesIn, &r.BytesOut, &r.Frames,
+		&charged, &number, &r.RequestID, &r.Replica, &r.Position, &r.Status, &r.Error,
+		&input, &read, &write, &output, &reasoning, &cost, &r.Saved, &estimated, &partial, &r.Cache, &detail,
 		&r.Org, &r.Team, &r.User, &r.Key, &r.Project, &tags, &r.Model, &r.Provider)
 	if err != nil {
 		return err
 	}
-	r.Charged, r.Start = time.UnixMicro(charged).UTC(), time.UnixMicro(start).UTC()
-	r.Total, r.Upstream, r.FirstToken, r.Own = micros(total), micros(upstream), micros(first), micros(own)
-	r.Stream, r.Estimated, r.Partial = stream, estimated, partial
-	u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h = known(input), known(read), known(write), known(write1h)
-	u.Output, u.Reasoning, u.AudioInput, u.AudioOutput = known(output), known(reasoning), known(audioIn), known(audioOut)
-	u.ImageInput, u.ImageOutput, u.Total = known(imageIn), known(imageOut), known(overall)
-	r.Tags, err = parseTags(tags)
-	return err
+	r.Charged, r.Estimated, r.Partial = time.UnixMicro(charged).UTC(), estimated, partial
+	u := &r.Usage
+	u.Input, u.CacheRead, u.CacheWrite, u.Output, u.Reasoning = known(input), known(read), known(write), known(output), known(reasoning)
+	if r.Tags, err = parseTags(tags); err != nil {
+		return err
+	}
+	return r.Merge(detail)
 }
 
 const seriesColumns text = "org_id, team_id, user_id, key_id, project, tags, model, provider"
-
-func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 func known(n sql.NullInt64) llm.Count { return llm.Count{N: n.Int64, Known: n.Valid} }
 
@@ -98,14 +107,16 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 	if s.dialect == postgres {
 		return nil, s.copyRows(ctx, rows, numbers)
 	}
-	args := make([]any, 0, maxPiece*ledgerWidth)
+	var f former
 	for piece := range pieces(rows) {
-		args = args[:0]
+		f.reset()
 		for i := range piece {
-			args = values(args, numbers[i], &piece[i])
+			if err := f.add(numbers[i], &piece[i]); err != nil {
+				return nil, err
+			}
 		}
 		numbers = numbers[len(piece):]
-		if _, err := s.exec(ctx, s.insertRows(len(piece), args)); err != nil {
+		if _, err := s.exec(ctx, s.insertRows(len(piece), f.args)); err != nil {
 			return nil, err
 		}
 	}
@@ -129,8 +140,13 @@ func (s *session) insertInto() text {
 // insertMissing stores the rows that are not there, one at a time.
 func (s *session) insertMissing(ctx context.Context, rows []usage.Row, numbers []int64) ([]bool, error) {
 	isNew := make([]bool, len(rows))
+	var f former
 	for i := range rows {
-		n, err := s.exec(ctx, s.insertRows(1, values(nil, numbers[i], &rows[i])).and(" ON CONFLICT DO NOTHING"))
+		f.reset()
+		if err := f.add(numbers[i], &rows[i]); err != nil {
+			return nil, err
+		}
+		n, err := s.exec(ctx, s.insertRows(1, f.args).and(" ON CONFLICT DO NOTHING"))
 		if err != nil {
 			return nil, err
 		}
@@ -142,10 +158,11 @@ func (s *session) insertMissing(ctx context.Context, rows []usage.Row, numbers [
 // copyRows stores rows by PostgreSQL's COPY, in the session's transaction.
 func (s *session) copyRows(ctx context.Context, rows []usage.Row, numbers []int64) error {
 	columns := strings.Split(string(ledgerColumns), ", ")
-	buf := make([]any, 0, ledgerWidth)
+	var f former
 	source := pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-		buf = values(buf[:0], numbers[i], &rows[i])
-		return buf, nil
+		f.reset() // what was given before is written
+		err := f.add(numbers[i], &rows[i])
+		return f.args, err
 	})
 	return s.raw.Raw(func(conn any) error {
 		_, err := conn.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{"ledger"}, columns, source)

@@ -32,57 +32,27 @@ CREATE TABLE series_tags (
 	PRIMARY KEY (tag, series)
 );
 
--- One row for each call, in the order in which they are charged. Money is in nano-dollars, durations in
--- microseconds; a count of tokens that nobody told is NULL, which is not zero.
+-- One row for each call, in the order in which they are charged. Money is in nano-dollars;
+-- a count of tokens that nobody told is NULL, which is not zero.
 CREATE TABLE ledger (
-	charged        bigint NOT NULL,
-	series         bigint NOT NULL,
-	request_id     text COLLATE "C" NOT NULL,
-	replica        text COLLATE "C" NOT NULL,
-	position       bigint NOT NULL,
-	start          bigint NOT NULL,
-	total          bigint NOT NULL,
-	upstream       bigint NOT NULL,
-	first_token    bigint NOT NULL,
-	own            bigint NOT NULL,
-	format         text COLLATE "C" NOT NULL,
-	op             text COLLATE "C" NOT NULL,
-	stream         smallint NOT NULL,
-	upmodel        text COLLATE "C" NOT NULL,
-	credential     text COLLATE "C" NOT NULL,
-	attempts       integer NOT NULL,
-	fallback       text COLLATE "C" NOT NULL,
-	status         integer NOT NULL,
-	error          text COLLATE "C" NOT NULL,
-	input          bigint,
-	cache_read     bigint,
-	cache_write    bigint,
-	cache_write_1h bigint,
-	output         bigint,
-	reasoning      bigint,
-	audio_input    bigint,
-	audio_output   bigint,
-	image_input    bigint,
-	image_output   bigint,
-	total_tokens   bigint,
-	tier           text COLLATE "C" NOT NULL,
-	cost_input          bigint NOT NULL,
-	cost_cache_read     bigint NOT NULL,
-	cost_cache_write    bigint NOT NULL,
-	cost_cache_write_1h bigint NOT NULL,
-	cost_output         bigint NOT NULL,
-	cost_reasoning      bigint NOT NULL,
-	cost_audio          bigint NOT NULL,
-	cost_image          bigint NOT NULL,
-	cost_tools          bigint NOT NULL,
-	price_version  text COLLATE "C" NOT NULL,
-	estimated      smallint NOT NULL,
-	partial        smallint NOT NULL,
-	cache          text COLLATE "C" NOT NULL,
-	saved          bigint NOT NULL,
-	bytes_in       bigint NOT NULL,
-	bytes_out      bigint NOT NULL,
-	frames         bigint NOT NULL,
+	charged     bigint NOT NULL,
+	series      bigint NOT NULL,
+	request_id  text COLLATE "C" NOT NULL,
+	replica     text COLLATE "C" NOT NULL, -- whose log has it, and where
+	position    bigint NOT NULL,
+	status      integer NOT NULL,
+	error       text COLLATE "C" NOT NULL, -- '': none
+	input       bigint,
+	cache_read  bigint,
+	cache_write bigint,
+	output      bigint,
+	reasoning   bigint,
+	cost        bigint NOT NULL, -- of all kinds
+	saved       bigint NOT NULL,
+	estimated   smallint NOT NULL,
+	partial     smallint NOT NULL,
+	cache       text COLLATE "C" NOT NULL, -- '': not used
+	detail      bytea NOT NULL, -- all else, as package usage writes it
 	PRIMARY KEY (charged, request_id)
 ) PARTITION BY RANGE (charged);
 CREATE INDEX ledger_series ON ledger (series, charged);

@@ -32,57 +32,27 @@ CREATE TABLE series_tags (
 	PRIMARY KEY (tag, series)
 ) STRICT, WITHOUT ROWID;
 
--- One row for each call, in the order in which they are charged. Money is in nano-dollars, durations in
--- microseconds; a count of tokens that nobody told is NULL, which is not zero.
+-- One row for each call, in the order in which they are charged. Money is in nano-dollars;
+-- a count of tokens that nobody told is NULL, which is not zero.
 CREATE TABLE ledger (
-	charged        integer NOT NULL,
-	series         integer NOT NULL,
-	request_id     text NOT NULL,
-	replica        text NOT NULL,
-	position       integer NOT NULL,
-	start          integer NOT NULL,
-	total          integer NOT NULL,
-	upstream       integer NOT NULL,
-	first_token    integer NOT NULL,
-	own            integer NOT NULL,
-	format         text NOT NULL,
-	op             text NOT NULL,
-	stream         integer NOT NULL,
-	upmodel        text NOT NULL,
-	credential     text NOT NULL,
-	attempts       integer NOT NULL,
-	fallback       text NOT NULL,
-	status         integer NOT NULL,
-	error          text NOT NULL,
-	input          integer,
-	cache_read     integer,
-	cache_write    integer,
-	cache_write_1h integer,
-	output         integer,
-	reasoning      integer,
-	audio_input    integer,
-	audio_output   integer,
-	image_input    integer,
-	image_output   integer,
-	total_tokens   integer,
-	tier           text NOT NULL,
-	cost_input          integer NOT NULL,
-	cost_cache_read     integer NOT NULL,
-	cost_cache_write    integer NOT NULL,
-	cost_cache_write_1h integer NOT NULL,
-	cost_output         integer NOT NULL,
-	cost_reasoning      integer NOT NULL,
-	cost_audio          integer NOT NULL,
-	cost_image          integer NOT NULL,
-	cost_tools          integer NOT NULL,
-	price_version  text NOT NULL,
-	estimated      integer NOT NULL,
-	partial        integer NOT NULL,
-	cache          text NOT NULL,
-	saved          integer NOT NULL,
-	bytes_in       integer NOT NULL,
-	bytes_out      integer NOT NULL,
-	frames         integer NOT NULL,
+	charged     integer NOT NULL,
+	series      integer NOT NULL,
+	request_id  text NOT NULL,
+	replica     text NOT NULL, -- whose log has it, and where
+	position    integer NOT NULL,
+	status      integer NOT NULL,
+	error       text NOT NULL, -- '': none
+	input       integer,
+	cache_read  integer,
+	cache_write integer,
+	output      integer,
+	reasoning   integer,
+	cost        integer NOT NULL, -- of all kinds
+	saved       integer NOT NULL,
+	estimated   integer NOT NULL,
+	partial     integer NOT NULL,
+	cache       text NOT NULL, -- '': not used
+	detail      blob NOT NULL, -- all else, as package usage writes it
 	PRIMARY KEY (charged, request_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ledger_series ON ledger (series, charged);
