@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -208,5 +209,32 @@ func eventually(t *testing.T, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("waited in vain")
 		}
+	}
+}
+
+// Statements that run past package database/sql go with their connection.
+func TestSQLiteConnectionIsReplaced(t *testing.T) {
+	db := open(t, Options{Dir: t.TempDir()})
+	l := db.Ledger()
+	if _, err := l.Join(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(3) {
+		row := usagetest.Row(fmt.Sprint("r", i), usagetest.Base())
+		if err := l.Ship(t.Context(), &usage.Batch{Replica: "a", After: i, Position: i + 1, Rows: []usage.Row{row}}); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := db.writer.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+	}
+	page, err := l.Rows(t.Context(), &usage.RowQuery{})
+	if err != nil || len(page.Rows) != 3 {
+		t.Errorf("%d rows, %v, want 3", len(page.Rows), err)
 	}
 }

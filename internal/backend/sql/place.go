@@ -105,7 +105,8 @@ const busyMillis = 5000
 func (p *place) sqlitePools(conns int) (writer, reader *sql.DB) {
 	// A transaction that may write says so at its beginning: one that finds out later may not wait.
 	writer = p.sqlite(url.Values{"_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_pragma": {
-		"journal_size_limit(67108864)", "cache_size(-16384)", "temp_store(memory)", "trusted_schema(0)",
+		// A page that changes again and again is copied from the log to the file once for so many pages of log, not for 1,000.
+		"wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "cache_size(-16384)", "temp_store(memory)", "trusted_schema(0)",
 	}})
 	writer.SetMaxOpenConns(1)
 	reader = p.sqlite(url.Values{"_query_only": {"1"}, "_pragma": {"cache_size(-8192)", "trusted_schema(0)"}})

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"iter"
 	"sync"
 )
@@ -21,6 +22,8 @@ type prepared struct {
 	known  map[string]*sql.Stmt
 	wanted map[string]bool // that ran once
 	next   []string        // to be prepared
+
+	direct direct
 }
 
 func newPrepared(pool *sql.DB) *prepared {
@@ -75,12 +78,61 @@ func (p *prepared) close() {
 	if p == nil {
 		return
 	}
+	if conn, err := p.pool.Conn(context.Background()); err == nil { // whoever holds it has its time limit
+		p.direct.drop(conn)
+		_ = conn.Close()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, stmt := range p.known {
 		_ = stmt.Close()
 	}
 	clear(p.known)
+}
+
+// direct keeps statements that run past package database/sql, which looks at each argument twice and copies all of them. It
+// belongs to whoever holds the writer's connection.
+type direct struct {
+	conn  any                 // whose statements they are
+	known map[int]driver.Stmt // by how many rows they have
+	args  []driver.NamedValue
+}
+
+// insert runs a statement for n rows on the session's connection; say gives its text. The values are of the types that drivers take.
+func (s *session) insert(ctx context.Context, n int, args []any, say func() *statement) error {
+	d := &s.ready.direct
+	d.args = d.args[:0]
+	for i, v := range args {
+		d.args = append(d.args, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	return s.raw.Raw(func(conn any) (err error) {
+		if d.conn != conn { // the one before is closed, and its statements are
+			d.conn, d.known = conn, map[int]driver.Stmt{}
+		}
+		stmt := d.known[n]
+		if stmt == nil {
+			if stmt, err = conn.(driver.ConnPrepareContext).PrepareContext(ctx, say().in(s.dialect)); err != nil {
+				return err
+			}
+			d.known[n] = stmt
+		}
+		_, err = stmt.(driver.StmtExecContext).ExecContext(ctx, d.args)
+		return err
+	})
+}
+
+// drop frees the statements, if they are conn's. The driver gives up a connection on which a statement was interrupted, and
+// SQLite keeps one open that has statements left.
+func (d *direct) drop(conn *sql.Conn) {
+	_ = conn.Raw(func(conn any) error { // without a connection there are no statements
+		if d.conn == conn {
+			for _, stmt := range d.known {
+				_ = stmt.Close()
+			}
+			d.conn, d.known = nil, nil
+		}
+		return nil
+	})
 }
 
 // maxPiece is how many rows go into one statement.

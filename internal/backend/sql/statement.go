@@ -200,6 +200,14 @@ func (db *DB) writeOnce(ctx context.Context, do func(context.Context, *session) 
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	err = db.inTx(ctx, conn, do)
+	if err != nil && db.writers != nil {
+		db.writers.direct.drop(conn)
+	}
+	return err
+}
+
+func (db *DB) inTx(ctx context.Context, conn *sql.Conn, do func(context.Context, *session) error) error {
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err

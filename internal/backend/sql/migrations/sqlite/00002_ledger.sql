@@ -53,10 +53,10 @@ CREATE TABLE ledger (
 	partial     integer NOT NULL,
 	cache       text NOT NULL, -- '': not used
 	detail      blob NOT NULL, -- all else, as package usage writes it
-	PRIMARY KEY (charged, request_id)
-) STRICT, WITHOUT ROWID;
+	UNIQUE (request_id)
+) STRICT; -- with a rowid: rows are only ever added at the end, and indexes are short
+CREATE INDEX ledger_charged ON ledger (charged);
 CREATE INDEX ledger_series ON ledger (series, charged);
-CREATE INDEX ledger_request ON ledger (request_id);
 
 -- Sums of rows, by quarters of an hour and by days in UTC. They are written in the transaction that writes the rows.
 CREATE TABLE rollup (
