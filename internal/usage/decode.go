@@ -68,7 +68,7 @@ func setFinal(f *final, m field) {
 	case fieldIntentAt:
 		f.at = m.uint()
 	case fieldCounter:
-		f.counters = append(f.counters, m.text())
+		f.counters = append(f.counters, m.text)
 	default:
 		setRow(&f.row, m)
 	}
@@ -83,13 +83,13 @@ func setRow(r *Row, m field) {
 	case fieldOwn:
 		r.Own = m.span()
 	case fieldFallback:
-		r.Fallback = m.text()
+		r.Fallback = m.text
 	case fieldStatus:
 		r.Status = int(m.n)
 	case fieldError:
-		r.Error = llm.Kind(m.text())
+		r.Error = llm.Kind(m.text)
 	case fieldCache:
-		r.Cache = m.text()
+		r.Cache = m.text
 	case fieldSaved:
 		r.Saved = llm.Nano(m.n)
 	default:
@@ -105,9 +105,9 @@ func setIntent(in *Intent, f field) {
 	case fieldInputCost:
 		in.InputCost = llm.Nano(f.n)
 	case fieldPrice:
-		in.Price = f.text()
+		in.Price = f.text
 	case fieldCounter:
-		in.Counters = append(in.Counters, f.text())
+		in.Counters = append(in.Counters, f.text)
 	default:
 		setCall(&in.Call, f)
 	}
@@ -116,29 +116,29 @@ func setIntent(in *Intent, f field) {
 func setCall(c *Call, f field) {
 	switch f.num {
 	case fieldRequestID:
-		c.RequestID = f.text()
+		c.RequestID = f.text
 	case fieldOrg:
-		c.Org = f.text()
+		c.Org = f.text
 	case fieldTeam:
-		c.Team = f.text()
+		c.Team = f.text
 	case fieldUser:
-		c.User = f.text()
+		c.User = f.text
 	case fieldKey:
-		c.Key = f.text()
+		c.Key = f.text
 	case fieldProject:
-		c.Project = f.text()
+		c.Project = f.text
 	case fieldTag:
-		c.Tags = append(c.Tags, f.text())
+		c.Tags = append(c.Tags, f.text)
 	case fieldStart:
 		c.Start = f.time()
 	case fieldCharged:
 		c.Charged = f.time()
 	case fieldFormat:
-		c.Format = llm.Format(f.text())
+		c.Format = llm.Format(f.text)
 	case fieldOp:
-		c.Op = llm.Op(f.text())
+		c.Op = llm.Op(f.text)
 	case fieldModel:
-		c.Model = f.text()
+		c.Model = f.text
 	case fieldStream:
 		c.Stream = f.flag()
 	case fieldBytesIn:
@@ -149,11 +149,11 @@ func setCall(c *Call, f field) {
 func setMark(m *Mark, f field) {
 	switch f.num {
 	case fieldProvider:
-		m.Provider = f.text()
+		m.Provider = f.text
 	case fieldUpmodel:
-		m.Upmodel = f.text()
+		m.Upmodel = f.text
 	case fieldCredential:
-		m.Credential = f.text()
+		m.Credential = f.text
 	case fieldAttempts:
 		m.Attempts = int(f.n)
 	case fieldBytesOut:
@@ -163,13 +163,13 @@ func setMark(m *Mark, f field) {
 	case fieldTotal:
 		m.Total = f.span()
 	case fieldPriceVersion:
-		m.PriceVersion = f.text()
+		m.PriceVersion = f.text
 	case fieldEstimated:
 		m.Estimated = f.flag()
 	case fieldPartial:
 		m.Partial = f.flag()
 	case fieldTier:
-		m.Usage.Tier = f.text()
+		m.Usage.Tier = f.text
 	default:
 		setNumbers(m, f)
 	}

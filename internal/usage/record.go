@@ -168,7 +168,7 @@ func (r *Row) Merge(b []byte) error {
 	return eachField(b[1:], func(f field) {
 		switch f.num {
 		case fieldReplica:
-			r.Replica = f.text()
+			r.Replica = f.text
 		case fieldPosition:
 			r.Position = f.uint()
 		default:
@@ -203,7 +203,7 @@ func (o *Open) UnmarshalBinary(b []byte) error {
 		case fieldIntentAt:
 			o.Position = f.uint()
 		case fieldReplica:
-			o.Replica = f.text()
+			o.Replica = f.text
 		case fieldMarked:
 			marked = f.flag()
 		default:
@@ -302,22 +302,22 @@ func appendText(b []byte, num int, s string) []byte {
 // errRecord is a record that is not what its first byte says. The log's checksum does not let one through.
 var errRecord = errors.New("malformed record")
 
-// A field is one member of a record, in place.
+// A field is one member of a record.
 type field struct {
-	num   int
-	n     int64
-	bytes []byte
+	num  int
+	n    int64
+	text string
 }
 
 func (f *field) uint() uint64        { return uint64(f.n) }
-func (f *field) text() string        { return string(f.bytes) }
 func (f *field) flag() bool          { return f.n != 0 }
 func (f *field) count() llm.Count    { return llm.Tokens(f.n) }
 func (f *field) span() time.Duration { return time.Duration(f.n) }
 func (f *field) time() time.Time     { return time.UnixMicro(f.n).UTC() }
 
-// eachField gives every field of a record.
+// eachField gives every field of a record. Their texts are pieces of one copy of it: most records have a dozen.
 func eachField(b []byte, do func(field)) error {
+	all := string(b)
 	for len(b) > 0 {
 		key, n := binary.Uvarint(b)
 		if n <= 0 || key>>1 > 1<<20 {
@@ -335,7 +335,9 @@ func eachField(b []byte, do func(field)) error {
 			if n <= 0 || size > uint64(len(b)-n) {
 				return errRecord
 			}
-			f.bytes, b = b[n:n+int(size)], b[n+int(size):]
+			b = b[n:]
+			f.text = all[len(all)-len(b):][:size]
+			b = b[size:]
 		}
 		do(f)
 	}

@@ -172,3 +172,26 @@ func FuzzRecord(f *testing.F) {
 		_ = new(Row).Merge(b)
 	})
 }
+
+// BenchmarkDecode reads the record of a call that ended, as whoever ships it does.
+func BenchmarkDecode(b *testing.B) {
+	count := llm.Tokens(1234)
+	record := appendFinal(nil, &final{at: 5, counters: []string{"org/default/money/2026-11", "key/k1/money/2026-11"}, row: Row{
+		Call: Call{
+			RequestID: "req_01KB0123456789ABCDEFGHJKMN", Payer: Payer{Org: "default", Team: "team1", User: "user1", Key: "key1", Tags: []string{"a"}},
+			Start: time.Unix(1e9, 0), Charged: time.Unix(1e9, 0), Format: "openai", Op: llm.OpChat, Model: "gpt-4o", BytesIn: 1000,
+		},
+		Mark: Mark{
+			Provider: "openai", Upmodel: "gpt-4o-2024-11-20", Credential: "main", Attempts: 1, Usage: llm.Usage{Input: count, Output: count, Total: count},
+			Costs: Costs{Input: 10, Output: 20}, PriceVersion: "2026-11-01", BytesOut: 2000, Frames: 1, Total: time.Second,
+		},
+		Upstream: time.Second, FirstToken: time.Second, Own: 1000, Status: 200,
+	}})
+	b.ReportAllocs()
+	for b.Loop() {
+		var f final
+		if err := decodeFinal(record, &f); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
