@@ -116,12 +116,8 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 			}
 		}
 		numbers = numbers[len(piece):]
-		// A context that can end costs a goroutine for each statement; so few rows are in before one would be heard.
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		insert := func() *statement { return s.insertRows(len(piece), nil) }
-		if err := s.insert(context.WithoutCancel(ctx), len(piece), f.args, insert); err != nil {
+		if err := s.insert(s.brief(ctx), len(piece), f.args, insert); err != nil {
 			return nil, err
 		}
 	}
