@@ -38,8 +38,7 @@ type row struct {
 func (r *row) tokens() int64 { return r.input.Int64 + r.output.Int64 }
 
 const rowsQuery = `SELECT l.request_id, s.key_id, s.model, s.provider, l.error, l.price_version, l.input, l.cache_read, l.cache_write, l.output, l.reasoning,
-	l.cost_input + l.cost_cache_read + l.cost_cache_write + l.cost_cache_write_1h + l.cost_output + l.cost_reasoning + l.cost_audio + l.cost_image + l.cost_tools,
-	LEAST(l.cost_input, l.cost_cache_read, l.cost_cache_write, l.cost_cache_write_1h, l.cost_output, l.cost_reasoning, l.cost_audio, l.cost_image, l.cost_tools),
+	l.cost, l.cost,
 	l.charged, l.estimated, l.partial FROM ledger l JOIN series s ON s.id = l.series ORDER BY l.charged`
 
 // A shop sells calls: a gateway, its store, and the upstreams whose logs are the truth.

@@ -16,10 +16,10 @@ import (
 // ledgerColumns are those of a row in the order of former.add and scanRow: what is filtered, added up or asked for in SQL by
 // people. The rest of a row is in one of them, as package usage writes it.
 const ledgerColumns text = "charged, series, request_id, replica, position, status, error, " +
-	"input, cache_read, cache_write, output, reasoning, cost, saved, estimated, partial, cache, detail"
+	"input, cache_read, cache_write, output, reasoning, cost, saved, estimated, partial, cache, price_version, detail"
 
 // ledgerRow is a row's place in a statement.
-const ledgerRow text = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+const ledgerRow text = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 // A former makes the arguments of a statement of rows.
 type former struct {
@@ -41,7 +41,7 @@ func (f *former) add(series int64, r *usage.Row) error {
 	f.args = append(f.args,
 		r.Charged.UnixMicro(), series, clean(r.RequestID), clean(r.Replica), int64(r.Position), int64(r.Status), clean(string(r.Error)),
 		count(u.Input), count(u.CacheRead), count(u.CacheWrite), count(u.Output), count(u.Reasoning),
-		int64(r.Costs.Total()), int64(r.Saved), bit(r.Estimated), bit(r.Partial), clean(r.Cache), f.buf[at:])
+		int64(r.Costs.Total()), int64(r.Saved), bit(r.Estimated), bit(r.Partial), clean(r.Cache), clean(r.PriceVersion), f.buf[at:])
 	return nil
 }
 
@@ -50,7 +50,7 @@ func appendDetail(b []byte, r *usage.Row) ([]byte, error) {
 	d := *r
 	d.RequestID, d.Replica, d.Position, d.Charged = "", "", 0, time.Time{}
 	d.Payer, d.Model, d.Provider = usage.Payer{}, "", ""
-	d.Status, d.Error, d.Saved, d.Estimated, d.Partial, d.Cache = 0, "", 0, false, false, ""
+	d.Status, d.Error, d.Saved, d.Estimated, d.Partial, d.Cache, d.PriceVersion = 0, "", 0, false, false, "", ""
 	u := &d.Usage
 	u.Input, u.CacheRead, u.CacheWrite, u.Output, u.Reasoning = llm.Count{}, llm.Count{}, llm.Count{}, llm.Count{}, llm.Count{}
 	return d.AppendBinary(b)
@@ -84,7 +84,7 @@ func scanRow(rows *sql.Rows, r *usage.Row) error {
 	)
 	err := rows.Scan(
 		&charged, &number, &r.RequestID, &r.Replica, &r.Position, &r.Status, &r.Error,
-		&input, &read, &write, &output, &reasoning, &cost, &r.Saved, &estimated, &partial, &r.Cache, &detail,
+		&input, &read, &write, &output, &reasoning, &cost, &r.Saved, &estimated, &partial, &r.Cache, &r.PriceVersion, &detail,
 		&r.Org, &r.Team, &r.User, &r.Key, &r.Project, &tags, &r.Model, &r.Provider)
 	if err != nil {
 		return err

@@ -52,6 +52,7 @@ CREATE TABLE ledger (
 	estimated   smallint NOT NULL,
 	partial     smallint NOT NULL,
 	cache       text COLLATE "C" NOT NULL, -- '': not used
+	price_version text COLLATE "C" NOT NULL, -- '': there was no price
 	detail      bytea NOT NULL, -- all else, as package usage writes it
 	PRIMARY KEY (charged, request_id)
 ) PARTITION BY RANGE (charged);

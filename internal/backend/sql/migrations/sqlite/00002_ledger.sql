@@ -52,6 +52,7 @@ CREATE TABLE ledger (
 	estimated   integer NOT NULL,
 	partial     integer NOT NULL,
 	cache       text NOT NULL, -- '': not used
+	price_version text NOT NULL, -- '': there was no price
 	detail      blob NOT NULL, -- all else, as package usage writes it
 	UNIQUE (request_id)
 ) STRICT; -- with a rowid: rows are only ever added at the end, and indexes are short
