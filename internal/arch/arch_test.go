@@ -53,7 +53,8 @@ var rooms = map[string]room{
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
-	"control":                 {may: "llm auth rules directory config", tests: "directory/directorytest"},
+	"audit":                   {},
+	"control":                 {may: "llm audit auth rules directory config", tests: "directory/directorytest"},
 	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},

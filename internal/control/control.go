@@ -12,6 +12,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"sluice/internal/audit"
 	"sluice/internal/auth"
 	"sluice/internal/directory"
 	"sluice/internal/llm"
@@ -19,13 +23,17 @@ import (
 
 // Options say what a Control works with.
 type Options struct {
-	Store   directory.Store
-	Hasher  *auth.Hasher
-	Random  io.Reader                                                                      // cryptographic
-	Changed func(directory.Change)                                                         // is told of every change, after it was stored; nil: nobody
-	Period  func(p llm.Period, zone *time.Location, now time.Time) (from, until time.Time) // the period that a time is in
-	Log     *slog.Logger                                                                   // nil: none
-	Now     func() time.Time                                                               // nil: time.Now
+	Store directory.Store
+	Audit audit.Recorder // nil: nothing is recorded, for tests
+	// Together runs what it is given in one transaction of the Store and of Audit, perhaps more than once; nil: each of their
+	// methods is one of its own, for tests.
+	Together func(ctx context.Context, do func(context.Context) error) error
+	Hasher   *auth.Hasher
+	Random   io.Reader                                                                      // cryptographic
+	Changed  func(directory.Change)                                                         // is told of every change, after it was stored; nil: nobody
+	Period   func(p llm.Period, zone *time.Location, now time.Time) (from, until time.Time) // the period that a time is in
+	Log      *slog.Logger                                                                   // nil: none
+	Now      func() time.Time                                                               // nil: time.Now
 }
 
 // A Control does what managers ask for.
@@ -39,6 +47,9 @@ func New(o Options) *Control {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Together == nil {
+		o.Together = func(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -48,21 +59,10 @@ func New(o Options) *Control {
 // now is the time as stores keep it.
 func (c *Control) now() time.Time { return c.o.Now().UTC().Truncate(time.Microsecond) }
 
-// An Actor is who acts. Its realm bounds what it can see and change: what belongs to one subject, and never that
-// subject itself, so that nobody widens their own limits.
-type Actor struct {
-	Name  string         // for the records
-	Kind  directory.Kind // of the subject that is its realm; "": everything there is
-	Realm string         // the subject's id
-	Org   string         // the organisation that the realm is in, or is
-}
-
-// Owner is the actor that may do everything: whoever runs the gateway.
-func Owner(name string) Actor { return Actor{Name: name} }
-
 // A place is where a record is, for the question of who may touch it.
 type place struct {
 	kind            directory.Kind
+	id              string
 	org, team, user string
 }
 
@@ -81,6 +81,11 @@ func (a Actor) covers(p place) bool {
 	return false
 }
 
+// sees tells whether the actor may look at what is at a place: at its realm, too.
+func (a Actor) sees(p place) bool {
+	return a.covers(p) || p.kind == a.Kind && p.id == a.Realm
+}
+
 // record is a pointer to a record of any kind.
 type record[T any] interface {
 	*T
@@ -93,13 +98,26 @@ type table[T directory.Organisation | directory.Team | directory.User | director
 	kind    directory.Kind
 	rows    directory.Table[T]
 	place   func(P) place
+	view    func(P) any
 	parents func(context.Context, P) ([]parent, error) // whose bounds hold for it
 }
 
-// find gives a record by its id, or by its name where only one has it. What is outside the actor's realm is not
-// there.
+// show gives a record to look at.
+func (t *table[T, P]) show(ctx context.Context, a Actor, ref string) (*T, error) {
+	if err := a.May(Act(string(t.kind) + "s.read")); err != nil {
+		return nil, err
+	}
+	return t.pick(ctx, a.sees, ref)
+}
+
+// find gives a record to change.
 func (t *table[T, P]) find(ctx context.Context, a Actor, ref string) (*T, error) {
-	if v, err := t.rows.Get(ctx, ref); isID(ref) && err == nil && a.covers(t.place(P(v))) {
+	return t.pick(ctx, a.covers, ref)
+}
+
+// pick gives a record by its id, or by its name where only one has it. What is outside the actor's realm is not there.
+func (t *table[T, P]) pick(ctx context.Context, within func(place) bool, ref string) (*T, error) {
+	if v, err := t.rows.Get(ctx, ref); isID(ref) && err == nil && within(t.place(P(v))) {
 		return v, nil
 	} else if isID(ref) && err != nil && !errors.Is(err, directory.ErrNotFound) {
 		return nil, t.fault(err, ref)
@@ -115,7 +133,7 @@ func (t *table[T, P]) find(ctx context.Context, a Actor, ref string) (*T, error)
 			return nil, t.fault(err, ref)
 		}
 		for i := range list {
-			if a.covers(t.place(P(&list[i]))) {
+			if within(t.place(P(&list[i]))) {
 				found = append(found, list[i])
 			}
 		}
@@ -142,6 +160,9 @@ type List struct {
 }
 
 func (t *table[T, P]) list(ctx context.Context, a Actor, l List) (list []T, next string, err error) {
+	if err := a.May(Act(string(t.kind) + "s.read")); err != nil {
+		return nil, "", err
+	}
 	f := directory.Filter{Name: l.Name, After: l.After, Limit: l.Limit}
 	if f.Org, f.Team, f.User, err = t.c.resolve(ctx, a, l.Organisation, l.Team, l.User); err != nil {
 		return nil, "", err
@@ -162,29 +183,36 @@ func (t *table[T, P]) list(ctx context.Context, a Actor, l List) (list []T, next
 	}
 	kept := list[:0]
 	for i := range list {
-		if a.covers(t.place(P(&list[i]))) {
+		if a.sees(t.place(P(&list[i]))) {
 			kept = append(kept, list[i])
 		}
 	}
 	return kept, next, nil
 }
 
-// create stores a new record that was checked.
-func (t *table[T, P]) create(ctx context.Context, a Actor, v *T) error {
-	b := P(v).Base()
-	if !a.covers(t.place(P(v))) {
-		return llm.Errorf(llm.KindForbidden, "%s: you may not make one here", t.kind)
-	}
-	if err := t.bounded(ctx, v); err != nil {
-		return err
-	}
-	b.Created, b.Maker = t.c.now(), a.Name
-	b.Updated = b.Created
-	if err := t.rows.Create(ctx, v); err != nil {
-		return t.fault(err, b.Name)
-	}
-	t.done(ctx, a, "create", b)
-	return nil
+// create stores a new record. make checks what was asked for and makes it.
+func (t *table[T, P]) create(ctx context.Context, a Actor, make func(context.Context) (*T, error)) (*T, error) {
+	return t.perform(ctx, a, "create", func(ctx context.Context, e *audit.Event) (*T, error) {
+		v, err := make(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b := P(v).Base()
+		t.tell(e, v)
+		if !a.covers(t.place(P(v))) {
+			return nil, llm.Errorf(llm.KindForbidden, "%s: you may not make one here", t.kind)
+		}
+		if err := t.bounded(ctx, v); err != nil {
+			return nil, err
+		}
+		b.Created, b.Maker = t.c.now(), a.Name
+		b.Updated = b.Created
+		if err := t.rows.Create(ctx, v); err != nil {
+			return nil, t.fault(err, b.Name)
+		}
+		e.After, err = t.shown(v)
+		return v, err
+	})
 }
 
 // bounded refuses a record that would have more than its owners.
@@ -201,17 +229,30 @@ func (t *table[T, P]) bounded(ctx context.Context, v *T) error {
 
 // update changes a record. With a version, only what was not changed since then; without one, whatever is there.
 // widens tells that the change may give something, so that the bounds of the owners are looked at.
-func (t *table[T, P]) update(ctx context.Context, a Actor, act, ref string, version int64, widens bool, change func(*T) error) (*T, error) {
+func (t *table[T, P]) update(ctx context.Context, a Actor, act, ref string, version int64, widens bool, change func(context.Context, *T) error) (*T, error) {
 	for tries := 0; ; tries++ {
+		v, err := t.updateOnce(ctx, a, act, ref, version, widens, change)
+		if !errors.Is(err, directory.ErrVersion) || version != 0 || tries >= 5 {
+			return v, err
+		}
+	}
+}
+
+func (t *table[T, P]) updateOnce(ctx context.Context, a Actor, act, ref string, version int64, widens bool, change func(context.Context, *T) error) (*T, error) {
+	return t.perform(ctx, a, act, func(ctx context.Context, e *audit.Event) (*T, error) {
 		v, err := t.find(ctx, a, ref)
 		if err != nil {
+			return nil, err
+		}
+		t.tell(e, v)
+		if e.Before, err = t.shown(v); err != nil {
 			return nil, err
 		}
 		b := P(v).Base()
 		if version != 0 && b.Version != version {
 			return nil, t.fault(directory.ErrVersion, ref)
 		}
-		if err := change(v); err != nil {
+		if err := change(ctx, v); err != nil {
 			return nil, err
 		}
 		if !a.covers(t.place(P(v))) {
@@ -223,34 +264,62 @@ func (t *table[T, P]) update(ctx context.Context, a Actor, act, ref string, vers
 			}
 		}
 		b.Updated = t.c.now()
-		switch err := t.rows.Update(ctx, v); {
-		case errors.Is(err, directory.ErrVersion) && version == 0 && tries < 5:
-			continue
-		case err != nil:
+		if err := t.rows.Update(ctx, v); err != nil {
 			return nil, t.fault(err, ref)
 		}
-		t.done(ctx, a, act, b)
-		return v, nil
-	}
+		e.After, err = t.shown(v)
+		return v, err
+	})
 }
 
 func (t *table[T, P]) delete(ctx context.Context, a Actor, ref string, version int64) (*T, error) {
-	v, err := t.find(ctx, a, ref)
+	return t.perform(ctx, a, "delete", func(ctx context.Context, e *audit.Event) (*T, error) {
+		v, err := t.find(ctx, a, ref)
+		if err != nil {
+			return nil, err
+		}
+		t.tell(e, v)
+		if e.Before, err = t.shown(v); err != nil {
+			return nil, err
+		}
+		b := P(v).Base()
+		if err := t.rows.Delete(ctx, b.ID, cmp.Or(version, b.Version)); err != nil {
+			return nil, t.fault(err, ref)
+		}
+		return v, nil
+	})
+}
+
+// perform does one act on a record, and tells the rest of the program once it is certain.
+func (t *table[T, P]) perform(ctx context.Context, a Actor, verb string, do func(context.Context, *audit.Event) (*T, error)) (v *T, err error) {
+	err = t.c.Perform(ctx, a, Act(string(t.kind)+"s."+verb), func(ctx context.Context, e *audit.Event) (err error) {
+		e.Object.Kind = string(t.kind)
+		v, err = do(ctx, e)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	b := P(v).Base()
-	if err := t.rows.Delete(ctx, b.ID, cmp.Or(version, b.Version)); err != nil {
-		return nil, t.fault(err, ref)
-	}
-	t.done(ctx, a, "delete", b)
+	t.done(a, verb, P(v).Base())
 	return v, nil
 }
 
-// done is the one place that every act that was done passes: here it is told, and recorded.
-func (t *table[T, P]) done(_ context.Context, a Actor, act string, b *directory.Record) {
+// tell names a record in an event.
+func (t *table[T, P]) tell(e *audit.Event, v *T) {
+	b := P(v).Base()
+	e.Org = t.place(P(v)).org
+	e.Object.ID, e.Object.Name = b.ID, b.Name
+}
+
+// shown is a record as the audit log keeps it: as people are told of it, so without anything secret.
+func (t *table[T, P]) shown(v *T) (jsontext.Value, error) {
+	return json.Marshal(t.view(P(v)), json.Deterministic(true))
+}
+
+// done tells of an act that was done.
+func (t *table[T, P]) done(a Actor, verb string, b *directory.Record) {
 	t.c.o.Changed(directory.Change{Kind: t.kind, ID: b.ID})
-	t.c.o.Log.Info("directory changed", "event", "directory_changed", "actor", a.Name, "act", act, "kind", string(t.kind), "id", b.ID, "version", b.Version)
+	t.c.o.Log.Info("directory changed", "event", "directory_changed", "actor", a.Name, "act", verb, "kind", string(t.kind), "id", b.ID, "version", b.Version)
 }
 
 // fault gives a store's answer its meaning.
@@ -261,7 +330,7 @@ func (t *table[T, P]) fault(err error, ref string) error {
 	case errors.Is(err, directory.ErrExists):
 		return &llm.Error{Kind: llm.KindConflict, Msg: fmt.Sprintf("the %s cannot be stored", t.kind), Err: err, Problems: []llm.Problem{{At: "/name", Msg: "the name, or the key itself, is taken: choose another"}}}
 	case errors.Is(err, directory.ErrVersion):
-		return llm.Errorf(llm.KindConflict, "the %s was changed since you read it; read it again", t.kind)
+		return &llm.Error{Kind: llm.KindConflict, Msg: fmt.Sprintf("the %s was changed since you read it; read it again", t.kind), Err: err}
 	case errors.Is(err, directory.ErrInUse):
 		return llm.Errorf(llm.KindConflict, "something still belongs to the %s; delete or move its keys, users and teams first, or disable it", t.kind)
 	case errors.Is(err, directory.ErrNoOwner):

@@ -293,9 +293,9 @@ func TestRealms(t *testing.T) {
 		orgs, teams, users, keys = append(orgs, o.ID), append(teams, tm.ID), append(users, u.ID), append(keys, made.ID)
 	}
 	for _, a := range []Actor{
-		{Name: "org", Kind: directory.KindOrganisation, Realm: orgs[0], Org: orgs[0]},
-		{Name: "team", Kind: directory.KindTeam, Realm: teams[0], Org: orgs[0]},
-		{Name: "user", Kind: directory.KindUser, Realm: users[0], Org: orgs[0]},
+		{Name: "org", Role: RoleAdmin, Kind: directory.KindOrganisation, Realm: orgs[0], Org: orgs[0]},
+		{Name: "team", Role: RoleAdmin, Kind: directory.KindTeam, Realm: teams[0], Org: orgs[0]},
+		{Name: "user", Role: RoleAdmin, Kind: directory.KindUser, Realm: users[0], Org: orgs[0]},
 	} {
 		t.Run(a.Name, func(t *testing.T) {
 			if _, err := r.Keys().SetDisabled(ctx, a, keys[0], false); err != nil {
@@ -309,7 +309,7 @@ func TestRealms(t *testing.T) {
 			_, err = r.Keys().Delete(ctx, a, keys[1], 0)
 			refused(t, "delete a key of others", err, llm.KindNotFound)
 			_, err = r.Organisations().Update(ctx, a, orgs[0], Update{Change: Change{Models: Some([]string{"*"})}})
-			refused(t, "widen the organisation", err, llm.KindNotFound)
+			refused(t, "widen the organisation", err, llm.KindForbidden)
 			_, err = r.Organisations().Create(ctx, a, NewOrganisation{named("mine")})
 			refused(t, "make an organisation", err, llm.KindForbidden)
 			k := key("elsewhere", "*")

@@ -24,7 +24,8 @@ func (c *Control) Keys() Keys { return Keys{c} }
 func (c *Control) keys() *table[directory.Key, *directory.Key] {
 	return &table[directory.Key, *directory.Key]{
 		c: c, kind: directory.KindKey, rows: c.o.Store.Keys(),
-		place: func(k *directory.Key) place { return place{directory.KindKey, k.Org, k.Team, k.User} },
+		place: func(k *directory.Key) place { return place{directory.KindKey, k.ID, k.Org, k.Team, k.User} },
+		view:  func(k *directory.Key) any { return viewKey(k) },
 		parents: func(ctx context.Context, k *directory.Key) ([]parent, error) {
 			return c.parents(ctx, k.Org, k.Team, k.User)
 		},
@@ -60,30 +61,32 @@ type Secret struct {
 
 // Create makes a key, or takes one over.
 func (s Keys) Create(ctx context.Context, a Actor, in NewKey) (*Secret, error) {
-	b, err := s.c.fresh(&in.Change)
-	if err != nil {
-		return nil, err
-	}
-	k := directory.Key{Record: b}
-	if k.Org, _, _, err = s.c.resolve(ctx, a, s.c.homeOf(a, in.Organisation), "", ""); err != nil {
-		return nil, err
-	}
-	if err := s.place(ctx, a, &k, &in.KeyChange); err != nil {
-		return nil, err
-	}
 	secret := ""
-	if in.Key == "" {
+	k, err := s.c.keys().create(ctx, a, func(ctx context.Context) (*directory.Key, error) {
+		b, err := s.c.fresh(&in.Change)
+		if err != nil {
+			return nil, err
+		}
+		k := directory.Key{Record: b}
+		if k.Org, _, _, err = s.c.resolve(ctx, a, s.c.homeOf(a, in.Organisation), "", ""); err != nil {
+			return nil, err
+		}
+		if err := s.place(ctx, a, &k, &in.KeyChange); err != nil {
+			return nil, err
+		}
+		if in.Key != "" {
+			return &k, s.takeOver(&k, in.Key)
+		}
 		if secret, err = auth.NewSecret(k.ID, s.c.o.Random); err != nil {
 			return nil, fmt.Errorf("draw key: %w", err)
 		}
 		k.Hash = s.c.o.Hasher.Key(secret)
-	} else if err := s.takeOver(&k, in.Key); err != nil {
+		return &k, nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	if err := s.c.keys().create(ctx, a, &k); err != nil {
-		return nil, err
-	}
-	return &Secret{secret, *viewKey(&k)}, nil
+	return &Secret{secret, *viewKey(k)}, nil
 }
 
 // takeOver gives a record the hash of a key that was made elsewhere.
@@ -129,7 +132,7 @@ func (s Keys) place(ctx context.Context, a Actor, k *directory.Key, in *KeyChang
 
 // Show gives one, by its id or name, with what it may do in the end.
 func (s Keys) Show(ctx context.Context, a Actor, ref string) (*KeyDetails, error) {
-	k, err := s.c.keys().find(ctx, a, ref)
+	k, err := s.c.keys().show(ctx, a, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +150,7 @@ func (s Keys) List(ctx context.Context, a Actor, l List) (*Page[KeyView], error)
 
 // Update changes one.
 func (s Keys) Update(ctx context.Context, a Actor, ref string, in KeyUpdate) (*KeyView, error) {
-	return shown(viewKey)(s.c.keys().update(ctx, a, "update", ref, in.Version, true, func(k *directory.Key) error {
+	return shown(viewKey)(s.c.keys().update(ctx, a, "update", ref, in.Version, true, func(ctx context.Context, k *directory.Key) error {
 		if err := in.apply(&k.Record); err != nil {
 			return err
 		}
@@ -193,7 +196,7 @@ func (s Keys) Rotate(ctx context.Context, a Actor, ref string, in Rotation) (*Se
 		}
 	}
 	secret := ""
-	k, err := s.c.keys().update(ctx, a, "rotate", ref, 0, false, func(k *directory.Key) (err error) {
+	k, err := s.c.keys().update(ctx, a, "rotate", ref, 0, false, func(_ context.Context, k *directory.Key) (err error) {
 		if secret, err = auth.NewSecret(k.ID, s.c.o.Random); err != nil {
 			return fmt.Errorf("draw key: %w", err)
 		}

@@ -28,7 +28,7 @@ var rollingSpans = map[llm.Period]time.Duration{
 }
 
 func (t *table[T, P]) override(ctx context.Context, a Actor, ref string, in Override) (*T, error) {
-	return t.update(ctx, a, "override", ref, 0, true, func(v *T) error {
+	return t.update(ctx, a, "override", ref, 0, true, func(_ context.Context, v *T) error {
 		s := &P(v).Base().Spec
 		i := slices.IndexFunc(s.Rules, func(r llm.Rule) bool { return r.Name == in.Rule })
 		var p problems
@@ -86,7 +86,7 @@ func (t *table[T, P]) setDisabled(ctx context.Context, a Actor, ref string, disa
 	if disabled {
 		act = "disable"
 	}
-	return t.update(ctx, a, act, ref, 0, false, func(v *T) error {
+	return t.update(ctx, a, act, ref, 0, false, func(_ context.Context, v *T) error {
 		P(v).Base().Spec.Disabled = disabled
 		return nil
 	})

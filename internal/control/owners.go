@@ -29,7 +29,10 @@ func (c *Control) Users() Users { return Users{c} }
 func (c *Control) orgs() *table[directory.Organisation, *directory.Organisation] {
 	return &table[directory.Organisation, *directory.Organisation]{
 		c: c, kind: directory.KindOrganisation, rows: c.o.Store.Organisations(),
-		place:   func(o *directory.Organisation) place { return place{kind: directory.KindOrganisation, org: o.ID} },
+		place: func(o *directory.Organisation) place {
+			return place{kind: directory.KindOrganisation, id: o.ID, org: o.ID}
+		},
+		view:    func(o *directory.Organisation) any { return viewOrganisation(o) },
 		parents: func(context.Context, *directory.Organisation) ([]parent, error) { return nil, nil },
 	}
 }
@@ -37,7 +40,10 @@ func (c *Control) orgs() *table[directory.Organisation, *directory.Organisation]
 func (c *Control) teams() *table[directory.Team, *directory.Team] {
 	return &table[directory.Team, *directory.Team]{
 		c: c, kind: directory.KindTeam, rows: c.o.Store.Teams(),
-		place: func(t *directory.Team) place { return place{kind: directory.KindTeam, org: t.Org, team: t.ID} },
+		place: func(t *directory.Team) place {
+			return place{kind: directory.KindTeam, id: t.ID, org: t.Org, team: t.ID}
+		},
+		view: func(t *directory.Team) any { return viewTeam(t) },
 		parents: func(ctx context.Context, t *directory.Team) ([]parent, error) {
 			return c.parents(ctx, t.Org, "", "")
 		},
@@ -47,7 +53,10 @@ func (c *Control) teams() *table[directory.Team, *directory.Team] {
 func (c *Control) users() *table[directory.User, *directory.User] {
 	return &table[directory.User, *directory.User]{
 		c: c, kind: directory.KindUser, rows: c.o.Store.Users(),
-		place: func(u *directory.User) place { return place{kind: directory.KindUser, org: u.Org, user: u.ID} },
+		place: func(u *directory.User) place {
+			return place{kind: directory.KindUser, id: u.ID, org: u.Org, user: u.ID}
+		},
+		view: func(u *directory.User) any { return viewUser(u) },
 		parents: func(ctx context.Context, u *directory.User) ([]parent, error) {
 			return c.parents(ctx, u.Org, "", "")
 		},
@@ -97,20 +106,15 @@ type NewOrganisation struct {
 
 // Create makes an organisation.
 func (s Organisations) Create(ctx context.Context, a Actor, in NewOrganisation) (*OrganisationView, error) {
-	b, err := s.c.fresh(&in.Change)
-	if err != nil {
-		return nil, err
-	}
-	o := directory.Organisation{Record: b}
-	if err := s.c.orgs().create(ctx, a, &o); err != nil {
-		return nil, err
-	}
-	return viewOrganisation(&o), nil
+	return shown(viewOrganisation)(s.c.orgs().create(ctx, a, func(context.Context) (*directory.Organisation, error) {
+		b, err := s.c.fresh(&in.Change)
+		return &directory.Organisation{Record: b}, err
+	}))
 }
 
 // Show gives one, by its id or name.
 func (s Organisations) Show(ctx context.Context, a Actor, ref string) (*OrganisationView, error) {
-	return shown(viewOrganisation)(s.c.orgs().find(ctx, a, ref))
+	return shown(viewOrganisation)(s.c.orgs().show(ctx, a, ref))
 }
 
 // List gives many. next is "" at the end, else what After must be for more.
@@ -120,7 +124,7 @@ func (s Organisations) List(ctx context.Context, a Actor, l List) (*Page[Organis
 
 // Update changes one.
 func (s Organisations) Update(ctx context.Context, a Actor, ref string, in Update) (*OrganisationView, error) {
-	return shown(viewOrganisation)(s.c.orgs().update(ctx, a, "update", ref, in.Version, true, func(o *directory.Organisation) error { return in.apply(&o.Record) }))
+	return shown(viewOrganisation)(s.c.orgs().update(ctx, a, "update", ref, in.Version, true, func(_ context.Context, o *directory.Organisation) error { return in.apply(&o.Record) }))
 }
 
 // SetDisabled disables or enables one, and so all that belongs to it.
@@ -146,18 +150,15 @@ type NewTeam struct {
 
 // Create makes a team.
 func (s Teams) Create(ctx context.Context, a Actor, in NewTeam) (*TeamView, error) {
-	b, err := s.c.fresh(&in.Change)
-	if err != nil {
-		return nil, err
-	}
-	t := directory.Team{Record: b}
-	if t.Org, _, _, err = s.c.resolve(ctx, a, s.c.homeOf(a, in.Organisation), "", ""); err != nil {
-		return nil, err
-	}
-	if err := s.c.teams().create(ctx, a, &t); err != nil {
-		return nil, err
-	}
-	return viewTeam(&t), nil
+	return shown(viewTeam)(s.c.teams().create(ctx, a, func(ctx context.Context) (*directory.Team, error) {
+		b, err := s.c.fresh(&in.Change)
+		if err != nil {
+			return nil, err
+		}
+		t := directory.Team{Record: b}
+		t.Org, _, _, err = s.c.resolve(ctx, a, s.c.homeOf(a, in.Organisation), "", "")
+		return &t, err
+	}))
 }
 
 // homeOf is the organisation of what an actor makes where none is named.
@@ -167,7 +168,7 @@ func (c *Control) homeOf(a Actor, named string) string {
 
 // Show gives one, by its id or name.
 func (s Teams) Show(ctx context.Context, a Actor, ref string) (*TeamView, error) {
-	return shown(viewTeam)(s.c.teams().find(ctx, a, ref))
+	return shown(viewTeam)(s.c.teams().show(ctx, a, ref))
 }
 
 // List gives many.
@@ -177,7 +178,7 @@ func (s Teams) List(ctx context.Context, a Actor, l List) (*Page[TeamView], erro
 
 // Update changes one.
 func (s Teams) Update(ctx context.Context, a Actor, ref string, in Update) (*TeamView, error) {
-	return shown(viewTeam)(s.c.teams().update(ctx, a, "update", ref, in.Version, true, func(t *directory.Team) error { return in.apply(&t.Record) }))
+	return shown(viewTeam)(s.c.teams().update(ctx, a, "update", ref, in.Version, true, func(_ context.Context, t *directory.Team) error { return in.apply(&t.Record) }))
 }
 
 // SetDisabled disables or enables one, and so all that belongs to it.
@@ -216,21 +217,17 @@ type UserUpdate struct {
 
 // Create makes a user.
 func (s Users) Create(ctx context.Context, a Actor, in NewUser) (*UserView, error) {
-	b, err := s.c.fresh(&in.Change)
-	if err != nil {
-		return nil, err
-	}
-	u := directory.User{Record: b}
-	if u.Org, _, _, err = s.c.resolve(ctx, a, s.c.homeOf(a, in.Organisation), "", ""); err != nil {
-		return nil, err
-	}
-	if err := s.apply(ctx, a, &u, &in.UserChange); err != nil {
-		return nil, err
-	}
-	if err := s.c.users().create(ctx, a, &u); err != nil {
-		return nil, err
-	}
-	return viewUser(&u), nil
+	return shown(viewUser)(s.c.users().create(ctx, a, func(ctx context.Context) (*directory.User, error) {
+		b, err := s.c.fresh(&in.Change)
+		if err != nil {
+			return nil, err
+		}
+		u := directory.User{Record: b}
+		if u.Org, _, _, err = s.c.resolve(ctx, a, s.c.homeOf(a, in.Organisation), "", ""); err != nil {
+			return nil, err
+		}
+		return &u, s.apply(ctx, a, &u, &in.UserChange)
+	}))
 }
 
 // apply changes what only users have.
@@ -261,7 +258,7 @@ func (s Users) apply(ctx context.Context, a Actor, u *directory.User, in *UserCh
 
 // Show gives one, by its id or name.
 func (s Users) Show(ctx context.Context, a Actor, ref string) (*UserView, error) {
-	return shown(viewUser)(s.c.users().find(ctx, a, ref))
+	return shown(viewUser)(s.c.users().show(ctx, a, ref))
 }
 
 // List gives many.
@@ -271,7 +268,7 @@ func (s Users) List(ctx context.Context, a Actor, l List) (*Page[UserView], erro
 
 // Update changes one.
 func (s Users) Update(ctx context.Context, a Actor, ref string, in UserUpdate) (*UserView, error) {
-	return shown(viewUser)(s.c.users().update(ctx, a, "update", ref, in.Version, true, func(u *directory.User) error {
+	return shown(viewUser)(s.c.users().update(ctx, a, "update", ref, in.Version, true, func(ctx context.Context, u *directory.User) error {
 		if err := in.apply(&u.Record); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"sluice/internal/audit"
 	"sluice/internal/auth"
 	"sluice/internal/directory"
 )
@@ -65,17 +66,31 @@ func (c *Control) takeOver(ctx context.Context, f *auth.FileKey, revoked *auth.R
 			},
 			Org: directory.DefaultOrganisation, Hash: hash,
 		}
-		err := c.o.Store.Keys().Create(ctx, k)
+		err := c.store(ctx, k)
 		if errors.Is(err, directory.ErrExists) { // each replica had one of the name
 			k.Name += " " + f.ID
-			err = c.o.Store.Keys().Create(ctx, k)
+			err = c.store(ctx, k)
 		}
 		if err != nil {
 			return err
 		}
-		c.keys().done(ctx, Owner("start"), "take over", &k.Record)
 	}
 	return revoked.Forget(f.ID) // the store knows, and may enable it again
+}
+
+// store creates a key of the gateway's own making. It is ErrExists where there is one.
+func (c *Control) store(ctx context.Context, k *directory.Key) error {
+	t := c.keys()
+	_, err := t.perform(ctx, Owner("start"), "create", func(ctx context.Context, e *audit.Event) (*directory.Key, error) {
+		t.tell(e, k)
+		if err := t.rows.Create(ctx, k); err != nil {
+			return nil, fmt.Errorf("directory: %w", err)
+		}
+		var err error
+		e.After, err = t.shown(k)
+		return k, err
+	})
+	return err
 }
 
 // First makes a key for all models in a store that never had one, and gives it: the only time that it is seen. Of
@@ -99,13 +114,11 @@ func (c *Control) First(ctx context.Context) (secret string, err error) {
 			return "", fmt.Errorf("draw key: %w", err)
 		}
 		k.Hash, k.Created, k.Updated, k.Maker = c.o.Hasher.Key(secret), c.now(), c.now(), "start"
-		switch err := c.o.Store.Keys().Create(ctx, &k); {
+		switch err := c.store(ctx, &k); {
 		case errors.Is(err, directory.ErrExists): // another replica was first, and shows it
 			secret = ""
 		case err != nil:
-			return "", fmt.Errorf("directory: %w", err)
-		default:
-			c.keys().done(ctx, Owner("start"), "create", &k.Record)
+			return "", err
 		}
 	}
 	if _, err := c.o.Store.Note(ctx, noteFirst, "made"); err != nil {

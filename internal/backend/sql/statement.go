@@ -147,8 +147,28 @@ func (s *session) one(ctx context.Context, q *statement, into ...any) (found boo
 	return found, err
 }
 
+// together is the key under which a context carries the session of Together.
+type together struct{ db *DB }
+
+// Together runs do in one transaction: all that it does with this store by the context it is given happens, or nothing. do may run
+// again, as write says, and it must not use that context for anything that goes on after it.
+func (db *DB) Together(ctx context.Context, do func(context.Context) error) error {
+	return db.write(ctx, func(ctx context.Context, s *session) error {
+		return do(context.WithValue(ctx, together{db}, s))
+	})
+}
+
+// joined is the session of the Together that ctx is in; nil: it is in none.
+func (db *DB) joined(ctx context.Context) *session {
+	s, _ := ctx.Value(together{db}).(*session)
+	return s
+}
+
 // alone runs do with a session for a single statement that only reads.
 func (db *DB) alone(ctx context.Context, do func(context.Context, *session) error) error {
+	if s := db.joined(ctx); s != nil {
+		return do(ctx, s)
+	}
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	err := do(ctx, &session{dialect: db.dialect, conn: db.reader, ready: db.readers})
@@ -158,6 +178,9 @@ func (db *DB) alone(ctx context.Context, do func(context.Context, *session) erro
 
 // read runs do on one snapshot.
 func (db *DB) read(ctx context.Context, do func(context.Context, *session) error) error {
+	if s := db.joined(ctx); s != nil {
+		return do(ctx, s)
+	}
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.snapshot()})
@@ -183,6 +206,9 @@ const maxTries = 4 // of a transaction that lost against another
 // write runs do in one transaction, all of which happens or nothing. do may run again: a transaction that
 // PostgreSQL ended for the sake of another is tried anew.
 func (db *DB) write(ctx context.Context, do func(context.Context, *session) error) error {
+	if s := db.joined(ctx); s != nil {
+		return do(ctx, s)
+	}
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
 	for try := 1; ; try++ {
