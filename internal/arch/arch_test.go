@@ -54,7 +54,9 @@ var rooms = map[string]room{
 
 	"directory/directorytest": {may: "llm auth directory"},
 	"audit":                   {},
-	"control":                 {may: "llm audit auth rules directory config", tests: "directory/directorytest"},
+	"account":                 {may: "llm audit auth directory", tests: "account/accounttest"},
+	"account/oidc":            {may: "llm auth account"},
+	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest"},
 	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},

@@ -19,6 +19,9 @@ type Actor struct {
 	Scopes []string // globs of acts, of a token that may do less than its role; nil: all of them
 	Fresh  bool     // they have shown within minutes that it is them
 
+	Account string // the account that acts, or that made the token; "": whoever runs the gateway
+	Session string // the id of the session; "": it is none
+
 	Kind  directory.Kind // of the subject that is its realm; "": everything there is
 	Realm string         // the subject's id
 	Org   string         // the organisation that the realm is in, or is

@@ -4,23 +4,24 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/internal/account"
 	"sluice/internal/llm"
 )
 
 // A Role is what somebody may do, within their realm.
-type Role string
+type Role = account.Role
 
 // Roles. Nobody has more than one.
 const (
-	RoleOwner    Role = "owner"    // everything
-	RoleAdmin    Role = "admin"    // everything but owners, roles of admins and the gateway's own secrets
-	RoleOperator Role = "operator" // sees all but the audit log, and runs it: upstreams, cache, overrides; gives nobody anything
-	RoleAuditor  Role = "auditor"  // sees all, changes nothing
-	RoleMember   Role = "member"   // their own keys and what these spent
+	RoleOwner    = account.RoleOwner
+	RoleAdmin    = account.RoleAdmin
+	RoleOperator = account.RoleOperator
+	RoleAuditor  = account.RoleAuditor
+	RoleMember   = account.RoleMember
 )
 
 // Roles are all roles, the one with the most rights first.
-var Roles = []Role{RoleOwner, RoleAdmin, RoleOperator, RoleAuditor, RoleMember}
+var Roles = account.Roles
 
 // An Act is one thing that people can do, named object.verb.
 type Act string
