@@ -10,7 +10,6 @@ import (
 	"os"
 	"syscall"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/spf13/pflag"
 
 	"sluice/internal/app"
@@ -44,18 +43,14 @@ func (d *desk) close(err error) error {
 	return err
 }
 
-// call does one act: at the gateway, or at the store.
+// call does one act: at the gateway, or at the store. in nil: it only looks.
 func (d *desk) call(ctx context.Context, std *streams, path string, in, out any) error {
-	var body any
-	if in != nil {
-		text, err := jsonv2.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = json.RawMessage(text)
-	}
+	return d.ask(ctx, std, asking(path, in), out)
+}
+
+func (d *desk) ask(ctx context.Context, std *streams, q ask, out any) error {
 	if !d.local {
-		err := d.admin.call(ctx, path, body, out)
+		err := d.admin.ask(ctx, q, out)
 		if !errors.Is(err, syscall.ECONNREFUSED) || d.url != usualAdmin {
 			return err
 		}
@@ -74,25 +69,24 @@ func (d *desk) call(ctx context.Context, std *streams, path string, in, out any)
 		}
 		d.local = true
 	}
-	return d.callStore(ctx, path, body, out)
+	return d.askStore(ctx, q, out)
 }
 
-// callStore does what call of admin does, without a network.
-func (d *desk) callStore(ctx context.Context, path string, in, out any) error {
-	method, body := http.MethodGet, []byte(nil)
-	if in != nil {
-		method, body = http.MethodPost, in.(json.RawMessage)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
+// askStore does what ask of admin does, without a network.
+func (d *desk) askStore(ctx context.Context, q ask, out any) error {
+	req, err := q.request(ctx, "http://localhost")
 	if err != nil {
 		return err
 	}
 	req.RemoteAddr = "127.0.0.1:0"
-	req.Header.Set("Content-Type", "application/json")
+	if req.Body == nil {
+		req.Body = http.NoBody
+	}
 	w := &answer{header: http.Header{}, status: http.StatusOK}
 	d.store.ServeHTTP(w, req)
-	if w.status != http.StatusOK {
-		return refusal(w.body.Bytes(), "the store answered "+http.StatusText(w.status))
+	if w.status/100 != 2 {
+		text := refusal(w.body.Bytes(), "the store answered "+http.StatusText(w.status)).Error()
+		return &refused{w.status, text}
 	}
 	return json.Unmarshal(w.body.Bytes(), out)
 }

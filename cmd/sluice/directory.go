@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -175,15 +176,15 @@ func (d *directoryCommand) runUpdate(ctx context.Context, std *streams, ref stri
 	if err != nil {
 		return err
 	}
-	var in any = control.Update{Version: was.Version, Change: ch}
+	var in any = ch
 	switch d.kind {
 	case "key":
-		in = control.KeyUpdate{Version: was.Version, KeyChange: d.spec.keyChange(ch)}
+		in = d.spec.keyChange(ch)
 	case "user":
-		in = control.UserUpdate{Version: was.Version, UserChange: d.spec.userChange(ch)}
+		in = d.spec.userChange(ch)
 	}
 	var v subject
-	if err := d.call(ctx, std, d.at(was.ID, "update"), in, &v); err != nil {
+	if err := d.ask(ctx, std, ask{http.MethodPatch, d.at(was.ID), in, was.Version}, &v); err != nil {
 		return err
 	}
 	if d.json {
@@ -226,7 +227,11 @@ func (d *directoryCommand) runOverride(ctx context.Context, std *streams, ref st
 func (d *directoryCommand) runAct(act, said string) func(context.Context, *streams, string) error {
 	return func(ctx context.Context, std *streams, ref string) error {
 		var v subject
-		if err := d.call(ctx, std, d.at(ref, act), struct{}{}, &v); err != nil {
+		q := ask{method: http.MethodPost, path: d.at(ref, act), in: struct{}{}}
+		if act == "delete" {
+			q = ask{method: http.MethodDelete, path: d.at(ref)}
+		}
+		if err := d.ask(ctx, std, q, &v); err != nil {
 			return err
 		}
 		if d.json {

@@ -258,8 +258,8 @@ func (r *recomputeCommand) flags(f *pflag.FlagSet) {
 
 func (r *recomputeCommand) run(ctx context.Context, std *streams) error {
 	r.patience = time.Hour
-	var out app.Recounted
-	if err := r.call(ctx, std, "/admin/ledger/recompute", app.Recount{Fix: r.fix}, &out); err != nil {
+	var out adminapi.Recounted
+	if err := r.call(ctx, std, "/admin/ledger/recompute", adminapi.Recount{Fix: r.fix}, &out); err != nil {
 		return err
 	}
 	var err error
@@ -274,7 +274,7 @@ func (r *recomputeCommand) run(ctx context.Context, std *streams) error {
 	return err
 }
 
-func (r *recomputeCommand) print(out io.Writer, c *app.Recounted) {
+func (r *recomputeCommand) print(out io.Writer, c *adminapi.Recounted) {
 	if !c.Oldest.IsZero() {
 		fmt.Fprintf(out, "rows are kept since %s; what is older cannot be looked at\n", c.Oldest.Format(time.DateOnly))
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log" //nolint:depguard // to silence it
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -23,8 +24,10 @@ import (
 
 // Exit codes, as docs/configuration.md lists them.
 const (
-	exitFailed = 1 // the command ran and failed
-	exitUsage  = 2 // the command line or the configuration is wrong
+	exitFailed  = 1 // the command ran and failed
+	exitUsage   = 2 // the command line or the configuration is wrong
+	exitDenied  = 3 // the gateway does not know who asks, or they may not (401, 403)
+	exitChanged = 4 // it is taken, in use, or was changed by somebody else (409, 412)
 )
 
 type serveCommand struct{ config string }
@@ -107,7 +110,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if _, ok := errors.AsType[*config.Error](err); ok {
 			return exitUsage
 		}
-		return exitFailed
+		return exitOf(err)
 	}
 	return 0
+}
+
+// exitOf is the exit code of a command that failed.
+func exitOf(err error) int {
+	r, ok := errors.AsType[*refused](err)
+	switch {
+	case ok && (r.status == http.StatusUnauthorized || r.status == http.StatusForbidden):
+		return exitDenied
+	case ok && (r.status == http.StatusConflict || r.status == http.StatusPreconditionFailed):
+		return exitChanged
+	}
+	return exitFailed
 }

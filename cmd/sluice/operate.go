@@ -9,12 +9,15 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/spf13/pflag"
 
+	adminapi "sluice/internal/admin"
 	"sluice/internal/app"
 	"sluice/internal/config"
 	"sluice/internal/flags"
@@ -26,39 +29,95 @@ const usualAdmin = "http://127.0.0.1:3002"
 
 // An admin is the operators' listener of a running gateway.
 type admin struct {
-	url      string
-	patience time.Duration // for an answer; 0: ten seconds
+	url       string
+	tokenFile string
+	patience  time.Duration // for an answer; 0: ten seconds
 }
 
 func (a *admin) flags(f *pflag.FlagSet) {
-	f.StringVar(&a.url, "admin-url", usualAdmin, "`URL` of the running gateway's admin listener. Its token (admin.token) is read from SLUICE_ADMIN_TOKEN.")
+	f.StringVar(&a.url, "admin-url", usualAdmin, "`URL` of the running gateway's admin listener. A token is read from SLUICE_ADMIN_TOKEN or --token-file.")
 	flags.Env(f, "admin-url", "SLUICE_ADMIN_URL")
+	flags.File(f, &a.tokenFile, "token-file", "", "File that holds the token for the gateway; it comes before SLUICE_ADMIN_TOKEN.")
+	flags.Env(f, "token-file", "SLUICE_ADMIN_TOKEN_FILE")
+}
+
+// token is what to show the gateway. It is never on a command line, which others can read.
+func (a *admin) token() (string, error) {
+	if a.tokenFile == "" {
+		return strings.TrimSpace(os.Getenv("SLUICE_ADMIN_TOKEN")), nil
+	}
+	text, err := os.ReadFile(a.tokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("--token-file: %s is empty", a.tokenFile)
+	}
+	return token, nil
 }
 
 // maxAnswer bounds what the running gateway may answer, in bytes.
 const maxAnswer = 64 << 20
 
+// An ask is a request to the admin API.
+type ask struct {
+	method, path string
+	in           any   // nil: no body
+	version      int64 // that an object must still have; 0: whatever it has
+}
+
+// asking is what a path is asked with: GET where nothing is sent, else POST.
+func asking(path string, in any) ask {
+	if in == nil {
+		return ask{method: http.MethodGet, path: path}
+	}
+	return ask{method: http.MethodPost, path: path, in: in}
+}
+
+// request makes the request of an ask.
+func (q *ask) request(ctx context.Context, base string) (*http.Request, error) {
+	var body io.Reader
+	if q.in != nil {
+		text, err := jsonv2.Marshal(q.in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, base+q.path, body)
+	if err != nil {
+		return nil, err
+	}
+	if q.in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if q.version > 0 {
+		req.Header.Set("If-Match", `"`+strconv.FormatInt(q.version, 10)+`"`)
+	}
+	return req, nil
+}
+
 // call asks the running gateway. in nil: GET.
 func (a *admin) call(ctx context.Context, path string, in, out any) error {
+	return a.ask(ctx, asking(path, in), out)
+}
+
+func (a *admin) ask(ctx context.Context, q ask, out any) error {
 	ctx, stop := context.WithTimeout(ctx, cmp.Or(a.patience, 10*time.Second))
 	defer stop()
-	method, body := http.MethodGet, []byte(nil)
-	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
-			return err
-		}
-		method = http.MethodPost
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(a.url, "/")+path, bytes.NewReader(body))
+	req, err := q.request(ctx, strings.TrimSuffix(a.url, "/"))
 	if err != nil {
 		return fmt.Errorf("--admin-url: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	if token := os.Getenv("SLUICE_ADMIN_TOKEN"); token != "" { // never on a command line, which others can read
+	token, err := a.token()
+	if err != nil {
+		return err
+	}
+	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := patient.Do(req)
 	if err != nil {
 		return fmt.Errorf("no gateway answers at %s: %w; start one (sluice serve), or name another with --admin-url", a.url, err)
 	}
@@ -67,15 +126,41 @@ func (a *admin) call(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		var problem struct{ Detail string }
-		_ = json.Unmarshal(answer, &problem)
-		return fmt.Errorf("the gateway answered %s: %s", resp.Status, problem.Detail)
+	if resp.StatusCode/100 != 2 {
+		return a.refused(resp, answer, token != "")
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	return nil
+}
+
+// patient follows nobody elsewhere: a token is for the gateway that was named.
+var patient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// A refused is a request that the gateway did not take.
+type refused struct {
+	status int
+	text   string
+}
+
+func (r *refused) Error() string { return r.text }
+
+// refused says what a refusal means here.
+func (a *admin) refused(resp *http.Response, answer []byte, shown bool) error {
+	r := &refused{resp.StatusCode, fmt.Sprintf("the gateway answered %s: %s", resp.Status, refusal(answer, "nothing more"))}
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		r.text = fmt.Sprintf("the gateway at %s does not know who you are: put a token in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", a.url)
+		if shown {
+			r.text = fmt.Sprintf("the gateway at %s does not take the token: it is unknown, ended, or was cut", a.url)
+		}
+	case http.StatusForbidden:
+		r.text = "you may not do that: " + refusal(answer, "nothing more is told").Error()
+	case http.StatusPreconditionFailed:
+		r.text = "somebody else changed it meanwhile: look at it again, and say anew what you want"
+	}
+	return r
 }
 
 type upstreamsCommand struct {
@@ -84,7 +169,7 @@ type upstreamsCommand struct {
 }
 
 func (c *upstreamsCommand) list(ctx context.Context, std *streams) error {
-	var u app.Upstreams
+	var u adminapi.Upstreams
 	if err := c.call(ctx, "/admin/upstreams", nil, &u); err != nil {
 		return err
 	}
@@ -114,7 +199,7 @@ func (c *upstreamsCommand) list(ctx context.Context, std *streams) error {
 // change does what the gateway calls action to a deployment.
 func (c *upstreamsCommand) change(ctx context.Context, std *streams, action, deployment string) error {
 	var view struct{ State string }
-	if err := c.call(ctx, "/admin/upstreams", app.Operation{Deployment: deployment, Action: action}, &view); err != nil {
+	if err := c.call(ctx, "/admin/upstreams", adminapi.Operation{Deployment: deployment, Action: action}, &view); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s: %s\n", deployment, view.State)
@@ -139,7 +224,7 @@ func (c *explainCommand) flags(f *pflag.FlagSet) {
 }
 
 func (c *explainCommand) run(ctx context.Context, std *streams) error {
-	q := app.Question{Key: c.key, Path: c.path, Headers: map[string]string{}}
+	q := adminapi.Question{Key: c.key, Path: c.path, Headers: map[string]string{}}
 	for _, h := range c.headers {
 		name, v, ok := strings.Cut(h, ":")
 		if !ok {

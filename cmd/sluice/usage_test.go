@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	adminapi "sluice/internal/admin"
-	"sluice/internal/app"
 )
 
 // gateway answers every request with one value and keeps what it was asked.
@@ -113,9 +112,9 @@ func TestLedgerIsListed(t *testing.T) {
 }
 
 func TestLedgerIsRecomputed(t *testing.T) {
-	out := app.Recounted{
-		Sums: app.SumsReport{Wrong: 1, List: []app.WrongSum{{Span: "day", Key: "k", Calls: -1, Cost: "-0.5", Cause: "why", Cure: "what"}}},
-		Counters: app.CountersReport{Checked: 3, Wrong: 1, List: []app.WrongCounter{
+	out := adminapi.Recounted{
+		Sums: adminapi.SumsReport{Wrong: 1, List: []adminapi.WrongSum{{Span: "day", Key: "k", Calls: -1, Cost: "-0.5", Cause: "why", Cure: "what"}}},
+		Counters: adminapi.CountersReport{Checked: 3, Wrong: 1, List: []adminapi.WrongCounter{
 			{Subject: "key:k", Rule: "r", Spent: "2", Rows: "1", Held: "0", Unit: "usd", Cause: "because", Cure: "do"},
 		}},
 	}

@@ -1,168 +1,241 @@
-// Package admin is the JSON API over package control: it reads a request, calls one act and writes what came of
-// it. It decides nothing.
+// Package admin is the operators' listener: the JSON API over package control, and beside it metrics and profiles. It finds out
+// who makes a request, reads it, calls one act and writes what came of it. What people may do it does not decide.
 package admin
 
 import (
-	"cmp"
 	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	_ "embed" // openapi.json
 	"fmt"
-	"io"
+	"log/slog"
+	"net"
 	"net/http"
-	"strconv"
-
-	"github.com/go-json-experiment/json"
+	"net/http/pprof"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"sluice/internal/control"
 	"sluice/internal/llm"
-	"sluice/internal/rules"
 	"sluice/internal/telemetry"
 )
 
-// maxBody bounds the body of an act.
-const maxBody = 1 << 20
+// Options say what the listener offers, and over what.
+type Options struct {
+	Control *control.Control
+	Books   Books
+	Recount func(ctx context.Context, fix bool) (*Recounted, error)
+	Gateway Gateway // the one that runs here; nil: only its store is here
+	Twins   Twins   // nil: creates may not be named
+	Door    Door    // nil: there are no accounts and no tokens
+	// Owned tells whether there is an owner who can sign in; nil: there is none.
+	Owned func(context.Context) (bool, error)
 
-// Operations are the acts on keys and their owners. Whoever may call operations at all is the gateway's owner.
-func Operations(c *control.Control) []telemetry.Operation {
-	k, t, u, o := c.Keys(), c.Teams(), c.Users(), c.Organisations()
-	return []telemetry.Operation{
-		{Pattern: "GET /admin/keys", Handler: list(k.List)},
-		{Pattern: "POST /admin/keys", Handler: create(k.Create)},
-		{Pattern: "GET /admin/keys/{ref}", Handler: show(k.Show)},
-		{Pattern: "POST /admin/keys/{ref}/update", Handler: act(k.Update)},
-		{Pattern: "POST /admin/keys/{ref}/rotate", Handler: act(k.Rotate)},
-		{Pattern: "POST /admin/keys/{ref}/override", Handler: act(k.Override)},
-		{Pattern: "POST /admin/keys/{ref}/disable", Handler: set(k.SetDisabled, true)},
-		{Pattern: "POST /admin/keys/{ref}/enable", Handler: set(k.SetDisabled, false)},
-		{Pattern: "POST /admin/keys/{ref}/delete", Handler: remove(k.Delete)},
+	Listen string // the listener's own address
+	// Hosts are more names that a Host header may carry.
+	Hosts []string
+	// Token is admin.token: whoever sends it is the owner; "": there is none.
+	Token llm.Secret
+	// Loopback is admin.loopback.
+	Loopback Loopback
+	// Local serves whoever has this handler: a command of ours that works on the store itself, over no network.
+	Local bool
+	// Secret is what keys for several purposes are derived from, the same on all replicas; nil: drawn.
+	Secret []byte
 
-		{Pattern: "GET /admin/teams", Handler: list(t.List)},
-		{Pattern: "POST /admin/teams", Handler: create(t.Create)},
-		{Pattern: "GET /admin/teams/{ref}", Handler: show(t.Show)},
-		{Pattern: "POST /admin/teams/{ref}/update", Handler: act(t.Update)},
-		{Pattern: "POST /admin/teams/{ref}/override", Handler: act(t.Override)},
-		{Pattern: "POST /admin/teams/{ref}/disable", Handler: set(t.SetDisabled, true)},
-		{Pattern: "POST /admin/teams/{ref}/enable", Handler: set(t.SetDisabled, false)},
-		{Pattern: "POST /admin/teams/{ref}/delete", Handler: remove(t.Delete)},
-
-		{Pattern: "GET /admin/users", Handler: list(u.List)},
-		{Pattern: "POST /admin/users", Handler: create(u.Create)},
-		{Pattern: "GET /admin/users/{ref}", Handler: show(u.Show)},
-		{Pattern: "POST /admin/users/{ref}/update", Handler: act(u.Update)},
-		{Pattern: "POST /admin/users/{ref}/override", Handler: act(u.Override)},
-		{Pattern: "POST /admin/users/{ref}/disable", Handler: set(u.SetDisabled, true)},
-		{Pattern: "POST /admin/users/{ref}/enable", Handler: set(u.SetDisabled, false)},
-		{Pattern: "POST /admin/users/{ref}/delete", Handler: remove(u.Delete)},
-
-		{Pattern: "GET /admin/organisations", Handler: list(o.List)},
-		{Pattern: "POST /admin/organisations", Handler: create(o.Create)},
-		{Pattern: "GET /admin/organisations/{ref}", Handler: show(o.Show)},
-		{Pattern: "POST /admin/organisations/{ref}/update", Handler: act(o.Update)},
-		{Pattern: "POST /admin/organisations/{ref}/override", Handler: act(o.Override)},
-		{Pattern: "POST /admin/organisations/{ref}/disable", Handler: set(o.SetDisabled, true)},
-		{Pattern: "POST /admin/organisations/{ref}/enable", Handler: set(o.SetDisabled, false)},
-		{Pattern: "POST /admin/organisations/{ref}/delete", Handler: remove(o.Delete)},
-	}
+	Metrics http.Handler // nil: none
+	Pprof   bool
+	Log     *slog.Logger     // nil: none
+	Now     func() time.Time // nil: time.Now
 }
 
-type handler = func(http.ResponseWriter, *http.Request) error
+// A Handler serves the listener.
+type Handler struct {
+	o      Options
+	table  []Route
+	mux    *http.ServeMux
+	origin *http.CrossOriginProtection
+	prints []byte      // key of the prints of bodies
+	owned  atomic.Bool // there is an owner who can sign in, which stays so
+}
 
-// actor is who makes a request of the operators' listener.
-func actor(*http.Request) control.Actor { return control.Owner("operator") }
+// New makes the handler.
+func New(o Options) (*Handler, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Secret == nil {
+		o.Secret = []byte(rand.Text() + rand.Text())
+	}
+	h := &Handler{o: o, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection()}
+	var err error
+	if h.prints, err = h.derive("admin prints of requests"); err != nil {
+		return nil, err
+	}
+	h.table = h.routes()
+	for i := range h.table {
+		r := &h.table[i]
+		h.mux.HandleFunc(r.pattern(), func(w http.ResponseWriter, req *http.Request) { h.serve(w, req, r) })
+	}
+	h.mux.HandleFunc("/", h.nothing)
+	return h, nil
+}
 
-// act serves an act on one record.
-func act[In, Out any](do func(context.Context, control.Actor, string, In) (*Out, error)) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		var in In
-		if err := read(r, &in); err != nil {
+// derive makes a key for one purpose.
+func (h *Handler) derive(purpose string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, h.o.Secret, nil, "sluice "+purpose, 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	return key, nil
+}
+
+// ServeHTTP serves one request. What holds for all of them stands here: the host they name, the headers of answers, the id.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := "req_" + strings.ToLower(rand.Text())
+	head := w.Header()
+	head.Set("X-Request-Id", id)
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("X-Frame-Options", "DENY")
+	head.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	head.Set("Cache-Control", "no-store")
+	defer h.rescue(w, r, id)
+	if from := r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+		problem(w, http.StatusForbidden, "cross_site", "This listener takes no requests that another site's page makes.")
+		return
+	}
+	if !h.knows(r.Host) {
+		problem(w, http.StatusMisdirectedRequest, "unknown_host", "The Host header names a host that this listener does not know; add it to admin.hosts if it is meant.")
+		return
+	}
+	if strange(r) {
+		problem(w, http.StatusNotFound, "not_found", "There is nothing at this path.")
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// rescue answers a request whose handler panicked.
+func (h *Handler) rescue(w http.ResponseWriter, r *http.Request, id string) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	h.o.Log.Error("panic in the admin API", "event", "panic", "request", id, "path", r.Pattern, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	problem(w, http.StatusInternalServerError, string(llm.KindInternal), "internal error")
+}
+
+// knows tells whether a Host header may be meant: a web page whose name was made to point here (DNS rebinding) must not read what
+// only operators may. An address has no name that could be made to point elsewhere.
+func (h *Handler) knows(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	listen, _, _ := net.SplitHostPort(h.o.Listen)
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil || host != "" && host == listen || slices.Contains(h.o.Hosts, host)
+}
+
+// strange tells of a path that could be read in two ways. The mux would send it on to its clean form; nobody needs that.
+func strange(r *http.Request) bool {
+	if !strings.HasPrefix(r.URL.Path, "/") || r.URL.Host != "" && r.URL.Host != r.Host {
+		return true
+	}
+	for part := range strings.SplitSeq(r.URL.EscapedPath()[1:], "/") {
+		if part == "" && r.URL.Path != "/" && r.URL.Path != "/debug/pprof/" || part == "." || part == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// nothing answers what no route takes: another method of a path, or another path.
+func (h *Handler) nothing(w http.ResponseWriter, r *http.Request) {
+	var allow []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		other := *r
+		other.Method = method
+		if _, pattern := h.mux.Handler(&other); pattern != "/" {
+			allow = append(allow, method)
+		}
+	}
+	if len(allow) > 0 {
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		problem(w, http.StatusMethodNotAllowed, string(llm.KindMethodNotAllowed), "This path takes "+strings.Join(allow, " and ")+".")
+		return
+	}
+	problem(w, http.StatusNotFound, "not_found", "There is nothing at this path. GET /admin/openapi.json lists what there is.")
+}
+
+//go:generate go test -run ^TestDocument$ -count=1 . -update
+//go:embed openapi.json
+var document []byte
+
+// own are the routes of the listener itself, beside the API.
+func (h *Handler) own() []Route {
+	table := []Route{
+		{Method: http.MethodGet, Path: "/health", For: ForAnybody, Summary: "Tell that the process lives.", Out: Health{}, Status: http.StatusOK, serve: func(*request) (any, error) {
+			return Health{"healthy"}, nil
+		}},
+		{Method: http.MethodGet, Path: "/admin/openapi.json", For: ForAnybody, Summary: "This document.", Media: "application/json", Status: http.StatusOK, write: func(q *request) error {
+			_, err := q.w.Write(document)
 			return err
-		}
-		out, err := do(r.Context(), actor(r), r.PathValue("ref"), in)
-		return answer(w, out, err)
-	}
-}
-
-func create[In, Out any](do func(context.Context, control.Actor, In) (*Out, error)) handler {
-	return act(func(ctx context.Context, a control.Actor, _ string, in In) (*Out, error) { return do(ctx, a, in) })
-}
-
-// Nothing is the body of an act that needs none. It may be left out.
-type Nothing struct{}
-
-func set[Out any](do func(context.Context, control.Actor, string, bool) (*Out, error), disabled bool) handler {
-	return act(func(ctx context.Context, a control.Actor, ref string, _ Nothing) (*Out, error) {
-		return do(ctx, a, ref, disabled)
-	})
-}
-
-// Removal is the body of a deletion, and may be left out.
-type Removal struct {
-	Version int64 `json:"version,omitzero"` // that was read; 0: whatever is there
-}
-
-func remove[Out any](do func(context.Context, control.Actor, string, int64) (*Out, error)) handler {
-	return act(func(ctx context.Context, a control.Actor, ref string, in Removal) (*Out, error) {
-		return do(ctx, a, ref, in.Version)
-	})
-}
-
-func show[Out any](do func(context.Context, control.Actor, string) (*Out, error)) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if r.URL.RawQuery != "" {
-			return llm.Errorf(llm.KindInvalid, "this path takes no query")
-		}
-		out, err := do(r.Context(), actor(r), r.PathValue("ref"))
-		return answer(w, out, err)
-	}
-}
-
-func list[Out any](do func(context.Context, control.Actor, control.List) (*Out, error)) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		l, err := readList(r)
-		if err != nil {
-			return err
-		}
-		out, err := do(r.Context(), actor(r), l)
-		return answer(w, out, err)
-	}
-}
-
-// readList reads a query, as strictly as a body: a filter that is mistyped must not list everything.
-func readList(r *http.Request) (l control.List, err error) {
-	for name, values := range r.URL.Query() {
-		into := map[string]*string{"organisation": &l.Organisation, "team": &l.Team, "user": &l.User, "name": &l.Name, "after": &l.After}[name]
-		switch {
-		case len(values) != 1:
-			return l, llm.Errorf(llm.KindInvalid, "query: %q is said %d times", name, len(values))
-		case name == "limit":
-			if l.Limit, err = strconv.Atoi(values[0]); err != nil || l.Limit < 1 {
-				return l, llm.Errorf(llm.KindInvalid, "query: limit must be a number from 1")
+		}},
+		{Method: http.MethodGet, Path: "/metrics", For: ForAnybody, Summary: "Metrics, as Prometheus reads them.", Media: "text/plain", Status: http.StatusOK, write: func(q *request) error {
+			q.w.Header().Del("Content-Type")
+			if h.o.Metrics == nil {
+				return errNoGateway
 			}
-		case into == nil:
-			return l, llm.Errorf(llm.KindInvalid, "query: there is no %.40q; there are organisation, team, user, name, after and limit", name)
-		default:
-			*into = values[0]
+			h.o.Metrics.ServeHTTP(q.w, q.Request)
+			return nil
+		}},
+		{Method: http.MethodGet, Path: "/build", For: ForAnybody, Summary: "What was built, and of what.", Out: telemetry.BuildInfo{}, Status: http.StatusOK, serve: func(*request) (any, error) {
+			return telemetry.Build(), nil
+		}},
+	}
+	if !h.o.Pprof {
+		return table
+	}
+	for path, serve := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace, "{profile}": pprof.Index,
+	} {
+		if path == "" {
+			path = "{$}"
 		}
+		table = append(table, Route{Method: http.MethodGet, Path: "/debug/pprof/" + path, Act: "debug.read", Summary: "Profiles of the process (net/http/pprof).", Media: "*/*", Query: profiling, Status: http.StatusOK, write: func(q *request) error {
+			q.w.Header().Del("Content-Type")
+			serve(q.w, q.Request)
+			return nil
+		}})
 	}
-	return l, nil
+	return table
 }
 
-func read(r *http.Request, v any) error {
-	text, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
-	if err != nil {
-		return &llm.Error{Kind: llm.KindInvalid, Msg: fmt.Sprintf("the body cannot be read, or has more than %d bytes", maxBody), Err: err}
-	}
-	return rules.Decode([]byte(cmp.Or(string(text), "{}")), v)
+var profiling = []Param{{Name: "seconds", Doc: "For how long.", Number: true}, {Name: "debug", Doc: "1 or 2: as text.", Number: true}, {Name: "gc", Doc: "1: collect garbage before.", Number: true}}
+
+// Health is what GET /health answers.
+type Health struct {
+	Status string `json:"status"`
 }
 
-func answer(w http.ResponseWriter, v any, err error) error {
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("write answer: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(text, '\n')) //nolint:gosec // JSON, and said to be
-	return nil
-}
+// Loopback says when a request from this machine itself, without any proof of who makes it, is the operator's.
+type Loopback string
+
+// Values of admin.loopback.
+const (
+	LoopbackUntil    Loopback = ""         // as long as there is neither admin.token nor an owner's account
+	LoopbackOperator Loopback = "operator" // always, where there is no admin.token
+	LoopbackNever    Loopback = "never"
+)

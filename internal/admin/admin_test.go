@@ -15,7 +15,6 @@ import (
 	"sluice/internal/control"
 	"sluice/internal/directory"
 	"sluice/internal/directory/directorytest"
-	"sluice/internal/telemetry"
 )
 
 // A rig is the operators' listener over a store in memory.
@@ -29,7 +28,11 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, store: directory.NewMemory()}
 	c := control.New(control.Options{Store: r.store, Hasher: auth.NewHasher([]byte("pepper")), Random: rand.Reader})
-	r.handler = telemetry.AdminHandler(telemetry.AdminOptions{Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:3002", Operations: Operations(c)})
+	h, err := New(Options{Control: c, Listen: "127.0.0.1:3002"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.handler = h
 	return r
 }
 
@@ -38,7 +41,7 @@ func (r *rig) call(method, path, body string) (status int, answer map[string]any
 	r.t.Helper()
 	req := httptest.NewRequest(method, "http://localhost:3002"+path, strings.NewReader(body))
 	req.RemoteAddr = "127.0.0.1:5"
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPatch {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	w := httptest.NewRecorder()
@@ -54,7 +57,7 @@ func (r *rig) call(method, path, body string) (status int, answer map[string]any
 func (r *rig) good(method, path, body string) map[string]any {
 	r.t.Helper()
 	status, answer := r.call(method, path, body)
-	if status != http.StatusOK {
+	if status/100 != 2 {
 		r.t.Fatalf("%s %s %s: %d %v", method, path, body, status, answer)
 	}
 	return answer
@@ -87,7 +90,7 @@ func TestKeys(t *testing.T) {
 	if v := r.good("POST", ref+"/enable", "{}"); v["disabled"] != false {
 		t.Errorf("enabled %v", v)
 	}
-	if v := r.good("POST", ref+"/update", `{"version":4,"name":"laptop","expires":null}`); v["expires"] != nil || v["name"] != "laptop" {
+	if v := r.good("PATCH", ref, `{"name":"laptop","expires":null}`); v["expires"] != nil || v["name"] != "laptop" {
 		t.Errorf("updated %v", v)
 	}
 	if v := r.good("GET", "/admin/keys?team=research&limit=1", ""); len(v["data"].([]any)) != 1 || v["next"] != nil {
@@ -109,11 +112,11 @@ func TestKeys(t *testing.T) {
 		{"POST", "/admin/keys", `{"name":"x","name":"y"}`, 400, "/name"},
 		{"POST", "/admin/keys", `[]`, 400, ""},
 		{"POST", "/admin/keys", `{"name":"laptop","team":"research","user":"ada"}`, 409, "/name"},
-		{"POST", "/admin/keys", `{"name":"` + strings.Repeat("x", maxBody) + `"}`, 400, ""},
-		{"POST", "/admin/keys/laptop/update", `{"version":1,"name":"x"}`, 409, ""},
+		{"POST", "/admin/keys", `{"name":"` + strings.Repeat("x", maxBody) + `"}`, 413, ""},
+		{"PATCH", "/admin/keys/laptop", `{"version":1,"name":"x"}`, 400, "/version"},
 		{"POST", "/admin/keys/laptop/disable", `{"disabled":false}`, 400, "/disabled"},
-		{"POST", "/admin/teams/research/delete", ``, 409, ""},
-		{"DELETE", "/admin/keys/laptop", ``, 405, ""},
+		{"DELETE", "/admin/teams/research", ``, 409, ""},
+		{"PUT", "/admin/keys/laptop", ``, 405, ""},
 	} {
 		status, answer := r.call(tt.method, tt.path, tt.body)
 		pointer := ""
@@ -124,9 +127,9 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s %s %.80s: %d %v, want %d at %q", tt.method, tt.path, tt.body, status, answer, tt.status, tt.pointer)
 		}
 	}
-	r.good("POST", "/admin/keys/laptop/delete", `{"version":5}`)
-	r.good("POST", "/admin/users/ada/delete", ``)
-	r.good("POST", "/admin/teams/research/delete", ``)
+	r.good("DELETE", "/admin/keys/laptop", ``)
+	r.good("DELETE", "/admin/users/ada", ``)
+	r.good("DELETE", "/admin/teams/research", ``)
 	if n := strings.Count(r.answers.String(), secret[20:]); n != 1 {
 		t.Errorf("the secret was told %d times, want once", n)
 	}

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/control"
+	"sluice/internal/directory"
 	"sluice/internal/llm"
-	"sluice/internal/telemetry"
 	"sluice/internal/usage"
 )
 
@@ -18,21 +19,49 @@ type Books interface {
 	Rows(ctx context.Context, q *usage.RowQuery) (usage.Page, error)
 }
 
-// Ledger are the paths of what was used. now is time.Now when nil.
-func Ledger(b Books, now func() time.Time) []telemetry.Operation {
-	if now == nil {
-		now = time.Now
+// bySelection selects calls.
+var bySelection = []Param{
+	{Name: "organisation", Doc: "Only calls of this organisation, by its id."}, {Name: "team", Doc: "Of this team, by its id."}, {Name: "user", Doc: "Of this user, by its id."},
+	{Name: "key", Doc: "Of this key, by its public part."}, {Name: "project", Doc: "Of this project."}, {Name: "tag", Doc: "With this tag."},
+	{Name: "model", Doc: "Of these models: globs with commas between them."}, {Name: "provider", Doc: "By this provider."},
+	{Name: "from", Doc: "today, yesterday, this-month, last-month, a day, a month, or a time as RFC 3339 has it."}, {Name: "until", Doc: "The same; a day or a month is in between."},
+	{Name: "zone", Doc: "The time zone of days, such as Europe/Berlin; UTC when left out."},
+}
+
+// ledger are the routes of what was used.
+func (h *Handler) ledger() []Route {
+	get := func(path, summary string, out any, query []Param, serve func(*request) (any, error)) Route {
+		return Route{Method: http.MethodGet, Path: path, Act: "usage.read", Summary: summary, Out: out, Query: slices.Concat(bySelection, query), Status: http.StatusOK, serve: serve}
 	}
-	return []telemetry.Operation{
-		{Pattern: "GET /admin/usage", Handler: func(w http.ResponseWriter, r *http.Request) error {
-			out, err := report(r, b, now())
-			return answer(w, out, err)
-		}},
-		{Pattern: "GET /admin/ledger", Handler: func(w http.ResponseWriter, r *http.Request) error {
-			out, err := rows(r, b, now())
-			return answer(w, out, err)
-		}},
+	return []Route{
+		get("/admin/usage", "Sum what was used.", Usage{}, []Param{
+			{Name: "by", Doc: "What sums are by: " + words(By) + "; commas between them."}, {Name: "limit", Doc: "How many lines at most: 1 to 9999, 1000 when left out.", Number: true},
+			{Name: "top", Doc: "Instead of limit: only so many, the dearest first.", Number: true},
+		}, func(q *request) (any, error) { return some(report(q, h.o.Books, h.o.Now())) }),
+		get("/admin/ledger", "List calls, the newest first: what they used and how they went, never what was said.", Rows{}, []Param{
+			{Name: "request", Doc: "Only the call with this request id."}, {Name: "after", Doc: "The next of the page before."}, {Name: "limit", Doc: "How many rows at most: 1 to 1000, 100 when left out.", Number: true},
+		}, func(q *request) (any, error) { return some(rows(q, h.o.Books, h.o.Now())) }),
 	}
+}
+
+// within bounds what is selected to the actor's realm. What is outside it is not there.
+func within(a *control.Actor, f *usage.Filter) error {
+	bound := func(member *string, kind directory.Kind) error {
+		if *member != "" && *member != a.Realm {
+			return llm.Errorf(llm.KindNotFound, "%s: there is none with the id %q", kind, clip(*member))
+		}
+		*member = a.Realm
+		return nil
+	}
+	switch a.Kind {
+	case directory.KindOrganisation:
+		return bound(&f.Org, a.Kind)
+	case directory.KindTeam:
+		return bound(&f.Team, a.Kind)
+	case directory.KindUser:
+		return bound(&f.User, a.Kind)
+	}
+	return nil
 }
 
 const (
@@ -102,7 +131,7 @@ func combine(t, o *usage.Totals, n int64) {
 }
 
 // report answers GET /admin/usage.
-func report(r *http.Request, b Books, now time.Time) (*Usage, error) {
+func report(r *request, b Books, now time.Time) (*Usage, error) {
 	p := params{values: r.URL.Query(), now: now}
 	q := usage.Query{Filter: p.filter(), Zone: p.zone, Limit: p.number("limit", usualLines, mostLines)}
 	if top := p.number("top", 0, mostLines); top > 0 {
@@ -124,7 +153,10 @@ func report(r *http.Request, b Books, now time.Time) (*Usage, error) {
 	if q.Until.IsZero() {
 		q.Until = p.moment("today", true)
 	}
-	if err := p.end(); err != nil {
+	if p.err != nil {
+		return nil, p.err
+	}
+	if err := within(&r.actor, &q.Filter); err != nil {
 		return nil, err
 	}
 	out := &Usage{From: q.From, Until: q.Until, Zone: p.zone.String(), By: []string{}, Lines: []Line{}}
@@ -240,10 +272,13 @@ type Row struct {
 }
 
 // rows answers GET /admin/ledger.
-func rows(r *http.Request, b Books, now time.Time) (*Rows, error) {
+func rows(r *request, b Books, now time.Time) (*Rows, error) {
 	p := params{values: r.URL.Query(), now: now}
 	q := usage.RowQuery{Filter: p.filter(), RequestID: p.text("request"), After: p.text("after"), Limit: p.number("limit", usualRows, mostRows)}
-	if err := p.end(); err != nil {
+	if p.err != nil {
+		return nil, p.err
+	}
+	if err := within(&r.actor, &q.Filter); err != nil {
 		return nil, err
 	}
 	page, err := b.Rows(r.Context(), &q)

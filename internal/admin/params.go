@@ -2,7 +2,6 @@ package admin
 
 import (
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,13 +10,12 @@ import (
 	"sluice/internal/usage"
 )
 
-// params reads a query, as strictly as a body: a filter that is mistyped must not select everything. The first mistake
-// stands; end tells it.
+// params reads the values of a query, as strictly as a body: a filter that is mistyped must not select everything. That each is
+// known and said once was seen before. The first mistake stands.
 type params struct {
 	values url.Values
 	now    time.Time
 	zone   *time.Location
-	known  []string
 	err    error
 }
 
@@ -27,18 +25,7 @@ func (p *params) fail(format string, args ...any) {
 	}
 }
 
-// text is a value that is said at most once.
-func (p *params) text(name string) string {
-	p.known = append(p.known, name)
-	list := p.values[name]
-	if len(list) > 1 {
-		p.fail("%s is said %d times", name, len(list))
-	}
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
-}
+func (p *params) text(name string) string { return p.values.Get(name) }
 
 // list is a value with commas between its parts.
 func (p *params) list(name string) []string {
@@ -127,15 +114,4 @@ func (p *params) moment(text string, end bool) time.Time {
 		p.fail("%.40q is no point of time: say %s, a date such as 2026-11-30, a month such as 2026-11, or 2026-11-30T18:00:00Z", text, strings.Join(Moments, ", "))
 	}
 	return t
-}
-
-// end tells the first mistake, of which a name that nobody asked for is one.
-func (p *params) end() error {
-	for name := range p.values {
-		if !slices.Contains(p.known, name) {
-			slices.Sort(p.known)
-			p.fail("there is no %.40q; there are %s", name, strings.Join(p.known, ", "))
-		}
-	}
-	return p.err
 }

@@ -282,9 +282,9 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 	adminAddr := "off"
 	if admin != nil {
 		adminAddr = admin.Addr().String()
-		adminServer.Handler = telemetry.AdminHandler(telemetry.AdminOptions{
-			Metrics: a.metrics, Pprof: a.cfg.Admin.Pprof, Hosts: a.cfg.Admin.Hosts, Listen: adminAddr, Operations: a.operations(), Token: a.cfg.Admin.Token,
-		})
+		if adminServer.Handler, err = a.operators(adminAddr); err != nil {
+			return err
+		}
 		serve(adminServer, admin)
 	}
 	share, stopSharing := context.WithCancel(ctx)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"sluice/internal/admin"
@@ -19,7 +18,6 @@ import (
 	"sluice/internal/control"
 	"sluice/internal/directory"
 	"sluice/internal/quota"
-	"sluice/internal/telemetry"
 )
 
 // people are the stored keys and their owners. They outlive configurations.
@@ -63,13 +61,9 @@ func (p *people) close() {
 	p.work.Wait()
 }
 
-// who finds a stored key by its id or name.
-func (p *people) who(ctx context.Context, ref string) (*auth.Who, error) {
-	k, err := p.control.Keys().Show(ctx, control.Owner("operator"), ref)
-	if err != nil {
-		return nil, err
-	}
-	stored, err := p.store.Keys().Get(ctx, k.ID)
+// who is a stored key as a caller, by its id.
+func (p *people) who(ctx context.Context, id string) (*auth.Who, error) {
+	stored, err := p.store.Keys().Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +100,13 @@ func Local(ctx context.Context, o Options, create bool) (h http.Handler, at stri
 	if err != nil {
 		return nil, at, nil, errors.Join(err, db.Close())
 	}
-	books := db.Ledger()
-	operations := slices.Concat(admin.Operations(p.control), admin.Ledger(books, nil), []telemetry.Operation{recounter{books: books}.operation()})
-	return telemetry.AdminHandler(telemetry.AdminOptions{
-		Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:0", Operations: operations,
-	}), at, db.Close, nil
+	h, err = admin.New(admin.Options{
+		Control: p.control, Books: db.Ledger(), Recount: recounter{books: db.Ledger()}.recount, Local: true, Listen: "127.0.0.1:0",
+	})
+	if err != nil {
+		return nil, at, nil, errors.Join(err, db.Close())
+	}
+	return h, at, db.Close, nil
 }
 
 func localPeople(ctx context.Context, cfg *config.Config, db *sql.DB) (*people, error) {

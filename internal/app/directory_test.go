@@ -113,7 +113,7 @@ func TestInjectionsIntoTheStore(t *testing.T) {
 		call(http.MethodPost, "/admin/keys", `{"name":"x","team":`+q+`,"user":`+q+`}`)
 		call(http.MethodGet, "/admin/keys?name="+esc+"&after="+esc, "")
 		call(http.MethodGet, "/admin/users?team="+esc, "")
-		call(http.MethodPost, "/admin/keys/"+url.PathEscape(text+"_")+"/delete", "")
+		call(http.MethodDelete, "/admin/keys/"+url.PathEscape(text+"_"), "")
 	}
 	if err := closed(); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"sluice/internal/telemetry"
 )
 
 // TestMoneyIsTold: the line of a call says who pays how much, metrics sum it, and refusals are counted by what refused.
@@ -33,7 +32,7 @@ func TestMoneyIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	telemetry.AdminHandler(telemetry.AdminOptions{Metrics: r.app.metrics, Listen: "127.0.0.1:0"}).ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/metrics", nil))
+	r.app.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/metrics", nil))
 	for _, line := range []string{
 		`sluice_cost_dollars_total\{model="echo",provider="o"\} \d+(\.\d+)?e-0\d`, `sluice_refusals_total\{limit="token_budget"\} 1`, `sluice_refusals_total\{limit="requests"\} 3`,
 		`sluice_ledger_position\{stage="shipped"\} 9`, `sluice_ledger_open_calls 0`, `sluice_ledger_spool_bytes [1-9][0-9.e+]*`, `sluice_ledger_store_trouble_seconds 0`,

@@ -2,164 +2,106 @@ package app
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
+	"context"
 	"net/http"
 	"slices"
 
 	"sluice/internal/admin"
 	"sluice/internal/auth"
-	"sluice/internal/backend/redis"
 	"sluice/internal/config"
-	"sluice/internal/control"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
+	"sluice/internal/quota"
 	"sluice/internal/route"
-	"sluice/internal/telemetry"
 	"sluice/internal/upstream"
 	"sluice/internal/wire"
 )
 
-// maxOperation bounds the body of an operator's request, but for the call that one wants explained.
-const maxOperation = 64 << 10
+// running is this gateway as its operators' listener sees it.
+type running struct{ *App }
 
-// operations are the paths of the operators' listener beside its own.
-func (a *App) operations() []telemetry.Operation {
-	return append([]telemetry.Operation{
-		{Pattern: "GET /admin/upstreams", Handler: a.getUpstreams},
-		{Pattern: "POST /admin/upstreams", Handler: a.postUpstreams},
-		{Pattern: "POST /admin/explain", Handler: a.postExplain},
-		{Pattern: "POST /admin/keys/revoke", Handler: a.postRevoke},
-		a.money.recounter().operation(),
-	}, slices.Concat(admin.Operations(a.people.control), admin.Ledger(a.money.db.Ledger(), nil))...)
-}
-
-// Upstreams is what GET /admin/upstreams answers.
-type Upstreams struct {
-	Replicas    int             `json:"replicas"` // that share the deployments, this one included
-	Shared      string          `json:"shared"`   // none, ok, or lost: whether the other replicas can be reached
-	Redis       *redis.State    `json:"redis,omitempty"`
-	Deployments []upstream.View `json:"deployments"`
-}
-
-func (a *App) getUpstreams(w http.ResponseWriter, _ *http.Request) error {
-	u := Upstreams{Replicas: a.fleet.Replicas(), Shared: "none", Deployments: a.fleet.Views()}
+// Upstreams is how the deployments fare.
+func (a running) Upstreams() *admin.Upstreams {
+	u := &admin.Upstreams{Replicas: a.fleet.Replicas(), Shared: "none", Deployments: a.fleet.Views()}
 	if a.shared != nil {
 		u.Shared = "ok"
 		if !a.fleet.Linked() {
 			u.Shared = "lost"
 		}
-		state := a.shared.State()
+		state := admin.Redis(a.shared.State())
 		u.Redis = &state
 	}
-	return writeJSON(w, u)
+	return u
 }
 
-// An Operation is what POST /admin/upstreams takes.
-type Operation struct {
-	Deployment string `json:"deployment"` // as GET names it
-	Action     string `json:"action"`     // drain, disable, enable or reset
-}
-
-// Actions are what may be done with a deployment.
-var Actions = []string{"drain", "disable", "enable", "reset"}
-
-func (a *App) postUpstreams(w http.ResponseWriter, r *http.Request) error {
-	var op Operation
-	if err := readJSON(r, maxOperation, &op); err != nil {
-		return err
-	}
-	var err error
-	switch op.Action {
+// Operate does an action with a deployment.
+func (a running) Operate(deployment, action string) error {
+	switch action {
 	case "drain":
-		err = a.fleet.SetMode(op.Deployment, upstream.Draining)
+		return a.fleet.SetMode(deployment, upstream.Draining)
 	case "disable":
-		err = a.fleet.SetMode(op.Deployment, upstream.Disabled)
+		return a.fleet.SetMode(deployment, upstream.Disabled)
 	case "enable":
-		err = a.fleet.SetMode(op.Deployment, upstream.Active)
+		return a.fleet.SetMode(deployment, upstream.Active)
 	case "reset":
-		err = a.fleet.Reset(op.Deployment)
-	default:
-		return llm.Errorf(llm.KindInvalid, "action: must be one of %v", Actions)
+		return a.fleet.Reset(deployment)
 	}
-	if errors.Is(err, upstream.ErrNoDeployment) {
-		return llm.Errorf(llm.KindNotFound, "deployment: there is no %q; GET /admin/upstreams names those there are", op.Deployment)
-	}
-	if err != nil {
-		return err
-	}
-	a.log.Info("upstream changed by an operator", "event", "operation", "deployment", op.Deployment, "action", op.Action)
-	for _, v := range a.fleet.Views() {
-		if v.Deployment == op.Deployment {
-			return writeJSON(w, v)
-		}
-	}
-	return nil
+	return llm.Errorf(llm.KindInvalid, "action: must be one of %v", admin.Actions)
 }
 
-// Revocation is what POST /admin/keys/revoke takes.
-type Revocation struct {
-	Key string `json:"key"` // its public part, as logs have it, or its name
-}
-
-// postRevoke refuses a key on every replica from now on, whatever the configuration says. A stored one is disabled.
-func (a *App) postRevoke(w http.ResponseWriter, r *http.Request) error {
-	var rev Revocation
-	if err := readJSON(r, maxOperation, &rev); err != nil {
-		return err
-	}
-	who := a.who(rev.Key)
+// Configured finds a key of the configuration.
+func (a running) Configured(key string) (public string, ok bool) {
+	who := a.who(key)
 	if who == nil {
-		k, err := a.people.control.Keys().SetDisabled(r.Context(), control.Owner("operator"), rev.Key, true)
-		if err != nil {
-			return err
-		}
-		return writeJSON(w, Revocation{Key: k.ID})
+		return "", false
 	}
-	rev.Key = who.Public() // what a key that has a public part is refused by
-	err := a.revoked.Add(rev.Key)
-	a.fleet.Revoke(rev.Key) // even if this replica will have forgotten it after a restart
-	if err != nil {
-		return err
-	}
-	a.log.Warn("key revoked", "event", "key_revoked", "key", rev.Key)
-	return writeJSON(w, rev)
+	return who.Public(), true
 }
 
-// Question is what POST /admin/explain takes: a call, and who would make it.
-type Question struct {
-	Key     string            `json:"key"`               // the key's name or public part
-	Path    string            `json:"path,omitempty"`    // where the call would go; /v1/chat/completions
-	Headers map[string]string `json:"headers,omitempty"` //
-	Body    json.RawMessage   `json:"body"`              // the request as it would be sent
+// Revoke refuses a key of the configuration on every replica from now on, whatever it says.
+func (a running) Revoke(public string) error {
+	err := a.revoked.Add(public)
+	a.fleet.Revoke(public) // even if this replica will have forgotten it after a restart
+	return err
 }
 
-func (a *App) postExplain(w http.ResponseWriter, r *http.Request) error {
+// MaxBody is the largest request that is taken.
+func (a running) MaxBody() int64 {
 	a.mu.Lock()
-	b, limit := a.current, int64(a.cfg.Limits.Body)
+	defer a.mu.Unlock()
+	return int64(a.cfg.Limits.Body)
+}
+
+// Explain plans a call.
+func (a running) Explain(ctx context.Context, q *admin.Question, stored bool) (*route.Explanation, error) {
+	a.mu.Lock()
+	b := a.current
 	a.mu.Unlock()
-	var q Question
-	if err := readJSON(r, limit+maxOperation, &q); err != nil {
-		return err
-	}
-	if b.who(q.Key) == nil { // a stored one, then
-		switch who, err := a.people.who(r.Context(), q.Key); {
-		case err == nil:
-			b = &built{state: b.state, callers: []*auth.Who{who}}
-			q.Key = who.ID
-		case llm.AsError(err).Kind != llm.KindNotFound:
-			return err
+	if stored {
+		who, err := a.people.who(ctx, q.Key)
+		if err != nil {
+			return nil, err
 		}
+		b = &built{state: b.state, callers: []*auth.Who{who}}
 	}
-	e, err := b.explain(&q)
+	return b.explain(q)
+}
+
+// Standing is how the limits and budgets of a stored key stand.
+func (a running) Standing(ctx context.Context, id string) (*quota.Standing, error) {
+	who, err := a.people.who(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return writeJSON(w, e)
+	list, err := a.money.limiter.Status(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	return quota.Tell(list), nil
 }
 
 // explain plans a call without making it.
-func (b *built) explain(q *Question) (*route.Explanation, error) {
+func (b *built) explain(q *admin.Question) (*route.Explanation, error) {
 	who := b.who(q.Key)
 	if who == nil {
 		return nil, llm.Errorf(llm.KindNotFound, "key: there is no key %q; give its name or its public part", q.Key)
@@ -199,7 +141,7 @@ func (a *App) who(name string) *auth.Who {
 
 // Explain plans a call by a configuration alone: nothing is known of its deployments, and nobody is called.
 // Where the configuration names no key, the call is the first key's.
-func Explain(cfg *config.Config, q *Question) (*route.Explanation, error) {
+func Explain(cfg *config.Config, q *admin.Question) (*route.Explanation, error) {
 	providers := withMocks(cfg, "")
 	prices, err := newPricing(cfg, providers)
 	if err != nil {
@@ -218,7 +160,7 @@ func Explain(cfg *config.Config, q *Question) (*route.Explanation, error) {
 }
 
 // readQuestion reads the call in question as the gateway would read it.
-func readQuestion(q *Question) (call *llm.Call, err error) {
+func readQuestion(q *admin.Question) (call *llm.Call, err error) {
 	path := cmp.Or(q.Path, "/v1/chat/completions")
 	r, err := http.NewRequest(http.MethodPost, path, http.NoBody) //nolint:noctx // it is never sent
 	if err != nil || r.URL.Host != "" {
@@ -243,17 +185,3 @@ type nowhere struct{}
 func (nowhere) Header() http.Header         { return http.Header{} }
 func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (nowhere) WriteHeader(int)             {}
-
-func readJSON(r *http.Request, most int64, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, most))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return &llm.Error{Kind: llm.KindInvalid, Msg: "the body is not the JSON object that this path takes (docs/routing.md)", Err: err}
-	}
-	return nil
-}
-
-func writeJSON(w http.ResponseWriter, v any) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(v)
-}

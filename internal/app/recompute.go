@@ -4,76 +4,15 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
+	"sluice/internal/admin"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
-	"sluice/internal/telemetry"
 	"sluice/internal/usage"
 )
-
-// Recount is what POST /admin/ledger/recompute takes.
-type Recount struct {
-	Fix bool `json:"fix"` // make sums right, and have counters that are wrong counted anew
-}
-
-// Recounted is what a recount found. Lists are cut where they get long; the numbers beside them are whole.
-type Recounted struct {
-	Oldest   time.Time      `json:"rows_since,omitzero"` // what is older has no rows to be held against; left out: nothing is
-	Sums     SumsReport     `json:"sums"`
-	Counters CountersReport `json:"counters"`
-}
-
-// SumsReport is how the sums stand that reports and seeds are made of.
-type SumsReport struct {
-	Wrong  int        `json:"wrong"`
-	List   []WrongSum `json:"list"`
-	Mended bool       `json:"mended"`
-}
-
-// A WrongSum is a sum that is not that of its rows.
-type WrongSum struct {
-	Start        time.Time `json:"start"`
-	Span         string    `json:"span"` // quarter or day
-	Organisation string    `json:"organisation"`
-	Key          string    `json:"key"`
-	Model        string    `json:"model"`
-	Provider     string    `json:"provider"`
-	Calls        int64     `json:"missing_calls"` // rows less sum; below zero where it has too much
-	Tokens       int64     `json:"missing_tokens"`
-	Cost         string    `json:"missing_usd"`
-	Cause        string    `json:"cause"`
-	Cure         string    `json:"cure"`
-}
-
-// CountersReport is how the counters of budgets stand: those that calls of this process have asked for.
-type CountersReport struct {
-	Checked int            `json:"checked"` // held against their rows
-	Cold    int            `json:"cold"`    // not begun yet: they will be read from the sums
-	Unknown int            `json:"unknown"` // that cannot be held against rows; they are in the list with the reason
-	Wrong   int            `json:"wrong"`
-	List    []WrongCounter `json:"list"`
-	Anew    []string       `json:"counted_anew"` // organisations
-}
-
-// A WrongCounter is a counter that does not say what its rows do, or of which nobody can tell.
-type WrongCounter struct {
-	Counter      string    `json:"counter"`
-	Organisation string    `json:"organisation"`
-	Subject      string    `json:"subject"`
-	Rule         string    `json:"rule"`
-	From         time.Time `json:"from"`
-	Until        time.Time `json:"until"`
-	Unit         string    `json:"unit"` // usd or tokens
-	Spent        string    `json:"spent"`
-	Rows         string    `json:"rows,omitzero"` // what it should be; left out: not known
-	Held         string    `json:"held"`          // by calls under way, beside what is spent
-	Cause        string    `json:"cause"`
-	Cure         string    `json:"cure"`
-}
 
 // mostFindings bounds the lists of a recount.
 const mostFindings = 200
@@ -85,24 +24,9 @@ type recounter struct {
 	flush   func(ctx context.Context) error // has all that has ended in the database
 }
 
-// operation is the path of recounts.
-func (r recounter) operation() telemetry.Operation {
-	return telemetry.Operation{Pattern: "POST /admin/ledger/recompute", Handler: func(w http.ResponseWriter, req *http.Request) error {
-		var in Recount
-		if err := readJSON(req, maxOperation, &in); err != nil {
-			return err
-		}
-		out, err := r.recount(req.Context(), in.Fix)
-		if err != nil {
-			return err
-		}
-		return writeJSON(w, out)
-	}}
-}
-
 // recount holds sums and counters against the rows. Sums are mended first: counters that are counted anew begin at them.
-func (r recounter) recount(ctx context.Context, fix bool) (*Recounted, error) {
-	out := &Recounted{Sums: SumsReport{List: []WrongSum{}}, Counters: CountersReport{List: []WrongCounter{}, Anew: []string{}}}
+func (r recounter) recount(ctx context.Context, fix bool) (*admin.Recounted, error) {
+	out := &admin.Recounted{Sums: admin.SumsReport{List: []admin.WrongSum{}}, Counters: admin.CountersReport{List: []admin.WrongCounter{}, Anew: []string{}}}
 	var err error
 	if out.Oldest, err = r.books.Oldest(ctx); err != nil {
 		return nil, err
@@ -134,8 +58,8 @@ func (r recounter) recount(ctx context.Context, fix bool) (*Recounted, error) {
 	return out, nil
 }
 
-func wrongSum(d *usage.WrongSum) WrongSum {
-	w := WrongSum{
+func wrongSum(d *usage.WrongSum) admin.WrongSum {
+	w := admin.WrongSum{
 		Start: d.Start, Span: "quarter", Organisation: d.Org, Key: d.Key, Model: d.Model, Provider: d.Provider,
 		Calls: d.Missing.Calls, Tokens: d.Missing.Input + d.Missing.Output, Cost: d.Missing.Cost.String(),
 		Cause: "the sum was changed by something else than the ledger", Cure: "sluice ledger recompute --fix makes it that of its rows",
@@ -161,7 +85,7 @@ const (
 
 // counters holds every counter against its rows, and tells whose are to be counted anew. Those that have more of a log than
 // the database are read again: what has ended by then is in both.
-func (r recounter) counters(ctx context.Context, out *CountersReport) (anew []string, err error) {
+func (r recounter) counters(ctx context.Context, out *admin.CountersReport) (anew []string, err error) {
 	books, err := r.limiter.Books(ctx)
 	if err != nil {
 		return nil, err
@@ -233,13 +157,13 @@ func (r recounter) behind(ctx context.Context, counters []usage.Counter) (all []
 	}
 }
 
-func wrongCounter(f *usage.Finding, b *quota.Book) WrongCounter {
+func wrongCounter(f *usage.Finding, b *quota.Book) admin.WrongCounter {
 	say, unit := func(n int64) string { return llm.Nano(n).String() }, "usd"
 	if f.Tokens {
 		say, unit = func(n int64) string { return strconv.FormatInt(n, 10) }, "tokens"
 	}
 	name := quota.ParseName(f.Name)
-	w := WrongCounter{
+	w := admin.WrongCounter{
 		Counter: f.Name, Organisation: name.Org, Subject: name.Subject, Rule: name.Rule, From: f.From, Until: f.Until, Unit: unit,
 		Spent: say(f.Spent), Held: say(b.Held), Cure: "sluice ledger recompute --fix has the budgets of the organisation counted anew",
 	}

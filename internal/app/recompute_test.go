@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/admin"
 	"sluice/internal/quota"
 )
 
@@ -33,7 +34,7 @@ models:
 `
 
 // recount asks the running gateway, and gives what it found.
-func (r *rig) recount(t *testing.T, fix bool) *Recounted {
+func (r *rig) recount(t *testing.T, fix bool) *admin.Recounted {
 	t.Helper()
 	out, err := r.app.money.recounter().recount(t.Context(), fix)
 	if err != nil {

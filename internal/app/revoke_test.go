@@ -22,11 +22,8 @@ func TestRevoke(t *testing.T) {
 		if r.app.revoked.Has(who) {
 			t.Fatal("it is refused before it is revoked")
 		}
-		answer := httptest.NewRecorder()
-		if err := r.app.postRevoke(answer, httptest.NewRequest(http.MethodPost, "/admin/keys/revoke", strings.NewReader(`{"key":"`+by+`"}`))); err != nil {
-			t.Fatal(err)
-		}
-		if !r.app.revoked.Has(who) || !strings.Contains(answer.Body.String(), "public") {
+		answer := r.revoke(t, by)
+		if answer.Code != http.StatusOK || !r.app.revoked.Has(who) || !strings.Contains(answer.Body.String(), "public") {
 			t.Errorf("revoked as %q: refused %t, answer %s", by, r.app.revoked.Has(who), answer.Body)
 		}
 	}
@@ -44,9 +41,8 @@ func TestRevokeWithoutDisk(t *testing.T) {
 	if err := os.RemoveAll(r.app.cfg.Data); err != nil {
 		t.Fatal(err)
 	}
-	err := r.app.postRevoke(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/admin/keys/revoke", strings.NewReader(`{"key":"test"}`)))
-	if err == nil || !r.app.revoked.Has(r.app.who("test")) {
-		t.Errorf("error %v, refused %t", err, r.app.revoked.Has(r.app.who("test")))
+	if w := r.revoke(t, "test"); w.Code != http.StatusInternalServerError || !r.app.revoked.Has(r.app.who("test")) {
+		t.Errorf("%d, refused %t", w.Code, r.app.revoked.Has(r.app.who("test")))
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -58,4 +54,19 @@ func TestRevokeWithoutDisk(t *testing.T) {
 			t.Fatal("the other replicas are not told")
 		}
 	}
+}
+
+// revoke refuses a key, as an operator on this machine.
+func (r *rig) revoke(t *testing.T, key string) *httptest.ResponseRecorder {
+	t.Helper()
+	h, err := r.app.operators("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/admin/keys/revoke", strings.NewReader(`{"key":"`+key+`"}`))
+	req.RemoteAddr = "127.0.0.1:1"
+	req.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w
 }

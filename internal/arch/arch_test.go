@@ -57,7 +57,7 @@ var rooms = map[string]room{
 	"account":                 {may: "llm audit auth directory", tests: "account/accounttest"},
 	"account/oidc":            {may: "llm auth account"},
 	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest"},
-	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
+	"admin":                   {may: "llm account audit directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest"}, // of quota, route and upstream only what they tell
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},

@@ -74,8 +74,10 @@ type Admin struct {
 	Listen string `yaml:"listen" example:"0.0.0.0:3002" restart:"true"`
 	// Names, beside localhost and the address itself, that a request's Host header may carry. All others are refused, so that a web page cannot reach the listener through a name of its own (DNS rebinding).
 	Hosts []string `yaml:"hosts" example:"sluice-admin.internal" restart:"true"`
-	// What operations under /admin/ need, as Authorization: Bearer TOKEN; at least 32 characters. Left out: they are taken from this machine only.
+	// Whoever sends it as Authorization: Bearer TOKEN is an owner; at least 32 characters. Accounts and their tokens can do without.
 	Token llm.Secret `yaml:"token" example:"${SLUICE_ADMIN_TOKEN}" restart:"true"`
+	// When a request from this machine itself, which shows nothing, is an owner's: operator, always; never; left out, as long as there is no owner's account. Where token is set, never.
+	Loopback string `yaml:"loopback" enum:",operator,never" example:"never" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
 }

@@ -28,7 +28,14 @@ type Actor struct {
 
 	Audit audit.Actor // who it is for the audit log
 	Why   string      // what they said about this act
+
+	// Within runs the act, in its transaction, between what must hold before and after it; nil: nothing must. Its error ends the
+	// act; one that is ErrDone says that nothing was tried.
+	Within func(ctx context.Context, e *audit.Event, act func() error) error
 }
+
+// ErrDone tells that an act was not tried, as it was done before.
+var ErrDone = errors.New("it was done before")
 
 // Owner is the actor that may do everything: whoever runs the gateway.
 func Owner(name string) Actor {
@@ -46,14 +53,14 @@ func (c *Control) Perform(ctx context.Context, a Actor, act Act, do func(context
 	if err == nil {
 		err = c.o.Together(ctx, func(ctx context.Context) error {
 			begin()
-			if err := do(ctx, e); err != nil {
+			if err := a.within(ctx, e, do); err != nil {
 				return err
 			}
 			e.Result = audit.Done
 			return c.record(ctx, e)
 		})
 	}
-	if err == nil || errors.Is(err, errUnrecorded) || errors.Is(err, directory.ErrVersion) {
+	if err == nil || errors.Is(err, errUnrecorded) || errors.Is(err, directory.ErrVersion) || errors.Is(err, ErrDone) {
 		return err
 	}
 	e.Result, e.After, e.Detail = audit.Refused, nil, llm.AsError(err).Msg
@@ -64,6 +71,13 @@ func (c *Control) Perform(ctx context.Context, a Actor, act Act, do func(context
 		c.o.Log.Error("a refused act is not in the audit log", "event", "audit_lost", "act", e.Act, "actor", e.Actor.Name, "error", unrecorded.Error())
 	}
 	return err
+}
+
+func (a Actor) within(ctx context.Context, e *audit.Event, do func(context.Context, *audit.Event) error) error {
+	if a.Within == nil {
+		return do(ctx, e)
+	}
+	return a.Within(ctx, e, func() error { return do(ctx, e) })
 }
 
 // errUnrecorded marks the failure of the audit log itself.

@@ -59,9 +59,12 @@ type Change struct {
 
 // Update is a change of a record, and the version that it was read at; 0: of whatever is there.
 type Update struct {
-	Version int64 `json:"version,omitzero"`
+	Version int64 `json:"-"` // said beside what is changed: by If-Match
 	Change
 }
+
+// At bounds it to a version.
+func (u *Update) At(version int64) { u.Version = version }
 
 // problems gathers all that is wrong with an input.
 type problems []llm.Problem

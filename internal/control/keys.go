@@ -48,9 +48,12 @@ type KeyChange struct {
 
 // KeyUpdate is a change of a key.
 type KeyUpdate struct {
-	Version int64 `json:"version,omitzero"`
+	Version int64 `json:"-"`
 	KeyChange
 }
+
+// At bounds it to a version.
+func (u *KeyUpdate) At(version int64) { u.Version = version }
 
 // A Secret is a key and what to send to be it. This is the only time that it is told: it is stored nowhere. It is
 // "" for a key that was made elsewhere.

@@ -211,9 +211,12 @@ type UserChange struct {
 
 // UserUpdate is a change of a user.
 type UserUpdate struct {
-	Version int64 `json:"version,omitzero"`
+	Version int64 `json:"-"`
 	UserChange
 }
+
+// At bounds it to a version.
+func (u *UserUpdate) At(version int64) { u.Version = version }
 
 // Create makes a user.
 func (s Users) Create(ctx context.Context, a Actor, in NewUser) (*UserView, error) {

@@ -73,12 +73,24 @@ type Invited struct {
 
 // AccountUpdate is a change of an account. What is left out stays.
 type AccountUpdate struct {
-	Version int64              `json:"version,omitzero"`
+	Version int64              `json:"-"`
 	Name    Maybe[string]      `json:"name,omitzero"`
 	Email   Maybe[string]      `json:"email,omitzero"`
 	Role    Maybe[Role]        `json:"role,omitzero"`
 	Realm   Maybe[RealmChange] `json:"realm,omitzero"`
 }
+
+// At bounds it to a version.
+func (u *AccountUpdate) At(version int64) { u.Version = version }
+
+// Tag is what names the object, and the state that was seen.
+func (v AccountView) Tag() (id string, version int64) { return v.ID, v.Version }
+
+// Tag is what names the object, and the state that was seen.
+func (v Invited) Tag() (id string, version int64) { return v.Account.Tag() }
+
+// Tag is what names the object, which does not change.
+func (v TokenView) Tag() (id string, version int64) { return v.ID, 0 }
 
 // Accounts are the acts on accounts.
 type Accounts struct{ c *Control }

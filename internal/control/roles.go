@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,13 +60,23 @@ var acts = func() map[Act]right {
 	add(right{roles: admins, secret: true}, "tokens.create", "tokens.delete")
 	add(right{roles: admins}, "sessions.end")
 	add(right{roles: seeing, all: true}, "upstreams.read", "config.read", "config.plan", "prices.read", "explain")
-	add(right{roles: running, all: true}, "upstreams.change")
+	add(right{roles: running, all: true}, "upstreams.change", "debug.read")
 	add(right{roles: admins, all: true}, "config.apply", "config.rollback", "prices.change", "ledger.recompute")
 	add(right{roles: admins, all: true, secret: true}, "credentials.change")
 	add(right{roles: auditing}, "audit.read", "audit.export")
 	add(right{roles: owner, all: true, secret: true}, "audit.redact", "secrets.rotate")
 	return m
 }()
+
+// Acts are all that people can do, in the order of their names.
+func Acts() []Act { return slices.Sorted(maps.Keys(acts)) }
+
+// Allowed tells who may do an act: which roles, whether only those whose realm is the whole gateway, and whether it needs a fresh
+// proof of who they are.
+func Allowed(act Act) (roles []Role, whole, proof bool) {
+	r := acts[act]
+	return slices.Clone(r.roles), r.all, r.secret
+}
 
 // May tells whether an actor may do an act at all: nil, or a refusal that says what is lacking.
 func (a Actor) May(act Act) error {

@@ -29,6 +29,9 @@ type View struct {
 	Version   int64             `json:"version"`
 }
 
+// Tag is what names the object, and the state that was seen.
+func (v View) Tag() (id string, version int64) { return v.ID, v.Version }
+
 // OrganisationView is what is told of an organisation.
 type OrganisationView struct {
 	View

@@ -25,34 +25,9 @@ type me struct {
 	Project      string     `json:"project,omitzero"`
 	Expires      *time.Time `json:"expires,omitzero"`
 	Models       []string   `json:"models"`
-	Limits       []myLimit  `json:"limits"`
-	Budgets      []myBudget `json:"budgets"`
-	Today        myUsage    `json:"today"` // since midnight UTC; of this key alone
-	Month        myUsage    `json:"month"` // since the first, UTC
-}
-
-type myLimit struct {
-	Rule   string   `json:"rule"`
-	Whose  string   `json:"whose"` // key, user, team, project, org or gateway: who shares it
-	Models []string `json:"models,omitzero"`
-	Kind   string   `json:"kind"` // requests, tokens or parallel
-	Limit  int64    `json:"limit"`
-	Per    string   `json:"per,omitzero"` // second, minute, hour or day
-}
-
-type myBudget struct {
-	Rule      string    `json:"rule"`
-	Whose     string    `json:"whose"`
-	Models    []string  `json:"models,omitzero"`
-	Unit      string    `json:"unit"` // usd or tokens
-	Every     string    `json:"every"`
-	Mode      string    `json:"mode"`
-	From      time.Time `json:"from"`
-	Until     time.Time `json:"until"`
-	Limit     string    `json:"limit"`
-	Spent     string    `json:"spent"`
-	Held      string    `json:"held"` // by requests under way
-	Remaining string    `json:"remaining"`
+	quota.Standing
+	Today myUsage `json:"today"` // since midnight UTC; of this key alone
+	Month myUsage `json:"month"` // since the first, UTC
 }
 
 type myUsage struct {
@@ -99,17 +74,10 @@ func (g *Gateway) tellMe(r *http.Request) ([]byte, error) {
 	}
 	out := me{
 		Key: who.Public(), Name: who.Name, Organisation: who.Org, Team: who.Team, User: who.User, Project: who.Project,
-		Models: who.Models, Limits: []myLimit{}, Budgets: []myBudget{},
+		Models: who.Models, Standing: *quota.Tell(list),
 	}
 	if !who.Expires.IsZero() {
 		out.Expires = &who.Expires
-	}
-	for i := range list {
-		if l := &list[i]; l.Kind.Budget() {
-			out.Budgets = append(out.Budgets, budgetOf(l))
-		} else {
-			out.Limits = append(out.Limits, limitOf(l))
-		}
 	}
 	now := time.Now().UTC()
 	for _, t := range []struct {
@@ -126,30 +94,4 @@ func (g *Gateway) tellMe(r *http.Request) ([]byte, error) {
 		*t.of = myUsage{sum.Calls, sum.Input, sum.Output, sum.Cost.String()}
 	}
 	return json.Marshal(out)
-}
-
-func limitOf(s *quota.Status) myLimit {
-	l := myLimit{Rule: s.Rule, Whose: quota.Whose(s.Subject), Models: s.Models, Limit: s.Limit}
-	switch s.Kind {
-	case quota.Requests:
-		l.Kind = "requests"
-	case quota.Tokens:
-		l.Kind = "tokens"
-	default:
-		l.Kind = "parallel"
-		return l
-	}
-	l.Per = quota.SpanName(s.Per)
-	return l
-}
-
-func budgetOf(s *quota.Status) myBudget {
-	unit, say := "tokens", func(n int64) string { return strconv.FormatInt(n, 10) }
-	if s.Kind == quota.Money {
-		unit, say = "usd", func(n int64) string { return llm.Nano(n).String() }
-	}
-	return myBudget{
-		Rule: s.Rule, Whose: quota.Whose(s.Subject), Models: s.Models, Unit: unit, Every: string(s.Period), Mode: string(s.Mode),
-		From: s.From, Until: s.Until, Limit: say(s.Limit), Spent: say(s.Spent), Held: say(s.Held), Remaining: say(max(s.Limit-s.Spent-s.Held, 0)),
-	}
 }

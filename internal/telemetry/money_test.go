@@ -13,7 +13,7 @@ import (
 
 func scrape(m *Metrics) string {
 	w := httptest.NewRecorder()
-	AdminHandler(AdminOptions{Metrics: m, Listen: "127.0.0.1:3002"}).ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:3002/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:3002/metrics", nil))
 	return w.Body.String()
 }
 
