@@ -53,7 +53,7 @@ var rooms = map[string]room{
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
-	"audit":                   {},
+	"audit":                   {may: "llm"},
 	"control":                 {may: "llm audit auth rules directory config", tests: "directory/directorytest"},
 	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
