@@ -61,9 +61,9 @@ type Ref struct {
 // An Entry is an event as its chain keeps it. Everything but Hash, and what of a Sealed is only in exports, is what the hash covers.
 type Entry struct {
 	Version int    `json:"v"`
-	Org     string `json:"org"` // the chain
-	Seq     uint64 `json:"seq"` // from 1, without gaps
-	At      Time   `json:"at"`  // never before that of the entry before it
+	Org     string `json:"org"`                // the chain
+	Seq     uint64 `json:"seq"`                // from 1, without gaps
+	At      Time   `json:"at"`                 // never before that of the entry before it
 	Behind  int64  `json:"behind_us,omitzero"` // by how many microseconds the clock was behind At
 	Actor   Ref    `json:"actor"`
 	Act     string `json:"act"`

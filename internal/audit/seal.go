@@ -115,7 +115,9 @@ func (k *keyring) draw(subject string, now time.Time) (*DataKey, []byte) {
 }
 
 // bound is what a wrapped key is bound to, so that none can be put in another's place.
-func (d *DataKey) bound() []byte { return []byte("sluice audit key v1\x00" + d.ID + "\x00" + d.Subject) }
+func (d *DataKey) bound() []byte {
+	return []byte("sluice audit key v1\x00" + d.ID + "\x00" + d.Subject)
+}
 
 // unwrap gives the key itself.
 func (k *keyring) unwrap(d *DataKey) ([]byte, error) {

@@ -52,6 +52,9 @@ func (f *Finding) String() string {
 	if f.Checkpoint > 0 {
 		where = append(where, fmt.Sprintf("checkpoint %d", f.Checkpoint))
 	}
+	if len(where) == 0 {
+		return fmt.Sprintf("%s: %s", f.Fault, f.Text)
+	}
 	return fmt.Sprintf("%s: %s: %s", f.Fault, strings.Join(where, ", "), f.Text)
 }
 
@@ -282,6 +285,9 @@ func (v *verifier) entry(e *Entry) {
 		find(Edited, "its content does not make its hash: it was changed after it was written")
 	}
 	switch {
+	case e.Seq == 0:
+		find(Misplaced, "an entry with the number 0 of chain %s: it was put in", ChainLabel(e.Org))
+		return
 	case e.Seq <= c.Seq:
 		find(Misplaced, "it stands after entry %d: it was moved, copied or put in", c.Seq)
 		return // what is known of the chain stays
