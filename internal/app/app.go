@@ -174,10 +174,11 @@ func (a *App) openPeople(cfg *config.Config) error {
 	if a.db, err = OpenStore(ctx, cfg, sql.Options{Log: a.log}); err != nil {
 		return err
 	}
-	if a.people, err = openPeople(ctx, cfg, a.db.Directory(), a.revoked, a.log, a.bindCurrent); err != nil {
+	if a.people, err = openPeople(ctx, cfg, a.db, a.revoked, a.log, a.bindCurrent, ""); err != nil {
 		return errors.Join(err, a.db.Close())
 	}
 	a.people.run(ctx)
+	a.metrics.WatchAudit(a.auditState)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"sluice/internal/admin"
+	"sluice/internal/audit"
 	"sluice/internal/auth"
 	"sluice/internal/backend/sql"
 	"sluice/internal/config"
@@ -26,39 +27,71 @@ type people struct {
 	store   directory.Store
 	cache   *directory.Cache
 	control *control.Control
+	audit   *audit.Log
+	anchors *os.File // nil: there is none
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 }
 
 // openPeople readies a store of keys: it must have been made under our pepper, and takes over what earlier releases
-// kept in files. bind adds to each caller what the configuration says.
-func openPeople(ctx context.Context, cfg *config.Config, store directory.Store, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who)) (*people, error) {
+// kept in files. bind adds to each caller what the configuration says. operator is whom the audit log knows whoever runs
+// the gateway as; "": as the operator.
+func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who), operator string) (*people, error) {
+	store := db.Directory()
 	p := &people{store: store}
 	var err error
 	if p.hasher, err = auth.OpenHasher(cfg.Data, cfg.Pepper, rand.Reader); err != nil {
 		return nil, err
 	}
+	if p.audit, p.anchors, err = openAudit(cfg, db, p.hasher, log); err != nil {
+		return nil, err
+	}
+	recorder := audit.Recorder(p.audit)
+	if operator != "" {
+		recorder = byUser{recorder, operator}
+	}
 	p.cache = directory.NewCache(directory.CacheOptions{Source: store, Log: log, Bind: bind})
 	p.control = control.New(control.Options{
 		Store: store, Hasher: p.hasher, Random: rand.Reader, Period: quota.Span, Log: log,
-		Changed: func(c directory.Change) { p.cache.Invalidate(c) },
+		Changed: func(c directory.Change) { p.cache.Invalidate(c) }, Audit: recorder, History: p.audit, Together: db.Together,
 	})
-	if err := p.control.CheckPepper(ctx); err != nil {
-		return nil, err
+	if err = p.control.CheckPepper(ctx); err == nil {
+		err = noteAudit(ctx, store, p.audit.Public(), log)
 	}
-	_, err = p.control.TakeOver(ctx, cfg.Data, revoked)
-	return p, err
+	if err == nil {
+		_, err = p.control.TakeOver(ctx, cfg.Data, revoked)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.closeAnchors())
+	}
+	return p, nil
 }
 
-// run keeps the cache true until close.
+// run keeps the cache true and makes checkpoints of the audit log until close.
 func (p *people) run(ctx context.Context) {
 	ctx, p.stop = context.WithCancel(ctx)
 	p.work.Go(func() { p.cache.Run(ctx) })
+	p.work.Go(func() { p.audit.Run(ctx) })
 }
 
+// close ends what runs. The last checkpoint needs the store.
 func (p *people) close() {
 	p.stop()
 	p.work.Wait()
+	_ = p.closeAnchors() // each line was synced
+}
+
+func (p *people) closeAnchors() error {
+	if p.anchors == nil {
+		return nil
+	}
+	return p.anchors.Close()
+}
+
+// closeLocal ends what never ran.
+func (p *people) closeLocal(ctx context.Context) error {
+	_, err := p.audit.Checkpoint(ctx)
+	return errors.Join(err, p.closeAnchors())
 }
 
 // who is a stored key as a caller, by its id.
@@ -82,31 +115,48 @@ func (a *App) bindCurrent(who *auth.Who) {
 // a gateway, and says where that is. Gateways that share the store hear of what is changed within a second. A store that is not
 // there is made only if create says so. Call closed at the end.
 func Local(ctx context.Context, o Options, create bool) (h http.Handler, at string, closed func() error, err error) {
-	cfg, err := load(o)
+	cfg, db, err := openLocal(ctx, o, create)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if at = "the one that store.url names"; cfg.Store.URL == "" {
-		at = filepath.Join(cfg.Data, "sluice.db")
-		if _, err := os.Stat(at); err != nil && !create {
-			return nil, at, nil, fmt.Errorf("there is no store at %s: start a gateway (sluice serve), name its configuration (--config), or make the store (--local)", at)
-		}
-	}
-	db, err := OpenStore(ctx, cfg, sql.Options{})
-	if err != nil {
-		return nil, at, nil, fmt.Errorf("store: %w", err)
-	}
+	at = placeOf(cfg)
 	p, err := localPeople(ctx, cfg, db)
 	if err != nil {
 		return nil, at, nil, errors.Join(err, db.Close())
 	}
 	h, err = admin.New(admin.Options{
-		Control: p.control, Books: db.Ledger(), Recount: recounter{books: db.Ledger()}.recount, Local: true, Listen: "127.0.0.1:0",
+		Control: p.control, Books: db.Ledger(), Recount: recounter{books: db.Ledger()}.recount, Twins: db.Twins(), Local: true, Listen: "127.0.0.1:0",
 	})
 	if err != nil {
-		return nil, at, nil, errors.Join(err, db.Close())
+		return nil, at, nil, errors.Join(err, p.closeLocal(ctx), db.Close())
 	}
-	return h, at, db.Close, nil
+	return h, at, func() error { return errors.Join(p.closeLocal(context.WithoutCancel(ctx)), db.Close()) }, nil
+}
+
+// placeOf says where a configuration's store is.
+func placeOf(cfg *config.Config) string {
+	if cfg.Store.URL != "" {
+		return "the one that store.url names"
+	}
+	return filepath.Join(cfg.Data, "sluice.db")
+}
+
+// openLocal opens the store that a configuration names, and makes one only if create says so.
+func openLocal(ctx context.Context, o Options, create bool) (*config.Config, *sql.DB, error) {
+	cfg, err := load(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if at := placeOf(cfg); cfg.Store.URL == "" && !create {
+		if _, err := os.Stat(at); err != nil {
+			return nil, nil, fmt.Errorf("there is no store at %s: start a gateway (sluice serve), name its configuration (--config), or make the store (--local)", at)
+		}
+	}
+	db, err := OpenStore(ctx, cfg, sql.Options{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("store: %w", err)
+	}
+	return cfg, db, nil
 }
 
 func localPeople(ctx context.Context, cfg *config.Config, db *sql.DB) (*people, error) {
@@ -114,5 +164,5 @@ func localPeople(ctx context.Context, cfg *config.Config, db *sql.DB) (*people, 
 	if err != nil {
 		return nil, err
 	}
-	return openPeople(ctx, cfg, db.Directory(), revoked, nil, nil)
+	return openPeople(ctx, cfg, db, revoked, nil, nil, systemUser())
 }

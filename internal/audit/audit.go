@@ -12,6 +12,7 @@ import (
 // An Actor is who acted.
 type Actor struct {
 	ID      string // of the account or token; "" for whoever runs the gateway
+	Person  string // the account that a token belongs to; "": the ID is the person's own
 	Name    string
 	Kind    string     // person, token, operator (who runs the gateway), or unknown (somebody who failed to sign in)
 	From    netip.Addr // the client's own address; zero: the machine itself
@@ -20,9 +21,10 @@ type Actor struct {
 
 // An Object is what was acted on.
 type Object struct {
-	Kind string // key, team, account, provider, ...
-	ID   string
-	Name string
+	Kind   string // key, team, account, provider, ...
+	ID     string
+	Name   string
+	Person string // the id of the person that it is or belongs to; "": nobody's
 }
 
 // A Result is what came of an act.

@@ -113,7 +113,7 @@ func openPepper(path string, random io.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(random, pepper); err != nil {
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
-	switch err := createFile(path, []byte(hex.EncodeToString(pepper)+"\n")); {
+	switch err := CreateFile(path, []byte(hex.EncodeToString(pepper)+"\n")); {
 	case errors.Is(err, fs.ErrExist): // another process was first: its pepper is everyone's
 		return openPepper(path, random)
 	case err != nil:
@@ -122,9 +122,9 @@ func openPepper(path string, random io.Reader) ([]byte, error) {
 	return pepper, nil
 }
 
-// createFile makes a file in one step, whole or not at all, readable by its owner only. One that is there
+// CreateFile makes a file in one step, whole or not at all, readable by its owner only. One that is there
 // already stays, and the error is fs.ErrExist: two processes may start in one directory at once.
-func createFile(path string, text []byte) (err error) {
+func CreateFile(path string, text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err

@@ -39,6 +39,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// How calls are accounted for.
 	Ledger Ledger `yaml:"ledger"`
+	// How the log of what people do to the gateway is signed, and where else its checkpoints go.
+	Audit Audit `yaml:"audit"`
 	// What models cost, beside the prices in the program and those of sluice prices update.
 	Prices Prices `yaml:"prices"`
 	// What becomes of a call whose client leaves.

@@ -115,6 +115,7 @@ rules:
       - {tokens: 5000000000, every: rolling-day}
 store: {url: "postgres://u:${CI_KEY}@db/sluice", connections: 20}
 ledger: {sync: 1ms, spool: 4GiB, when_full: go_on, keep: "off"}
+audit: {key: "${CI_KEY}", anchor: /var/log/anchor}
 disconnect: {policy: drain, drain: 1m}
 prices: {file: /etc/sluice/prices.yaml, unknown: {input: 10, output: 50}}
 alerts: {webhooks: [{url: "https://hooks.example.com/x?y=z", secret: "${CI_KEY}", allow_private: [10.0.0.0/8]}]}
@@ -235,6 +236,7 @@ func TestParseFull(t *testing.T) {
 		}},
 		Store:      Store{URL: "postgres://u:" + goodKey + "@db/sluice", Connections: 20},
 		Ledger:     Ledger{Sync: time.Millisecond, Spool: 4 << 30, WhenFull: "go_on", Keep: Off},
+		Audit:      Audit{Key: goodKey, Anchor: "/var/log/anchor"},
 		Disconnect: Disconnect{Policy: "drain", Drain: time.Minute},
 		Prices:     Prices{File: "/etc/sluice/prices.yaml", Unknown: Price{Input: 10 * llm.Rate(llm.Dollar), Output: 50 * llm.Rate(llm.Dollar)}},
 		Alerts: Alerts{Webhooks: []Webhook{{
@@ -289,7 +291,7 @@ func TestProblems(t *testing.T) {
 		{"unknown field", "lisen: ':1'\n", []string{`1:1 lisen: did you mean "listen"?`}},
 		{"unknown nested", "limits:\n  boddy: 1MiB\n", []string{`2:3 limits.boddy: did you mean "body"?`}},
 		{"other case and dash", "limits: {Max-Streams: 3}\n", []string{`1:10 limits.Max-Streams: did you mean "max_streams"?`}},
-		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, alerts, breaker, data"}},
+		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, alerts, audit, breaker, data"}},
 		{"in a list", "keys:\n  - name: a\n    hash: " + hash + "\n    modells: [a]\n", []string{`4:5 keys[0].modells: did you mean "models"?`}},
 		{"duplicate", "h2c: true\ndata: x\nh2c: false\n", []string{"3:1 h2c: said twice, first on line 1"}},
 		{"merge", "a: &a {x: 1}\nlimits: {<<: *a}\n", []string{"1:1 a: unknown field", "2:10 limits: merge keys"}},
@@ -595,7 +597,7 @@ func TestMasked(t *testing.T) {
 	}
 	// Without secrets it can be read again and means the same.
 	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis, c.Admin.Token = nil, "", nil, "", Redis{Prefix: "sluice"}, ""
-	c.Pepper, c.Store, c.Alerts = "", defaults().Store, Alerts{}
+	c.Pepper, c.Store, c.Alerts, c.Audit.Key = "", defaults().Store, Alerts{}, ""
 	c.Providers[2].Credentials[0].APIKey, c.Providers[2].Credentials[1].APIKey = "***", "***" // a secret is kept as its mask
 	again, err := Parse("masked", c.Masked(), opts)
 	if err != nil {
@@ -713,7 +715,7 @@ func FuzzParse(f *testing.F) {
 		for i := range c.Providers {
 			c.Providers[i].Proxy = ""
 		}
-		c.Keys, c.Redis, c.Admin.Token, c.Pepper, c.Store, c.Alerts = nil, Redis{}, "", "", Store{}, Alerts{}
+		c.Keys, c.Redis, c.Admin.Token, c.Pepper, c.Store, c.Alerts, c.Audit.Key = nil, Redis{}, "", "", Store{}, Alerts{}, ""
 		if _, err := Parse("again", c.Masked(), opts); err != nil {
 			t.Fatalf("%v\n%s", err, c.Masked())
 		}

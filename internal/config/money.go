@@ -110,6 +110,14 @@ type Ledger struct {
 	Keep time.Duration `yaml:"keep" off:"true" example:"720h"`
 }
 
+// Audit says how the audit log is kept. It is kept for ever.
+type Audit struct {
+	// The private key that its checkpoints are signed with, as sluice audit key --new draws it; replicas should have the same. Left out: the file audit.key of the data directory, made at the first start.
+	Key llm.Secret `yaml:"key" example:"${SLUICE_AUDIT_KEY}" restart:"true"`
+	// A file that is given each checkpoint as a line: with it, sluice audit verify finds that the end of the log was taken away or written anew (docs/audit.md).
+	Anchor string `yaml:"anchor" example:"/var/log/sluice/audit-anchor.jsonl" restart:"true"`
+}
+
 // Prices says what models cost that the price table does not have, or has otherwise.
 type Prices struct {
 	// A price file (docs/prices.md). It wins over the prices in the program and in the data directory for the models that it names; a deployment's own price wins over it.
@@ -240,6 +248,11 @@ func (d *decoder) money(c *Config) {
 	if c.Pepper != "" {
 		if why := Weak(string(c.Pepper)); why != "" {
 			d.fail("pepper", "%s: make one by: openssl rand -hex 32", why)
+		}
+	}
+	if c.Audit.Key != "" {
+		if why := Weak(string(c.Audit.Key)); why != "" {
+			d.fail("audit.key", "%s: make one by: sluice audit key --new", why)
 		}
 	}
 	for i := range c.Alerts.Webhooks {

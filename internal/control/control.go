@@ -25,6 +25,8 @@ import (
 type Options struct {
 	Store directory.Store
 	Audit audit.Recorder // nil: nothing is recorded, for tests
+	// History is what Audit records into, to be read; nil: it cannot be read, for tests.
+	History *audit.Log
 	// Together runs what it is given in one transaction of the Store and of Audit, perhaps more than once; nil: each of their
 	// methods is one of its own, for tests.
 	Together func(ctx context.Context, do func(context.Context) error) error
@@ -306,14 +308,17 @@ func (t *table[T, P]) perform(ctx context.Context, a Actor, verb string, do func
 
 // tell names a record in an event.
 func (t *table[T, P]) tell(e *audit.Event, v *T) {
-	b := P(v).Base()
-	e.Org = t.place(P(v)).org
-	e.Object.ID, e.Object.Name = b.ID, b.Name
+	b, at := P(v).Base(), t.place(P(v))
+	e.Org = at.org
+	e.Object.ID, e.Object.Name, e.Object.Person = b.ID, b.Name, at.user
 }
 
-// shown is a record as the audit log keeps it: as people are told of it, so without anything secret.
+// shown is a record as the audit log keeps it: as people are told of it, so without anything secret, and without its maker, who
+// may be somebody else: what the log says of a person is under that person's key.
 func (t *table[T, P]) shown(v *T) (jsontext.Value, error) {
-	return json.Marshal(t.view(P(v)), json.Deterministic(true))
+	c := *v
+	P(&c).Base().Maker = ""
+	return json.Marshal(t.view(P(&c)), json.Deterministic(true))
 }
 
 // done tells of an act that was done.

@@ -6,6 +6,8 @@ import (
 
 	"sluice/internal/alert"
 	"sluice/internal/alert/alerttest"
+	"sluice/internal/audit"
+	"sluice/internal/audit/audittest"
 	"sluice/internal/directory"
 	"sluice/internal/directory/directorytest"
 	"sluice/internal/usage"
@@ -49,5 +51,14 @@ func TestOutbox(t *testing.T) {
 func TestLedger(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		usagetest.Run(t, usagetest.Harness{Open: func(t *testing.T) usage.Store { return open(t, another(t, o)).Ledger() }})
+	})
+}
+
+func TestTrail(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		audittest.Run(t, audittest.Harness{Stores: func(t *testing.T) (a, b audit.Store) {
+			o := another(t, o)
+			return open(t, o).Trail(), open(t, o).Trail()
+		}})
 	})
 }
