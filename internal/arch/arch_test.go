@@ -54,15 +54,16 @@ var rooms = map[string]room{
 
 	"directory/directorytest": {may: "llm auth directory"},
 	"audit":                   {},
-	"account":                 {may: "llm audit auth directory", tests: "account/accounttest"},
+	"account":                 {may: "llm audit auth directory", tests: "backend/sql"},
+	"account/accounttest":     {may: "account directory"},
 	"account/oidc":            {may: "llm auth account"},
-	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest"},
+	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest backend/sql"},
 	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"quota/quotatest":     {may: "llm quota"},
-	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
+	"backend/sql":         {may: "llm account auth usage directory alert", tests: "account/accounttest usage/usagetest directory/directorytest alert/alerttest pgtest"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
@@ -121,6 +122,7 @@ var laws = [][2]string{
 	{"*", "idempotency/idempotencytest"},
 	{"*", "alert/alerttest"},
 	{"*", "directory/directorytest"},
+	{"*", "account/accounttest"},
 	{"*", "quota/quotatest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
