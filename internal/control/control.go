@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"sluice/internal/account"
 	"sluice/internal/audit"
 	"sluice/internal/auth"
 	"sluice/internal/directory"
@@ -23,8 +24,9 @@ import (
 
 // Options say what a Control works with.
 type Options struct {
-	Store directory.Store
-	Audit audit.Recorder // nil: nothing is recorded, for tests
+	Store    directory.Store
+	Accounts account.Store  // nil: there are no acts on accounts, tokens and sessions, for tests
+	Audit    audit.Recorder // nil: nothing is recorded, for tests
 	// Together runs what it is given in one transaction of the Store and of Audit, perhaps more than once; nil: each of their
 	// methods is one of its own, for tests.
 	Together func(ctx context.Context, do func(context.Context) error) error
