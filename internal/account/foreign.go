@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/url"
 	"time"
 
 	"sluice/internal/audit"
@@ -106,4 +107,24 @@ func (d *Door) follow(ctx context.Context, a *Account, f Foreign) (*Account, boo
 	}
 	_, err = d.o.Store.EndSessions(ctx, a.ID, "")
 	return a, true, err
+}
+
+// Identities is a provider of identities: package oidc's.
+type Identities interface {
+	// Finish takes the answer that a browser brings back, with the cookie that it was sent off with. proved: the person was asked anew, as was
+	// wanted.
+	Finish(ctx context.Context, query url.Values, cookie string) (f *Foreign, proved bool, err error)
+}
+
+// Return takes somebody back who was sent to a provider of identities: query is that of the redirect, cookie the one of that sign-in, current
+// the one of the session that the browser has ("": none). They are signed in, or, if they were sent for a proof, have given it.
+func (d *Door) Return(ctx context.Context, p Identities, query url.Values, cookie, current string, from Client) (*Entered, error) {
+	f, proved, err := p.Finish(ctx, query, cookie)
+	if err != nil {
+		return nil, d.refuse(ctx, event(actBegin, nil, "", from), "provider of identities: "+err.Error(), err)
+	}
+	if proved {
+		return d.ProveForeign(ctx, current, *f, from)
+	}
+	return d.SignInForeign(ctx, *f, current, from)
 }
