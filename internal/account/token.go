@@ -11,7 +11,7 @@ func decode(s string) ([]byte, error) { return base64.RawURLEncoding.Strict().De
 
 // Token tells whose tool shows a token. KindInvalidKey (401), CodeToken: nobody's. A token may do no more than its maker may now: one
 // whose maker has lost a role or a realm has lost it, too.
-func (d *Door) Token(ctx context.Context, token string) (*Signed, error) {
+func (d *Door) Token(ctx context.Context, token string, _ Client) (*Signed, error) {
 	h, ok := d.mint.tokenHash(token)
 	if !ok {
 		return nil, errTok

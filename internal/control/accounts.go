@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -429,14 +428,4 @@ func (s Accounts) owner(ctx context.Context, a Actor, address, name string) (out
 	}
 	out.Account = *viewAccount(v)
 	return out, nil
-}
-
-// Acts are all acts, by name.
-func Acts() []Act {
-	list := make([]Act, 0, len(acts))
-	for act := range acts {
-		list = append(list, act)
-	}
-	slices.Sort(list)
-	return list
 }

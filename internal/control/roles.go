@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -67,6 +68,9 @@ var acts = func() map[Act]right {
 	add(right{roles: owner, all: true, secret: true}, "audit.redact", "secrets.rotate")
 	return m
 }()
+
+// Acts are all that people can do, in the order of their names.
+func Acts() []Act { return slices.Sorted(maps.Keys(acts)) }
 
 // May tells whether an actor may do an act at all: nil, or a refusal that says what is lacking.
 func (a Actor) May(act Act) error {
