@@ -203,6 +203,14 @@ type Foreign struct {
 	AuthTime        time.Time // when they signed in there; zero: it was not told
 }
 
+// A Redemption uses a one-time link up.
+type Redemption struct {
+	Token    string
+	Password string
+	Email    string // of an account that has none yet: the first owner's
+	Name     string // "": it stays
+}
+
 // Codes of refusals.
 const (
 	CodeRefused = "sign_in_refused" // the one answer to whoever fails to sign in

@@ -47,8 +47,8 @@ type Store interface {
 	// SetPassword replaces a password's hash that is still the one given. ErrNotFound, ErrVersion.
 	SetPassword(ctx context.Context, id, was, is string) error
 
-	// SetTOTP replaces the sealed secret of one-time codes and the recovery codes; nil: it has none any more. No step of the new
-	// secret counts as used but those up to step. ErrNotFound.
+	// SetTOTP replaces the sealed secret of one-time codes and the recovery codes; nil: it has none any more. Steps up
+	// to step count as used, beside those that did before. ErrNotFound.
 	SetTOTP(ctx context.Context, id string, sealed []byte, step int64, codes []Hash) error
 
 	// UseStep takes a time step for used. Of all who ask for a step, or one before it, one is told true, once.

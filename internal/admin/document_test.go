@@ -24,7 +24,7 @@ import (
 	"sluice/internal/control"
 )
 
-var update = flag.Bool("update", false, "rewrite openapi.json and the policy of the walk")
+var rewrite = flag.Bool("update", false, "rewrite openapi.json and the policy of the walk")
 
 const documentFile = "openapi.json"
 
@@ -34,7 +34,7 @@ type node = map[string]any
 // TestDocument: the document that is served is what the table and its types say.
 func TestDocument(t *testing.T) {
 	want := makeDocument(t)
-	if *update {
+	if *rewrite {
 		if err := os.WriteFile(documentFile, want, 0o600); err != nil {
 			t.Fatal(err)
 		}

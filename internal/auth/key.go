@@ -62,6 +62,19 @@ func IsPublic(s string) bool {
 	return len(s) == publicLen && strings.Trim(s, base62) == ""
 }
 
+// Draw draws n characters of base 62, each equally likely, for secrets of other kinds.
+func Draw(random io.Reader, n int) (string, error) {
+	var b strings.Builder
+	err := draw(&b, random, n)
+	return b.String(), err
+}
+
+// Checksum is what a key ends with after s.
+func Checksum(s string) string {
+	sum := checksum(s)
+	return string(sum[:])
+}
+
 // draw writes n characters, each equally likely: bytes that would favour some are thrown away.
 func draw(b *strings.Builder, random io.Reader, n int) error {
 	const fair = 256 / len(base62) * len(base62)

@@ -29,6 +29,7 @@ func check(d *decoder, c *Config) {
 	d.models(c)
 	d.redis(&c.Redis)
 	d.money(c)
+	d.signIn(&c.SignIn)
 }
 
 // tags checks what fields' struct tags ask: required, enum, pattern, min, max, and off.

@@ -19,6 +19,8 @@ type Config struct {
 	Listen string `yaml:"listen" example:"127.0.0.1:3001" restart:"true"`
 	// The listener for operators.
 	Admin Admin `yaml:"admin"`
+	// How people sign in to manage the gateway.
+	SignIn SignIn `yaml:"sign_in"`
 	// Certificate of the API listener. Without it the listener speaks plain HTTP/1.1 (and h2c, if asked). A renewed certificate is taken up by itself; turning TLS on or off needs a restart.
 	TLS TLS `yaml:"tls"`
 	// Accept HTTP/2 by prior knowledge on a listener without TLS.

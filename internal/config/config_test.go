@@ -114,6 +114,22 @@ rules:
         overrides: [{from: 2026-12-01, until: 2027-01-01, dollars: 900.5}]
       - {tokens: 5000000000, every: rolling-day}
 store: {url: "postgres://u:${CI_KEY}@db/sluice", connections: 20}
+sign_in:
+  idle: 10m
+  absolute: 1h
+  require_totp: [owner, admin]
+  oidc:
+    issuer: https://id.example.com/realms/staff
+    client_id: sluice
+    client_secret: not for anybody
+    redirect_url: https://admin.example.com/admin/session/oidc/return
+    scopes: [groups]
+    groups_claim: roles
+    allow_private: [10.0.0.0/8]
+    roles:
+      - {group: gateway, role: owner}
+      - {group: leads, role: admin, organisation: acme, team: search}
+      - {group: "*", role: member}
 ledger: {sync: 1ms, spool: 4GiB, when_full: go_on, keep: "off"}
 audit: {key: "${CI_KEY}", anchor: /var/log/anchor}
 disconnect: {policy: drain, drain: 1m}
@@ -154,8 +170,16 @@ func TestParseFull(t *testing.T) {
 	want := &Config{
 		Listen: "0.0.0.0:8443",
 		Admin:  Admin{Listen: "off", Hosts: []string{"sluice-admin.internal"}, Token: goodKey, Pprof: true},
-		H2C:    true,
-		Data:   "/var/lib/sluice",
+		SignIn: SignIn{
+			Idle: 10 * time.Minute, Absolute: time.Hour, RequireTOTP: []string{"owner", "admin"},
+			OIDC: OIDC{
+				Issuer: "https://id.example.com/realms/staff", ClientID: "sluice", ClientSecret: "not for anybody", RedirectURL: "https://admin.example.com/admin/session/oidc/return",
+				Scopes: []string{"groups"}, GroupsClaim: "roles", AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+				Roles: []OIDCRole{{Group: "gateway", Role: "owner"}, {Group: "leads", Role: "admin", Organisation: "acme", Team: "search"}, {Group: "*", Role: "member"}},
+			},
+		},
+		H2C:  true,
+		Data: "/var/lib/sluice",
 		Limits: Limits{
 			Body: 64 << 20, Answer: 1 << 20, Header: 128 << 10, HeaderTimeout: 5 * time.Second, BodyMinRate: Off,
 			BodyTimeout: 10 * time.Minute, IdleTimeout: 90 * time.Second, WriteStall: 30 * time.Second, MaxStreams: 100, Drain: 90 * time.Second,
@@ -392,6 +416,15 @@ func TestProblems(t *testing.T) {
 			"8:54 models[3].fallback[0]: is the model itself", `8:57 models[3].fallback[1]: is "nobody"`,
 			"9:66 models[4].deployments[0].weight: must be from 0", "9:85 models[4].deployments[0].price.input: US dollars", "9:107 models[4].deployments[0].price.output: US dollars",
 		}},
+		{"sign in", "mock: {enabled: true}\nsign_in: {idle: 1m, absolute: 30s, require_totp: [boss], oidc: {issuer: http://id.example.com, redirect_url: 'https://u@x/', roles: [{group: '*', role: owner}, {group: g, role: member, team: t}]}}\n", []string{
+			"2:17 sign_in.idle: 2m or more", "2:31 sign_in.absolute: shorter", "2:51 sign_in.require_totp[0]: must be one of", "2:64 sign_in.oidc.client_id: is missing",
+			"2:73 sign_in.oidc.issuer: https://", "2:110 sign_in.oidc.redirect_url: must be an address", "2:134 sign_in.oidc.roles[0]: gives everybody",
+			"2:192 sign_in.oidc.roles[1].team: bounds no member",
+		}},
+		{"sign in nowhere", "mock: {enabled: true}\nsign_in: {oidc: {client_id: x}}\n", []string{
+			"2:17 sign_in.oidc.issuer: is missing", "2:17 sign_in.oidc.redirect_url: is missing", "2:17 sign_in.oidc.roles: is missing",
+		}},
+		{"everybody comes last", "mock: {enabled: true}\nsign_in: {oidc: {issuer: 'http://127.0.0.1:9', client_id: x, redirect_url: 'https://x/r', roles: [{group: '*', role: member}, {group: g, role: owner}]}}\n", []string{"2:99 sign_in.oidc.roles[0]: put it last"}},
 		{"admin token", "mock: {enabled: true}\nadmin: {token: changeme}\n", []string{"2:16 admin.token: 256 random bits"}},
 		{"redis", "mock: {enabled: true}\nredis: {url: 'http://pw@h:1', cluster: true}\n", []string{"2:14 redis.url: must be an address such as redis://"}},
 		{"redis without an address", "mock: {enabled: true}\nredis: {sentinel: m, addresses: [a]}\n", []string{"2:8 redis.url: is missing", "2:34 redis.addresses[0]: must be host:port"}},
@@ -584,7 +617,7 @@ func TestMasked(t *testing.T) {
 	}
 	out := string(c.Masked())
 	for _, form := range []string{out, fmt.Sprintf("%v %+v %#v", c, *c, *c), strings.Join(Diff(c, defaults()), "\n"), strings.Join(Diff(defaults(), c), "\n")} {
-		for _, secret := range []string{goodKey, "sk-upstream", "u:p@", "org-example"} {
+		for _, secret := range []string{goodKey, "sk-upstream", "u:p@", "org-example", "not for anybody"} {
 			if strings.Contains(form, secret) {
 				t.Errorf("%q is in:\n%s", secret, form)
 			}
@@ -597,7 +630,7 @@ func TestMasked(t *testing.T) {
 	}
 	// Without secrets it can be read again and means the same.
 	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis, c.Admin.Token = nil, "", nil, "", Redis{Prefix: "sluice"}, ""
-	c.Pepper, c.Store, c.Alerts, c.Audit.Key = "", defaults().Store, Alerts{}, ""
+	c.Pepper, c.Store, c.Alerts, c.Audit.Key, c.SignIn.OIDC.ClientSecret = "", defaults().Store, Alerts{}, "", "***"
 	c.Providers[2].Credentials[0].APIKey, c.Providers[2].Credentials[1].APIKey = "***", "***" // a secret is kept as its mask
 	again, err := Parse("masked", c.Masked(), opts)
 	if err != nil {

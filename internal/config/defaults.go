@@ -16,6 +16,7 @@ func defaults() *Config {
 	return &Config{
 		Listen: ":3001",
 		Admin:  Admin{Listen: "127.0.0.1:3002"},
+		SignIn: SignIn{Idle: 30 * time.Minute, Absolute: 12 * time.Hour},
 		Data:   "./sluice-data",
 		Limits: Limits{
 			Body:          32 << 20,

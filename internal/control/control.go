@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"sluice/internal/account"
 	"sluice/internal/audit"
 	"sluice/internal/auth"
 	"sluice/internal/directory"
@@ -23,10 +24,10 @@ import (
 
 // Options say what a Control works with.
 type Options struct {
-	Store directory.Store
-	Audit audit.Recorder // nil: nothing is recorded, for tests
-	// History is what Audit records into, to be read; nil: it cannot be read, for tests.
-	History *audit.Log
+	Store    directory.Store
+	Accounts account.Store  // nil: there are no acts on accounts, tokens and sessions, for tests
+	Audit    audit.Recorder // nil: nothing is recorded, for tests
+	History  *audit.Log     // is what Audit records into, to be read; nil: it cannot be read, for tests
 	// Together runs what it is given in one transaction of the Store and of Audit, perhaps more than once; nil: each of their
 	// methods is one of its own, for tests.
 	Together func(ctx context.Context, do func(context.Context) error) error

@@ -1,14 +1,12 @@
 package control
 
 import (
-	"context"
 	"net/netip"
 	"time"
 
 	"sluice/internal/account"
 	"sluice/internal/audit"
 	"sluice/internal/directory"
-	"sluice/internal/llm"
 )
 
 // ActorOf is somebody who is signed in, as an actor. Who must enrol first may do nothing.
@@ -67,7 +65,7 @@ type NewAccount struct {
 // Invited is an account and the one-time link by which its owner sets a password. This is the only time that the link is told.
 type Invited struct {
 	Account AccountView `json:"account"`
-	Token   string      `json:"token"` // for PATH of the console, or sluice accounts redeem
+	Token   string      `json:"token"` // what Door.Redeem takes
 	Expires time.Time   `json:"expires"`
 }
 
@@ -91,47 +89,6 @@ func (v Invited) Tag() (id string, version int64) { return v.Account.Tag() }
 
 // Tag is what names the object, which does not change.
 func (v TokenView) Tag() (id string, version int64) { return v.ID, 0 }
-
-// Accounts are the acts on accounts.
-type Accounts struct{ c *Control }
-
-// Accounts gives the acts on accounts.
-func (c *Control) Accounts() Accounts { return Accounts{c} }
-
-// Create makes an account and invites its owner.
-func (s Accounts) Create(ctx context.Context, a Actor, in NewAccount) (*Invited, error) {
-	return nil, errTodo
-}
-
-// Show gives one, by its id or e-mail address.
-func (s Accounts) Show(ctx context.Context, a Actor, ref string) (*AccountView, error) {
-	return nil, errTodo
-}
-
-// List gives many.
-func (s Accounts) List(ctx context.Context, a Actor, l List) (*Page[AccountView], error) {
-	return nil, errTodo
-}
-
-// Update changes one. A change of role or realm ends its sessions.
-func (s Accounts) Update(ctx context.Context, a Actor, ref string, in AccountUpdate) (*AccountView, error) {
-	return nil, errTodo
-}
-
-// SetDisabled disables one, which ends its sessions, or enables it.
-func (s Accounts) SetDisabled(ctx context.Context, a Actor, ref string, disabled bool) (*AccountView, error) {
-	return nil, errTodo
-}
-
-// Delete removes one, with its sessions and the tokens it made.
-func (s Accounts) Delete(ctx context.Context, a Actor, ref string, version int64) (*AccountView, error) {
-	return nil, errTodo
-}
-
-// Reset gives a one-time link by which its owner sets another password; its one-time codes go with the old one when the link is used.
-func (s Accounts) Reset(ctx context.Context, a Actor, ref string) (*Invited, error) {
-	return nil, errTodo
-}
 
 // TokenView is what is told of a token. Its id is its public part.
 type TokenView struct {
@@ -162,32 +119,6 @@ type MadeToken struct {
 	TokenView
 }
 
-// Tokens are the acts on automation tokens.
-type Tokens struct{ c *Control }
-
-// Tokens gives the acts on automation tokens.
-func (c *Control) Tokens() Tokens { return Tokens{c} }
-
-// Create makes a token, which may do no more than its maker. A token makes none.
-func (s Tokens) Create(ctx context.Context, a Actor, in NewToken) (*MadeToken, error) {
-	return nil, errTodo
-}
-
-// List gives many: one's own, and with the right to see accounts those of one's realm.
-func (s Tokens) List(ctx context.Context, a Actor, l List) (*Page[TokenView], error) {
-	return nil, errTodo
-}
-
-// Show gives one by its id.
-func (s Tokens) Show(ctx context.Context, a Actor, id string) (*TokenView, error) {
-	return nil, errTodo
-}
-
-// Delete ends one.
-func (s Tokens) Delete(ctx context.Context, a Actor, id string) (*TokenView, error) {
-	return nil, errTodo
-}
-
 // SessionView is what is told of a session.
 type SessionView struct {
 	ID      string     `json:"id"` // worthless to sign in
@@ -201,25 +132,25 @@ type SessionView struct {
 	Current bool       `json:"current,omitzero"` // it is the one that asks
 }
 
-// Sessions are the acts on sessions.
-type Sessions struct{ c *Control }
-
-// Sessions gives the acts on sessions.
-func (c *Control) Sessions() Sessions { return Sessions{c} }
-
-// List gives those of an account, by its id or e-mail address; "": the actor's own, which everybody may see.
-func (s Sessions) List(ctx context.Context, a Actor, account string) (*Page[SessionView], error) {
-	return nil, errTodo
+func viewAccount(a *account.Account) *AccountView {
+	return &AccountView{
+		ID: a.ID, Name: a.Name, Email: a.Email, Role: a.Role, Realm: viewRealm(a.Realm), Disabled: a.Disabled, Password: a.Password != "", TOTP: a.TOTP != nil,
+		Identity: a.Issuer, Created: a.Created, Updated: a.Updated, Maker: a.Maker, Version: a.Version,
+	}
 }
 
-// End ends one session of an account; everybody may end their own (account "").
-func (s Sessions) End(ctx context.Context, a Actor, account, id string) (*SessionView, error) {
-	return nil, errTodo
+func viewRealm(r account.Realm) RealmView { return RealmView{r.Kind, r.ID, r.Org} }
+
+func viewToken(t *account.Token) *TokenView {
+	return &TokenView{
+		ID: t.ID, Name: t.Name, Role: t.Role, Realm: viewRealm(t.Realm), Scopes: t.Scopes, Account: t.Maker, Maker: t.MakerName,
+		Created: t.Created, Expires: t.Expires, Used: t.Used,
+	}
 }
 
-// EndAll ends all sessions of an account, of one's own ("") all but the one that asks.
-func (s Sessions) EndAll(ctx context.Context, a Actor, account string) (ended int64, err error) {
-	return 0, errTodo
+func viewSession(s *account.Session, current string) *SessionView {
+	return &SessionView{
+		ID: s.ID, Account: s.Account, Method: s.Method, Created: s.Created, Seen: s.Seen, Ends: s.Ends, Address: s.Address, Agent: s.Agent,
+		Current: s.ID == current,
+	}
 }
-
-var errTodo = llm.Errorf(llm.KindUnsupported, "not built yet")

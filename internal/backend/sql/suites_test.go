@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/account"
+	"sluice/internal/account/accounttest"
 	"sluice/internal/alert"
 	"sluice/internal/alert/alerttest"
 	"sluice/internal/audit"
@@ -17,6 +19,12 @@ import (
 func TestDirectory(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		directorytest.Run(t, directorytest.Harness{Open: func(t *testing.T) directory.Store { return open(t, another(t, o)).Directory() }})
+	})
+}
+
+func TestAccounts(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		accounttest.Run(t, accounttest.Harness{Open: func(t *testing.T) account.Store { return open(t, another(t, o)).Accounts() }})
 	})
 }
 
