@@ -20,12 +20,18 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/internal/mock"
+	"sluice/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // net/http's client complains there of the upstreams that lie
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(servers{m})
 }
+
+// servers ends what tests share before it is looked whether anything still runs.
+type servers struct{ *testing.M }
+
+func (s servers) Run() int { return pgtest.Run(s.M) }
 
 const testKey = "sk-test-Zq8vR2mXw7LkT4nYb9HcJ5dGpS3fVeA6uB1x"
 
