@@ -52,6 +52,48 @@ func decodeFinal(b []byte, f *final) error {
 	return eachField(b[1:], func(m field) { setFinal(f, m) })
 }
 
+// A cost is what a final record says to those who settle it. Its texts lie in the record.
+type cost struct {
+	id, org  []byte
+	counters [][]byte
+	costs    [fieldCostTools - fieldCostInput + 1]llm.Nano
+	in, out  int64
+}
+
+// total is Costs.Total.
+func (c *cost) total() (sum llm.Nano) {
+	for _, n := range c.costs {
+		sum = sum.Plus(n)
+	}
+	return sum
+}
+
+// decodeCost reads only that of a final record.
+func decodeCost(b []byte, counters [][]byte) (c cost, err error) {
+	c.counters = counters
+	var f raw
+	for b = b[1:]; len(b) > 0; {
+		if f, b, err = nextField(b); err != nil {
+			return c, err
+		}
+		switch {
+		case f.num == fieldRequestID:
+			c.id = f.text
+		case f.num == fieldOrg:
+			c.org = f.text
+		case f.num == fieldCounter:
+			c.counters = append(c.counters, f.text)
+		case f.num == fieldInput:
+			c.in = f.n
+		case f.num == fieldOutput:
+			c.out = f.n
+		case f.num >= fieldCostInput && f.num <= fieldCostTools:
+			c.costs[f.num-fieldCostInput] = llm.Nano(f.n)
+		}
+	}
+	return c, nil
+}
+
 // intentAt reads the position of its intent from a record of progress or of an end, whose first field it is;
 // 0: there is none.
 func intentAt(b []byte) uint64 {

@@ -241,12 +241,12 @@ func (c *counters) settle(_ context.Context, s *Settlements) error {
 				if c.waits[key] == nil {
 					c.waits[key] = map[uint64]llm.Nano{}
 				}
-				c.waits[key][t.Position] = t.Costs.Total()
+				c.waits[key][t.Position] = t.Cost
 				continue
 			}
 			if t.Position > c.marks[key] {
 				c.marks[key] = t.Position
-				c.spent[name] = c.spent[name].Plus(t.Costs.Total())
+				c.spent[name] = c.spent[name].Plus(t.Cost)
 			}
 		}
 	}

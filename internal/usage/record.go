@@ -309,37 +309,53 @@ type field struct {
 	text string
 }
 
+// A raw is one member of a record where it lies.
+type raw struct {
+	num  int
+	n    int64
+	text []byte
+}
+
 func (f *field) uint() uint64        { return uint64(f.n) }
 func (f *field) flag() bool          { return f.n != 0 }
 func (f *field) count() llm.Count    { return llm.Tokens(f.n) }
 func (f *field) span() time.Duration { return time.Duration(f.n) }
 func (f *field) time() time.Time     { return time.UnixMicro(f.n).UTC() }
 
+// nextField takes the first field off a record.
+func nextField(b []byte) (f raw, rest []byte, err error) {
+	key, n := binary.Uvarint(b)
+	if n <= 0 || key>>1 > 1<<20 {
+		return f, nil, errRecord
+	}
+	b = b[n:]
+	f.num = int(key >> 1)
+	if key&1 == 0 {
+		if f.n, n = binary.Varint(b); n <= 0 {
+			return f, nil, errRecord
+		}
+		return f, b[n:], nil
+	}
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return f, nil, errRecord
+	}
+	b = b[n:]
+	f.text = b[:size]
+	return f, b[size:], nil
+}
+
 // eachField gives every field of a record. Their texts are pieces of one copy of it: most records have a dozen.
 func eachField(b []byte, do func(field)) error {
 	all := string(b)
 	for len(b) > 0 {
-		key, n := binary.Uvarint(b)
-		if n <= 0 || key>>1 > 1<<20 {
-			return errRecord
+		f, rest, err := nextField(b)
+		if err != nil {
+			return err
 		}
-		b = b[n:]
-		f := field{num: int(key >> 1)}
-		if key&1 == 0 {
-			if f.n, n = binary.Varint(b); n <= 0 {
-				return errRecord
-			}
-			b = b[n:]
-		} else {
-			size, n := binary.Uvarint(b)
-			if n <= 0 || size > uint64(len(b)-n) {
-				return errRecord
-			}
-			b = b[n:]
-			f.text = all[len(all)-len(b):][:size]
-			b = b[size:]
-		}
-		do(f)
+		end := len(all) - len(rest)
+		do(field{f.num, f.n, all[end-len(f.text) : end]})
+		b = rest
 	}
 	return nil
 }

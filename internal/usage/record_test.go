@@ -162,10 +162,16 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendIntent(nil, &in))
 	f.Add(appendProgress(nil, 5, &Mark{Provider: "p", Usage: llm.Usage{Output: llm.Tokens(0)}}))
 	f.Add(appendFinal(nil, &final{row: Row{Call: in.Call, Status: 200}, at: 3}))
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
 		rec, err := decode(b)
 		if err == nil && rec.final != nil {
 			_, _ = decode(appendFinal(nil, rec.final))
+			c, err := decodeCost(b, nil)
+			r := &rec.final.row
+			if err != nil || string(c.id) != r.RequestID || string(c.org) != r.Org || c.total() != r.Costs.Total() || c.in+c.out != r.Tokens() ||
+				len(c.counters) != len(rec.final.counters) {
+				t.Errorf("%x: %+v, %v; want what %+v says", b, c, err, rec.final)
+			}
 		}
 		intentAt(b)
 		_ = new(Open).UnmarshalBinary(b)
