@@ -180,7 +180,7 @@ func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *qu
 	case !call.Stream: // its cost is known before it is given on
 		h.Mark = func(m *usage.Mark) {
 			if m.PriceVersion != "" && !m.Estimated { // what is estimated may be counted before it is written down
-				w.Header()["X-Sluice-Cost"] = []string{m.Costs.Total().String()}
+				w.Header()["X-Sluice-Cost"] = []string{string(m.Costs.Total().Append(make([]byte, 0, 24)))}
 			}
 		}
 	case grant.Holds():

@@ -32,7 +32,8 @@ type Grant struct {
 	store Store // that granted it
 	plan  *plan
 	req   Request
-	refs  []string // of budgets
+	refs  []string  // of budgets
+	few   [2]string // room for as many
 
 	at        time.Time
 	released  atomic.Bool

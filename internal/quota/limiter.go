@@ -106,9 +106,7 @@ func (l *Limiter) Reserve(ctx context.Context, who *auth.Who, r Request) (*Grant
 		}
 	}
 	g := &Grant{l: l, store: l.o.Store, plan: p, req: r, hold: Hold{Org: p.org, ID: r.ID, Asks: make([]Ask, len(p.asks))}}
-	if p.budgeted > 0 {
-		g.refs = make([]string, 0, p.budgeted)
-	}
+	g.refs = g.few[:0]
 	if err := l.reserve(ctx, g); err != nil {
 		return nil, err
 	}
@@ -120,13 +118,15 @@ func (l *Limiter) Reserve(ctx context.Context, who *auth.Who, r Request) (*Grant
 func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 	flushed, waited := false, time.Duration(0)
 	for range tries {
-		g.fill(l.now())
+		own := l.o.Now()
+		g.renewed.Store(own.UnixNano())
+		g.fill(own.Add(time.Duration(l.skew.Load())))
 		v, err := l.o.Store.Reserve(ctx, &g.hold)
 		if err != nil {
 			return l.without(ctx, g, err)
 		}
 		if !v.Now.IsZero() {
-			l.skew.Store(int64(v.Now.Sub(l.o.Now())))
+			l.skew.Store(int64(v.Now.Sub(own)))
 		}
 		l.heard(g.hold.Org, v.Epoch)
 		switch v.Answer {
@@ -225,7 +225,6 @@ func (g *Grant) fill(now time.Time) {
 // granted makes a filled hold a grant that lives.
 func (g *Grant) granted(l *Limiter) {
 	g.maxOutput = g.count()
-	g.renewed.Store(l.o.Now().UnixNano())
 	lives := len(g.refs) > 0
 	for i := range g.hold.Asks {
 		a := &g.hold.Asks[i]
@@ -366,6 +365,11 @@ func (l *Limiter) freeOne(ctx context.Context, r lateRelease) error {
 func (l *Limiter) forget(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forgotten(id)
+}
+
+// forgotten is forget; l.mu is held.
+func (l *Limiter) forgotten(id string) {
 	g := l.live[id]
 	if g == nil {
 		return
@@ -440,9 +444,11 @@ func (l *Limiter) settle(ctx context.Context, b Batch) error {
 	if err != nil {
 		return err
 	}
+	l.mu.Lock()
 	for i := range b.List {
-		l.forget(b.List[i].ID)
+		l.forgotten(b.List[i].ID)
 	}
+	l.mu.Unlock()
 	if l.o.Crossed != nil {
 		for _, c := range out.Crossed {
 			l.o.Crossed(c)

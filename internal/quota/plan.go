@@ -19,8 +19,6 @@ type plan struct {
 	money  bool // there is a budget of money
 	blocks bool // there is a budget that may refuse
 	frees  bool // there is a limit that ends with the call, or is corrected then
-
-	budgeted int // how many budgets there are
 }
 
 // A planned is an ask but for what depends on the call and the time.
@@ -153,7 +151,6 @@ func (p *plan) budgets(bound llm.Bound, head string, by map[llm.Dim]string) {
 			Counter: Counter{Kind: kind}, rule: bound.Rule, subject: bound.Subject, prefix: head + "|" + what, budget: b,
 			query: Query{Org: p.org, Subject: bound.Subject, Models: bound.Rule.Models, Per: by, Tokens: kind == TokenBudget},
 		})
-		p.budgeted++
 		p.money = p.money || kind == Money
 		p.blocks = p.blocks || b.Mode != llm.Soft
 	}

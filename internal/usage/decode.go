@@ -48,8 +48,14 @@ func decode(b []byte) (rec record, err error) {
 
 // decodeFinal reads the record of a call that ended.
 func decodeFinal(b []byte, f *final) error {
-	*f = final{counters: f.counters[:0]}
+	*f = final{}
 	return eachField(b[1:], func(m field) { setFinal(f, m) })
+}
+
+// decodeRow reads only its row.
+func decodeRow(b []byte, r *Row) error {
+	*r = Row{}
+	return eachField(b[1:], func(m field) { setRow(r, m) })
 }
 
 // A cost is what a final record says to those who settle it. Its texts lie in the record.
