@@ -100,7 +100,9 @@ func (m *memory) Ship(_ context.Context, b *Batch) error {
 			if _, ok := m.rows[r.RequestID]; !ok {
 				m.rows[r.RequestID] = r
 			}
-			delete(m.open, r.RequestID)
+		}
+		for _, id := range b.Ended {
+			delete(m.open, id)
 		}
 		m.shipped[b.Replica], m.heard[b.Replica] = b.Position, time.Now()
 		m.batches = append(m.batches, len(b.Rows))

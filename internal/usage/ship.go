@@ -138,7 +138,8 @@ func (s *shipper) read(pos uint64, payload []byte) {
 			return
 		}
 		at := intentAt(payload)
-		if b := s.open[at]; b != nil {
+		b := s.open[at]
+		if b != nil {
 			b.ended = true
 			delete(s.open, at)
 		}
@@ -148,6 +149,9 @@ func (s *shipper) read(pos uint64, payload []byte) {
 			return
 		}
 		row.Position = pos
+		if b == nil || b.open != nil {
+			s.batch.Ended = append(s.batch.Ended, row.RequestID)
+		}
 	default:
 		s.j.o.Log.Warn("ledger record of an unknown kind", "position", pos)
 	}
@@ -218,7 +222,8 @@ func (s *shipper) send(ctx context.Context) error {
 		s.reader.Done(passed)
 		clear(b.Rows)
 		clear(b.Open)
-		b.Rows, b.Open, s.touched = b.Rows[:0], b.Open[:0], s.touched[:0]
+		clear(b.Ended)
+		b.Rows, b.Open, b.Ended, s.touched = b.Rows[:0], b.Open[:0], b.Ended[:0], s.touched[:0]
 		s.j.move(func() { s.j.shipped, s.j.open = passed, len(s.open) })
 	}
 	if !s.j.replayed.Load() && passed >= s.j.log.Born() {
@@ -308,6 +313,7 @@ func (s *shipper) forget() {
 	others := func(id string) bool { return s.j.others(id) }
 	s.batch.Rows = slices.DeleteFunc(s.batch.Rows, func(r Row) bool { return others(r.RequestID) })
 	s.batch.Open = slices.DeleteFunc(s.batch.Open, func(o Open) bool { return others(o.RequestID) })
+	s.batch.Ended = slices.DeleteFunc(s.batch.Ended, others)
 	for at, b := range s.open {
 		if b.open != nil && others(b.open.RequestID) {
 			delete(s.open, at)
