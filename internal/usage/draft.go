@@ -23,6 +23,7 @@ type draft struct {
 	begun    bool
 	promised int   // bytes of the log kept for the final record
 	input    int64 // bound of the input tokens; 0: not known
+	priced   bool  // final says what the whole answer consumed and cost
 	final    final
 	buf      []byte
 }
@@ -81,11 +82,15 @@ func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
 // upstream has not told it; a call that consumed nothing costs nothing.
 func (d *draft) state(e *Entry, output int64, consumed bool) {
 	m := &d.final.row.Mark
+	before := *m
 	*m = Mark{
 		Provider: e.Target.Provider, Upmodel: e.Target.Model, Credential: e.Target.Credential, Attempts: e.Attempts,
 		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start),
 	}
-	if consumed {
+	switch {
+	case consumed && d.priced:
+		m.Usage, m.Costs, m.PriceVersion, m.Estimated = before.Usage, before.Costs, before.PriceVersion, before.Estimated
+	case consumed:
 		m.Partial = !e.meter.whole
 		m.Estimated = e.fill(&m.Usage, output)
 		e.ledger.price(m, e.Start)
