@@ -93,7 +93,7 @@ func (p *prepared) close() {
 // direct keeps statements that run past package database/sql, which looks at each argument twice and copies all of them. It
 // belongs to whoever holds the writer's connection.
 type direct struct {
-	conn  any                 // whose statements they are
+	conn  any // whose statements they are
 	known map[inserting]driver.Stmt
 	args  []driver.NamedValue
 }
