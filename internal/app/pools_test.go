@@ -29,7 +29,7 @@ func BenchmarkPools(b *testing.B) {
 				pool := upstream.NewPool(upstream.Options{Deployments: places})
 				for i := range g.Deployments {
 					at := pool.Gauge(&g.Deployments[i].Target)
-					at.Calls.InFlight.Store(int64(i % 5))
+					at.Calls.InFlight.Store(int32(i % 5))
 					at.Times.Tried.Store(1)
 					at.Times.Latency.Store(int64(1000 + i%7))
 				}

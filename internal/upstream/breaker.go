@@ -58,12 +58,11 @@ type permit uint32
 // Each call that allow lets through ends with exactly one of succeed, fail, trip or cancel. Outcomes of
 // calls that began before the breaker opened say nothing about what is to come, and are passed over.
 type breaker struct {
-	shared bool                         // set before use: permits come from outside, by grant
-	rules  atomic.Pointer[BreakerRules] // nil: the defaults
-
-	shut     atomic.Bool  // open or half-open; changed under mu
-	connects atomic.Int32 // connect errors in a row
-	window   window       // requests and failures while closed
+	shut     atomic.Bool                  // open or half-open; changed under mu
+	connects atomic.Int32                 // connect errors in a row
+	window   window                       // requests and failures while closed
+	rules    atomic.Pointer[BreakerRules] // nil: the defaults
+	shared   bool                         // set before use: permits come from outside, by grant
 
 	mu        sync.Mutex // guards the rest
 	until     time.Time  // shut: open until then, half-open after
@@ -163,6 +162,13 @@ func (b *breaker) grant(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.granted = now.Add(b.rule().Probe)
+}
+
+// proved is succeed for a breaker that is only tripped, and never counts.
+func (b *breaker) proved(now time.Time, p permit) {
+	if b.shut.Load() {
+		b.succeed(now, p)
+	}
 }
 
 // succeed says that a call went well, and tells whether it counted as a probe.

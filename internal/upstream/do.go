@@ -277,13 +277,13 @@ type sent struct {
 // send makes one upstream call under a lease and reads ahead. It ends the lease, unless there is a reply,
 // whose end does.
 func (r *run) send(ctx context.Context, s *sent, l *lease) {
-	up, ok := r.pool.Upstreams[s.target.Provider]
-	if !ok {
+	at := &r.pool.slots[s.target.Slot]
+	if at.provider == nil {
 		l.end()
 		s.class, s.err = classFinal, fmt.Errorf("no provider %q in the pool", s.target.Provider)
 		return
 	}
-	s.reply, s.err = r.attempt(ctx, &up, s.target, l)
+	s.reply, s.err = r.attempt(ctx, at, s.target, l)
 	s.took = time.Since(l.begun)
 	if s.err == nil {
 		l.accept(s.took)

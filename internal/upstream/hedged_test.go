@@ -91,7 +91,7 @@ func TestHedgeLoserIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool, _ := theatre(Options{}, "a", "b")
 		stubborn := &stubbornProvider{}
-		pool.Upstreams["a"] = Upstream{Provider: stubborn, Secrets: map[string]llm.Secret{"": "x"}}
+		pool.slots[0].provider = stubborn
 		warm(pool, 0)
 		reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}, hedge: true}, "k", true)
 		if err != nil || tr.Target.Provider != "b" {

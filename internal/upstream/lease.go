@@ -76,7 +76,7 @@ func (l *lease) accept(first time.Duration) {
 	now := l.begun.Add(first)
 	d := l.d
 	probed := d.breaker.succeed(now, l.own)
-	d.cred.breaker.succeed(now, l.cred)
+	d.cred.breaker.proved(now, l.cred)
 	d.tracker.succeed()
 	if l.own != 0 {
 		if p, _, _ := d.breaker.state(now); p == phaseClosed {

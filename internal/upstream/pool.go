@@ -41,8 +41,16 @@ type Options struct {
 type Pool struct {
 	Options
 	fleet *Fleet
-	slots []*deployment
+	slots []place // by a target's Slot
 	lists []*list // sorted by provider
+}
+
+// A place is a deployment with what it is called by. A call finds all of it by its slot: with hundreds of deployments every
+// further look-up would come from memory.
+type place struct {
+	*deployment
+	provider llm.Provider // nil: the pool has none of the name
+	secret   llm.Secret
 }
 
 // NewPool makes a pool.
@@ -63,7 +71,10 @@ func NewPool(o Options) *Pool {
 	}
 	o.Breaker, o.Budget = o.Breaker.orDefault(), o.Budget.orDefault()
 	p := &Pool{Options: o, fleet: o.Fleet}
-	p.slots = o.Fleet.take(&o)
+	for _, d := range o.Fleet.take(&o) {
+		up := o.Upstreams[d.Provider]
+		p.slots = append(p.slots, place{d, up.Provider, up.Secrets[d.Credential]})
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.Upstreams)) {
 		up := o.Upstreams[name]
 		if lister, ok := up.Provider.(llm.Lister); ok && up.List {
@@ -87,7 +98,7 @@ func (p *Pool) Load(t *llm.Target, now time.Time, l *llm.Load) { p.at(t).load(no
 // Gauge is where the calls of a target's deployment are counted and timed; nothing where the deployment is one for each model
 // that is called.
 func (p *Pool) Gauge(t *llm.Target) (g llm.Gauge) {
-	if d := p.slots[t.Slot]; d.Model != "" || t.Model == "" {
+	if d := p.slots[t.Slot].deployment; !d.open || t.Model == "" {
 		g = llm.Gauge{Calls: &d.queue.calls, Times: &d.tracker.times}
 	}
 	return g

@@ -15,12 +15,12 @@ const (
 
 // attempt makes one call under a lease and reads ahead. Its clock and what the provider is asked are part of
 // the stream's state.
-func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease) (*llm.Reply, error) {
+func (r *run) attempt(ctx context.Context, at *place, t *llm.Target, l *lease) (*llm.Reply, error) {
 	h := &held{lease: l}
 	a := &h.attempt
-	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, up.Secrets[t.Credential], r.raw, r.pool.MaxAnswer
+	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, at.secret, r.raw, r.pool.MaxAnswer
 	h.watch.begin(ctx, l.begun, r.pool.timeouts(a))
-	reply, err := up.Provider.Do(&h.watch, a)
+	reply, err := at.provider.Do(&h.watch, a)
 	if err != nil {
 		h.watch.stop()
 		return nil, err
