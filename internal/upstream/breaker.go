@@ -164,13 +164,6 @@ func (b *breaker) grant(now time.Time) {
 	b.granted = now.Add(b.rule().Probe)
 }
 
-// proved is succeed for a breaker that is only tripped, and never counts.
-func (b *breaker) proved(now time.Time, p permit) {
-	if b.shut.Load() {
-		b.succeed(now, p)
-	}
-}
-
 // succeed says that a call went well, and tells whether it counted as a probe.
 func (b *breaker) succeed(now time.Time, p permit) (probed bool) {
 	if !b.shut.Load() {

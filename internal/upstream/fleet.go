@@ -95,26 +95,31 @@ func NewFleet(o FleetOptions) *Fleet {
 
 // A credential is shared by the deployments that are called with it.
 type credential struct {
-	breaker breaker     // trips only, so that its window is not used
+	breaker breaker
 	told    atomic.Bool // its being refused
 	key     string      // provider#credential
 }
 
 // A deployment is what is known of one place. With hundreds of them each call's comes from memory and not from the processor's
 // cache, 64 bytes at a time, so what every call looks at stands together, from own's end to the breaker's window
-// (TestWhatEveryCallNeedsStandsTogether).
+// (TestWhatEveryCallNeedsStandsTogether), and the rest elsewhere: what is small lies close together, and is quicker to mark.
 type deployment struct {
-	Provider   string // as in Deployment, and so Model, Credential and MaxInFlight
-	Model      string
-	own        queue // what queue points at, but for a child that waits in its parent's line
-	queue      *queue
-	cred       *credential
-	budget     *budget              // of its provider
-	mode       atomic.Pointer[Mode] // nil: active
-	throttled  atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
-	tracker    tracker
-	open       bool // it serves any model: its Model is ""
-	breaker    breaker
+	Provider string // as in Deployment, and so Model and Credential
+	Model    string
+	*rest
+	own       queue // what queue points at, but for a child that waits in its parent's line
+	queue     *queue
+	cred      *credential
+	budget    *budget              // of its provider
+	mode      atomic.Pointer[Mode] // nil: active
+	throttled atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
+	tracker   tracker
+	open      bool // it serves any model: its Model is ""
+	breaker   breaker
+}
+
+// A rest is what few calls need of a deployment.
+type rest struct {
 	Credential string
 	key        string
 	children   sync.Map     // of one for any model: *deployment by the model's name
@@ -125,7 +130,7 @@ type deployment struct {
 	met        atomic.Bool  // what the other replicas know has been taken in once
 	told       atomic.Int64 // the opening that was told, as its until; 0: closed
 	mishap     atomic.Pointer[Mishap]
-	firsts     sketch // large, and for streams alone
+	firsts     sketch // of streams
 }
 
 // A Mishap is how a call failed last.
@@ -174,7 +179,7 @@ func (f *Fleet) take(o *Options) []*deployment {
 }
 
 func (f *Fleet) blank(d Deployment, c *credential, b *budget) *deployment {
-	n := &deployment{Provider: d.Provider, Model: d.Model, Credential: d.Credential, key: d.Key(), open: d.Model == "", cred: c, budget: b}
+	n := &deployment{Provider: d.Provider, Model: d.Model, rest: &rest{Credential: d.Credential, key: d.Key()}, open: d.Model == "", cred: c, budget: b}
 	n.queue = &n.own
 	n.breaker.shared = f.shared != nil
 	return n
