@@ -31,11 +31,8 @@ func quick(strategy string, p *Pick, g *catalog.Group) int {
 	default:
 		return -1
 	}
-	total := g.Sums[n-1]
-	at := position(p.Turn, n, total)
-	// Where the weights are alike, it is found without the search, whose every step looks elsewhere in memory.
-	if i := int(int64(at) * int64(n) / int64(total)); at < g.Sums[i] && (i == 0 || at >= g.Sums[i-1]) {
-		return i
+	if g.Even > 0 {
+		return position(p.Turn, n, n*g.Even) / g.Even
 	}
-	return sort.SearchInts(g.Sums, at+1)
+	return sort.SearchInts(g.Sums, position(p.Turn, n, g.Sums[n-1])+1)
 }

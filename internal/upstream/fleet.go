@@ -113,8 +113,8 @@ type deployment struct {
 	budget    *budget              // of its provider
 	mode      atomic.Pointer[Mode] // nil: active
 	throttled atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
-	tracker   tracker
-	open      bool // it serves any model: its Model is ""
+	open      bool                 // it serves any model: its Model is ""
+	tracker   tracker              // with the first of the breaker a line, which is all that an answer needs
 	breaker   breaker
 }
 

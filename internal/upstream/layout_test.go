@@ -27,4 +27,7 @@ func TestWhatEveryCallNeedsStandsTogether(t *testing.T) {
 			t.Errorf("%s stands in line %d, and not in %d or %d", name, got, first, first+1)
 		}
 	}
+	if a, b := (header+tracker)/line, (header+breaker+unsafe.Offsetof(d.breaker.connects))/line; a != b {
+		t.Errorf("what an answer needs stands in lines %d to %d", a, b)
+	}
 }
