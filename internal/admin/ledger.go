@@ -220,6 +220,7 @@ type Row struct {
 	Status       int               `json:"status,omitzero"`
 	Error        string            `json:"error,omitzero"`
 	Tokens       map[string]int64  `json:"tokens"`
+	Wasted       int64             `json:"wasted_tokens,omitzero"`
 	Tier         string            `json:"service_tier,omitzero"`
 	Cost         string            `json:"cost_usd"`
 	Costs        map[string]string `json:"costs_usd"` // by kind, those that are not zero
@@ -261,7 +262,7 @@ func rowOf(r *usage.Row) Row {
 	out := Row{
 		RequestID: r.RequestID, Charged: r.Charged, Start: r.Start, Organisation: r.Org, Team: r.Team, User: r.User, Key: r.Key, Project: r.Project, Tags: r.Tags,
 		Format: string(r.Format), Operation: string(r.Op), Stream: r.Stream, Model: r.Model, Provider: r.Provider, Upmodel: r.Upmodel, Credential: r.Credential,
-		Attempts: r.Attempts, Fallback: r.Fallback, Status: r.Status, Error: string(r.Error), Tokens: map[string]int64{}, Tier: r.Usage.Tier,
+		Attempts: r.Attempts, Fallback: r.Fallback, Status: r.Status, Error: string(r.Error), Tokens: map[string]int64{}, Tier: r.Usage.Tier, Wasted: r.Wasted,
 		Cost: r.Costs.Total().String(), Costs: map[string]string{}, PriceVersion: r.PriceVersion, Estimated: r.Estimated, Partial: r.Partial, Cache: r.Cache,
 		BytesIn: r.BytesIn, BytesOut: r.BytesOut, Frames: r.Frames,
 		Upstream: r.Upstream.Microseconds(), FirstToken: r.FirstToken.Microseconds(), Own: r.Own.Microseconds(), Total: r.Total.Microseconds(),
@@ -281,7 +282,7 @@ func rowOf(r *usage.Row) Row {
 	}
 	for name, n := range map[string]llm.Nano{
 		"input": c.Input, "cache_read": c.CacheRead, "cache_write": c.CacheWrite, "cache_write_1h": c.CacheWrite1h, "output": c.Output, "reasoning": c.Reasoning,
-		"audio": c.Audio, "image": c.Image, "tools": c.Tools,
+		"audio": c.Audio, "image": c.Image, "tools": c.Tools, "waste": c.Waste,
 	} {
 		if n != 0 {
 			out.Costs[name] = n.String()

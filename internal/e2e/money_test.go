@@ -22,6 +22,7 @@ func TestMoney(t *testing.T) {
 		both bool // stores also in the short form, because the check is about what they do
 	}{
 		{"books", randomCalls, true},
+		{"waste", wasted, false},
 		{"R20 races", racesMemory, false},
 		{"R21 held", heldByTheDead, true},
 		{"R23 paces", paces, false},

@@ -14,6 +14,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/quota"
 	"sluice/internal/route"
+	"sluice/internal/upstream"
 	"sluice/internal/usage"
 	"sluice/internal/wire"
 )
@@ -202,5 +203,19 @@ func (s *State) settle(ctx context.Context, grant *quota.Grant, entry *usage.Ent
 	grant.Release(ctx, entry.Tokens())
 	if u := &entry.Usage; u.Output.Known && err == nil && entry.Op == llm.OpChat && grant.Limits() {
 		s.Outputs.Learn(entry.Key, entry.Model, u.Output.N)
+	}
+}
+
+// pays has a budget cover, before each further attempt, what those before it have cost; and before a hedge, what one of both may.
+func pays(grant *quota.Grant, entry *usage.Entry) upstream.Allow {
+	if !grant.Holds() {
+		return nil
+	}
+	return func(ctx context.Context, t *llm.Trace, beside bool) error {
+		beyond := entry.Wasted(t)
+		if r := grant.Request(); beside {
+			beyond = beyond.Plus(r.FixedCost).Plus(r.OutputRate.Cost(r.OutputLeast))
+		}
+		return grant.Cover(ctx, beyond)
 	}
 }

@@ -5,6 +5,7 @@
 package upstream
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -126,5 +127,9 @@ type Plan interface {
 	// Hedges tells whether a second request may be sent when the first is slow to begin.
 	Hedges() bool
 }
+
+// Allow is asked before each upstream call of a request but the first, whether one more can be paid for; beside: it is a hedge,
+// so both may have to be. The trace has what those before have cost. An error is a no.
+type Allow func(ctx context.Context, t *llm.Trace, beside bool) error
 
 func jitter() float64 { return rand.Float64() } //nolint:gosec // G404: spreads retries, keeps no secret

@@ -181,7 +181,7 @@ func TestCallsNeverAskTheStore(t *testing.T) {
 		do := func(plan *planned) time.Duration {
 			plan.pool = r.Pool
 			began := time.Now()
-			if reply, _, err := r.Do(t.Context(), &llm.Call{Stream: true}, plan, "k", true); err == nil {
+			if reply, _, err := r.Do(t.Context(), &llm.Call{Stream: true}, plan, "k", true, nil); err == nil {
 				_ = drain(reply)
 			}
 			return time.Since(began)

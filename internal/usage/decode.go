@@ -212,6 +212,8 @@ func setMark(m *Mark, f field) {
 		m.Total = f.span()
 	case fieldPriceVersion:
 		m.PriceVersion = f.text
+	case fieldWasted:
+		m.Wasted = f.n
 	case fieldEstimated:
 		m.Estimated = f.flag()
 	case fieldPartial:
@@ -228,7 +230,7 @@ func setNumbers(m *Mark, f field) {
 	counts := [...]*llm.Count{
 		&u.Input, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.Output, &u.Reasoning, &u.AudioInput, &u.AudioOutput, &u.ImageInput, &u.ImageOutput, &u.Total,
 	}
-	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools}
+	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools, &c.Waste}
 	if i := f.num - fieldInput; i >= 0 && i < len(counts) {
 		*counts[i] = f.count()
 	}

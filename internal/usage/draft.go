@@ -85,16 +85,20 @@ func (d *draft) state(e *Entry, output int64, consumed bool) {
 	before := *m
 	*m = Mark{
 		Provider: e.Target.Provider, Upmodel: e.Target.Model, Credential: e.Target.Credential, Attempts: e.Attempts,
-		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start),
+		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start), Wasted: e.waste.tokens, Costs: Costs{Waste: e.waste.cost},
 	}
 	switch {
 	case consumed && d.priced:
 		m.Usage, m.Costs, m.PriceVersion, m.Estimated = before.Usage, before.Costs, before.PriceVersion, before.Estimated
+		m.Costs.Waste = e.waste.cost
 	case consumed:
 		m.Partial = !e.meter.whole
 		m.Estimated = e.fill(&m.Usage, output)
 		e.ledger.price(m, e.Start)
+	default:
+		m.PriceVersion = e.waste.price
 	}
+	m.Estimated = m.Estimated || e.waste.estimated
 }
 
 // fill makes a whole of what the upstream has told so far: the counts that it owes and has not told are
@@ -130,6 +134,7 @@ func (e *Entry) finish() uint64 {
 	if j == nil || !d.begun {
 		return 0
 	}
+	e.lost()
 	d.end(e)
 	if m.Stream != nil && m.whole {
 		j.ratios.learn(e)
@@ -150,7 +155,7 @@ func (d *draft) end(e *Entry) {
 	}
 	answered := e.meter.Stream != nil
 	// When the client left before that, nobody knows how far the upstream came until it was told to stop.
-	d.state(e, e.meter.output(), answered || r.Error == llm.KindClientGone && e.Attempts > 0)
+	d.state(e, e.meter.output(), answered || e.clientLeft() && e.Attempts > 0)
 	r.Total, r.Upstream, r.FirstToken, r.Own = e.Total, e.Upstream, e.FirstToken, e.Own
 	r.Fallback, r.Status = e.Fallback, e.Status
 }

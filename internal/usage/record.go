@@ -49,6 +49,7 @@ const (
 	fieldFrames
 	fieldTotal
 	fieldPriceVersion
+	fieldWasted
 )
 
 const (
@@ -76,6 +77,7 @@ const (
 	fieldCostAudio
 	fieldCostImage
 	fieldCostTools
+	fieldCostWaste
 )
 
 const (
@@ -256,6 +258,7 @@ func appendMark(b []byte, m *Mark) []byte {
 	b = appendInt(b, fieldFrames, m.Frames)
 	b = appendInt(b, fieldTotal, int64(m.Total))
 	b = appendText(b, fieldPriceVersion, m.PriceVersion)
+	b = appendInt(b, fieldWasted, m.Wasted)
 	b = appendFlag(b, fieldEstimated, m.Estimated)
 	b = appendFlag(b, fieldPartial, m.Partial)
 	u, c := &m.Usage, &m.Costs
@@ -267,7 +270,7 @@ func appendMark(b []byte, m *Mark) []byte {
 		}
 	}
 	b = appendText(b, fieldTier, u.Tier)
-	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools} {
+	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools, c.Waste} {
 		b = appendInt(b, fieldCostInput+i, int64(n))
 	}
 	return b

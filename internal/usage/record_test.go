@@ -49,9 +49,9 @@ func anyMark(t *rapid.T) Mark {
 			ImageInput: count.Draw(t, "ii"), ImageOutput: count.Draw(t, "io"), Total: count.Draw(t, "total"), Tier: rapid.String().Draw(t, "tier"),
 		},
 		Costs: Costs{
-			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"),
+			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"), nano.Draw(t, "c10"),
 		},
-		PriceVersion: "2026-11-01", BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
+		PriceVersion: "2026-11-01", Wasted: rapid.Int64().Draw(t, "wasted"), BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
 		Estimated: rapid.Bool().Draw(t, "estimated"), Partial: rapid.Bool().Draw(t, "partial"),
 	}
 }
