@@ -191,7 +191,7 @@ func TestRecountMends(t *testing.T) {
 // plant changes the store behind everybody's back.
 func plant(t *testing.T, r *rig, statement string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(r.app.cfg.Data, "sluice.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.app.cfg.Data, "sluice.db")+"?_pragma=busy_timeout(10000)") // the ledger is written at the same time
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,8 @@ const (
 	mostOutput = 1 << 20
 	// mostWindow is the context of a model whose own is not known.
 	mostWindow = 2 << 20
-	// mostCalls is how often a tool that runs at the vendor is taken to be called at most.
-	mostCalls = 20
+	// mostRuns is how often a tool that runs at the vendor is taken to run at most, where the request does not bound it.
+	mostRuns = 50
 )
 
 // reserve takes room under every rule that holds for the call, for the most that it can cost wherever the plan may
@@ -70,7 +70,7 @@ func (s *State) bound(r *quota.Request, who *auth.Who, call *llm.Call, raw []byt
 		at := b
 		if size.Open {
 			at.Input = max(b.Input, window(price))
-			at.Calls = fees(price, raw)
+			at.Calls = runs(price, raw)
 		}
 		w := price.Worst(at)
 		r.InputTokens = max(r.InputTokens, at.Input)
@@ -96,20 +96,6 @@ func window(p *catalog.Price) int64 {
 		return p.Window
 	}
 	return mostWindow
-}
-
-// fees are the vendor's tools that the request names and that are paid by the call.
-func fees(p *catalog.Price, raw []byte) map[string]int64 {
-	var calls map[string]int64
-	for tool := range p.Fees {
-		if bytes.Contains(raw, []byte(tool)) {
-			if calls == nil {
-				calls = make(map[string]int64)
-			}
-			calls[tool] = mostCalls
-		}
-	}
-	return calls
 }
 
 // clamp lets the upstream write no more than is paid for. A stream asks for more on the way instead.

@@ -2,6 +2,8 @@ package usage
 
 import (
 	"encoding/binary"
+	"strconv"
+	"strings"
 
 	"sluice/internal/llm"
 )
@@ -220,6 +222,11 @@ func setMark(m *Mark, f field) {
 		m.Partial = f.flag()
 	case fieldTier:
 		m.Usage.Tier = f.text
+	case fieldRuns:
+		n, tool, _ := strings.Cut(f.text, " ")
+		if calls, err := strconv.ParseInt(n, 10, 64); err == nil {
+			m.Usage.Runs = m.Usage.Runs.With(tool, calls)
+		}
 	default:
 		setNumbers(m, f)
 	}

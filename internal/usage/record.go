@@ -3,6 +3,9 @@ package usage
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
 	"sluice/internal/llm"
@@ -65,6 +68,7 @@ const (
 	fieldImageOutput
 	fieldTotalTokens
 	fieldTier
+	fieldRuns // repeated: a number, a blank and a tool
 )
 
 const (
@@ -270,8 +274,18 @@ func appendMark(b []byte, m *Mark) []byte {
 		}
 	}
 	b = appendText(b, fieldTier, u.Tier)
+	if len(u.Runs) > 0 { // to sort even nothing would allocate
+		b = appendRuns(b, u.Runs)
+	}
 	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools, c.Waste} {
 		b = appendInt(b, fieldCostInput+i, int64(n))
+	}
+	return b
+}
+
+func appendRuns(b []byte, runs llm.Runs) []byte {
+	for _, tool := range slices.Sorted(maps.Keys(runs)) {
+		b = appendText(b, fieldRuns, strconv.FormatInt(runs[tool], 10)+" "+tool)
 	}
 	return b
 }

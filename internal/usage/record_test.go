@@ -47,6 +47,7 @@ func anyMark(t *rapid.T) Mark {
 			Input: count.Draw(t, "input"), CacheRead: count.Draw(t, "read"), CacheWrite: count.Draw(t, "write"), CacheWrite1h: count.Draw(t, "1h"),
 			Output: count.Draw(t, "output"), Reasoning: count.Draw(t, "reasoning"), AudioInput: count.Draw(t, "ai"), AudioOutput: count.Draw(t, "ao"),
 			ImageInput: count.Draw(t, "ii"), ImageOutput: count.Draw(t, "io"), Total: count.Draw(t, "total"), Tier: rapid.String().Draw(t, "tier"),
+			Runs: rapid.MapOfN(rapid.String(), rapid.Int64(), 1, 3).Draw(t, "calls"),
 		},
 		Costs: Costs{
 			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"), nano.Draw(t, "c10"),
