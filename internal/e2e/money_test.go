@@ -97,6 +97,13 @@ func (s *shop) settle(a *audit, c *crowd) {
 	s.recomputed()
 	a.compare(s.truth(), rows, c.byID())
 	a.close()
+	for _, g := range *s.now.Load() {
+		for _, l := range g.callLines() {
+			if l.Own < 0 || l.Total < l.Own {
+				a.fails("R26 a negative duration", l.ID, l)
+			}
+		}
+	}
 	holds(s.t, !s.t.Failed(), "I3, I4: counters are the sum of the ledger, to the nano-dollar; no budget overspent", "%d keys, %d rows", len(tillKeys), len(rows))
 }
 

@@ -127,6 +127,7 @@ func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 		}
 		if !v.Now.IsZero() {
 			l.skew.Store(int64(v.Now.Sub(own)))
+			g.at = v.Now // in the period that was asked for, or the answer is another
 		}
 		l.heard(g.hold.Org, v.Epoch)
 		switch v.Answer {

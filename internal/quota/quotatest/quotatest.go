@@ -49,6 +49,8 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"settlements of old periods":   old,
 		"names that nobody would give": names,
 		"counted anew":                 restarts,
+		"clocks that are set":          clocks,
+		"clocks and paces":             clockedPaces,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
