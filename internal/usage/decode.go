@@ -64,7 +64,7 @@ func decodeRow(b []byte, r *Row) error {
 type cost struct {
 	id, org  []byte
 	counters [][]byte
-	costs    [fieldCostTools - fieldCostInput + 1]llm.Nano
+	costs    [fieldCostWaste - fieldCostInput + 1]llm.Nano
 	in, out  int64
 }
 
@@ -95,7 +95,7 @@ func decodeCost(b []byte, counters [][]byte) (c cost, err error) {
 			c.in = f.n
 		case f.num == fieldOutput:
 			c.out = f.n
-		case f.num >= fieldCostInput && f.num <= fieldCostTools:
+		case f.num >= fieldCostInput && f.num <= fieldCostWaste:
 			c.costs[f.num-fieldCostInput] = llm.Nano(f.n)
 		}
 	}

@@ -24,6 +24,7 @@ type draft struct {
 	promised int   // bytes of the log kept for the final record
 	input    int64 // bound of the input tokens; 0: not known
 	priced   bool  // final says what the whole answer consumed and cost
+	guessed  bool  // and that some of it is an estimate
 	final    final
 	buf      []byte
 }
@@ -89,11 +90,12 @@ func (d *draft) state(e *Entry, output int64, consumed bool) {
 	}
 	switch {
 	case consumed && d.priced:
-		m.Usage, m.Costs, m.PriceVersion, m.Estimated = before.Usage, before.Costs, before.PriceVersion, before.Estimated
+		m.Usage, m.Costs, m.PriceVersion, m.Estimated = before.Usage, before.Costs, before.PriceVersion, d.guessed
 		m.Costs.Waste = e.waste.cost
 	case consumed:
 		m.Partial = !e.meter.whole
-		m.Estimated = e.fill(&m.Usage, output)
+		d.guessed = e.fill(&m.Usage, output)
+		m.Estimated = d.guessed
 		e.ledger.price(m, e.Start)
 	default:
 		m.PriceVersion = e.waste.price
