@@ -27,7 +27,7 @@ import (
 // After the last record all is zero. So every bit of a file is covered: by a checksum, or by being zero. The
 // salt keeps a payload from passing for a record of its own: whoever can choose the one does not know the other.
 const (
-	segmentMagic  = "SLUICEW1"
+	segmentMagic  = "SLUICEW2"
 	headerSize    = 64
 	firstRecord   = 2 * headerSize
 	recordMagic   = 0x43455253 // "SREC"
