@@ -59,7 +59,7 @@ var rooms = map[string]room{
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
-	"quota/quotatest":     {may: "llm quota"},
+	"quota/quotatest":     {may: "llm auth quota"},
 	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
