@@ -92,7 +92,7 @@ func (d *desk) callStore(ctx context.Context, path string, in, out any) error {
 	w := &answer{header: http.Header{}, status: http.StatusOK}
 	d.store.ServeHTTP(w, req)
 	if w.status != http.StatusOK {
-		return refusal(w.body.Bytes(), "the store answered "+http.StatusText(w.status))
+		return refusal(w.status, w.body.Bytes(), "", "the store answered "+http.StatusText(w.status))
 	}
 	return json.Unmarshal(w.body.Bytes(), out)
 }

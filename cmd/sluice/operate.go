@@ -68,9 +68,7 @@ func (a *admin) call(ctx context.Context, path string, in, out any) error {
 		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var problem struct{ Detail string }
-		_ = json.Unmarshal(answer, &problem)
-		return fmt.Errorf("the gateway answered %s: %s", resp.Status, problem.Detail)
+		return refusal(resp.StatusCode, answer, "the gateway answered "+resp.Status+": ", "")
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("read the gateway's answer: %w", err)
@@ -113,9 +111,16 @@ func (c *upstreamsCommand) list(ctx context.Context, std *streams) error {
 
 // change does what the gateway calls action to a deployment.
 func (c *upstreamsCommand) change(ctx context.Context, std *streams, action, deployment string) error {
-	var view struct{ State string }
-	if err := c.call(ctx, "/admin/upstreams", app.Operation{Deployment: deployment, Action: action}, &view); err != nil {
+	var whole json.RawMessage
+	if err := c.call(ctx, "/admin/upstreams", app.Operation{Deployment: deployment, Action: action}, &whole); err != nil {
 		return err
+	}
+	if c.json {
+		return printJSON(std.out, whole)
+	}
+	var view struct{ State string }
+	if err := json.Unmarshal(whole, &view); err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	_, err := fmt.Fprintf(std.out, "%s: %s\n", deployment, view.State)
 	return err
