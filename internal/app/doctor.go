@@ -18,11 +18,10 @@ import (
 // DoctorOptions say what Doctor looks at, and how.
 type DoctorOptions struct {
 	Options
-	Offline  bool                         // nothing beyond this machine's files and ports is asked
-	Progress func(done, all int)          // told after each check, from any goroutine; nil: nobody is
-	now      func() time.Time             // time.Now when nil
-	root     fs.FS                        // where proc and sys are; the machine's own when nil
-	readFile func(string) ([]byte, error) // os.ReadFile when nil
+	Offline  bool                // nothing beyond this machine's files and ports is asked
+	Progress func(done, all int) // told after each check, from any goroutine; nil: nobody is
+	now      func() time.Time    // time.Now when nil
+	root     fs.FS               // where proc and sys are; the machine's own when nil
 }
 
 // A State is what came of a check.
@@ -89,20 +88,7 @@ var checks = []check{
 // Doctor looks for what keeps a gateway with a configuration from running well. It changes nothing, and makes no call that
 // costs. A configuration that is wrong is a finding, too.
 func Doctor(ctx context.Context, o DoctorOptions) *Diagnosis {
-	if o.now == nil {
-		o.now = time.Now
-	}
-	if o.root == nil {
-		o.root = os.DirFS("/")
-	}
-	if o.readFile == nil {
-		o.readFile = os.ReadFile
-	}
-	if o.Progress == nil {
-		o.Progress = func(int, int) {}
-	}
-	d := new(Diagnosis)
-	p := &patient{o: o}
+	d, p := new(Diagnosis), newPatient(o)
 	err := p.load()
 	if err != nil {
 		d.add("configuration", nil, unreadable(err))
@@ -118,6 +104,19 @@ func Doctor(ctx context.Context, o DoctorOptions) *Diagnosis {
 	return d
 }
 
+func newPatient(o DoctorOptions) *patient {
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if o.root == nil {
+		o.root = os.DirFS("/")
+	}
+	if o.Progress == nil {
+		o.Progress = func(int, int) {}
+	}
+	return &patient{o: o}
+}
+
 // load reads the configuration, and remembers what was read with it.
 func (p *patient) load() (err error) {
 	if p.o.ConfigPath == "" {
@@ -125,7 +124,7 @@ func (p *patient) load() (err error) {
 		return err
 	}
 	p.cfg, err = config.Load(p.o.ConfigPath, config.Options{Getenv: p.o.Getenv, Kinds: Kinds(), ReadFile: func(name string) ([]byte, error) {
-		data, err := p.o.readFile(name)
+		data, err := os.ReadFile(name)
 		if err == nil {
 			p.read = append(p.read, name)
 			if name == p.o.ConfigPath {

@@ -156,7 +156,7 @@ func dryRun(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.remove(context.WithoutCancel(ctx), left)) }()
 
-	hold := &quota.Hold{Org: name, ID: name, Asks: []quota.Ask{{Kind: quota.Parallel, Key: name, N: 1}}}
+	hold := &quota.Hold{Org: name, ID: name, Asks: []quota.Ask{{Counter: &quota.Counter{Kind: quota.Parallel, Key: name, N: 1}}}}
 	for _, step := range []struct {
 		script string
 		run    func() error
@@ -188,7 +188,9 @@ func dryRun(ctx context.Context, o Options) (err error) {
 // remove deletes keys, each by a command of its own: those of a cluster are on different servers.
 func (s *Store) remove(ctx context.Context, keys []string) error {
 	for _, key := range keys {
-		if _, err := s.do(ctx, func(ctx context.Context, c rueidis.Client) rueidis.RedisResult { return c.Do(ctx, c.B().Del().Key(key).Build()) }); err != nil {
+		if _, err := s.do(ctx, func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
+			return c.Do(ctx, c.B().Del().Key(key).Build())
+		}); err != nil {
 			return fmt.Errorf("remove %s: %w", key, err)
 		}
 	}

@@ -63,7 +63,7 @@ func Inspect(ctx context.Context, o Options) (*Inspection, error) {
 		}
 		db = p.sqliteLook()
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // it was only read
 	db.SetMaxOpenConns(1)
 	s.conn = db
 	if p.dialect == postgres {
