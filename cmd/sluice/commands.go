@@ -21,24 +21,22 @@ type program struct {
 // commands is everything that sluice can be told to do.
 func (p *program) commands() *cobra.Command {
 	cobra.EnableCommandSorting = false // the help keeps the order of this page
-	root := p.group("sluice", "Sluice is an LLM gateway: clients speak the OpenAI, Anthropic or Gemini API to it, and it calls whichever provider serves the model.\n\nStart with: sluice serve")
-	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	root.SilenceErrors, root.SilenceUsage = true, true
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentFlags().BoolP("help", "h", false, "Show this help.")
-	root.SetHelpFunc(func(c *cobra.Command, _ []string) { writeHelp(p.std.out, c) })
-	root.SetUsageFunc(func(c *cobra.Command) error { writeHelp(p.std.err, c); return nil })
+	root := p.root()
 
 	serve := new(serveCommand)
-	root.AddCommand(p.command("serve", "Run the gateway. Without a configuration it serves a built-in fake upstream, and the providers whose API keys are in the environment.", serve.flags, serve.run))
+	c := p.command("serve", "Run the gateway.", serve.flags, serve.run)
+	c.Long = c.Short + " Without a configuration it serves a built-in fake upstream, and the providers whose API keys are in the environment."
+	root.AddCommand(c)
 
 	conf := p.group("config", "Check a configuration, or describe what it may say.")
-	check := p.command("check [FILE]", "Read a configuration as serve would and tell everything that is wrong with it.", nil, nil)
+	checks := new(checkCommand)
+	check := p.command("check [FILE]", "Read a configuration as serve would and tell everything that is wrong with it.",
+		func(f *pflag.FlagSet) { f.BoolVar(&checks.json, "json", false, "Print JSON.") }, nil)
 	check.Long = check.Short + " FILE is sluice.yaml when left out."
 	check.Args = arguments(0, 1)
 	check.RunE = func(_ *cobra.Command, args []string) error {
 		file := append(args, "sluice.yaml")[0]
-		p.run = func(context.Context) error { return checkConfig(p.std, file) }
+		p.run = func(context.Context) error { return checks.run(p.std, file) }
 		return nil
 	}
 	conf.AddCommand(check)
@@ -46,23 +44,27 @@ func (p *program) commands() *cobra.Command {
 	root.AddCommand(conf)
 
 	explain := new(explainCommand)
-	c := p.command("explain --key NAME --request FILE", "Tell which deployments a request would go to, in which order and why, without calling anybody.", explain.flags, explain.run)
+	c = p.command("explain --key NAME --request FILE", "Tell where a request would go, and why, without calling anybody.", explain.flags, explain.run)
 	required(c, "key", "request")
 	root.AddCommand(c, p.upstreams())
 	root.AddCommand(p.directory()...)
 	root.AddCommand(p.usage(), p.ledger(), p.prices())
 
 	m := new(mock.Command)
-	c = p.command("mock", "Run the scripted fake upstream on its own, to test clients and gateways against faults.", m.Flags, alone(m.Run))
+	c = p.command("mock", "Run the fake upstream on its own, to test clients and gateways.", m.Flags, alone(m.Run))
 	c.Long = c.Short + "\n\n" + m.Help()
 	root.AddCommand(c)
 
 	b := new(bench.Command)
-	c = p.command("bench", "Measure speed and memory, beside a bare reverse proxy in the same run.", b.Flags, alone(b.Run))
+	c = p.command("bench", "Measure speed and memory beside a bare reverse proxy.", b.Flags, alone(b.Run))
 	c.MarkFlagsRequiredTogether("proxy-listen", "proxy-to")
 	root.AddCommand(c)
 
-	root.AddCommand(p.command("version", "Tell the version.", nil, func(_ context.Context, std *streams) error { return printVersion(std) }))
+	v := new(versionCommand)
+	root.AddCommand(p.doctor(), p.completion())
+	root.AddCommand(p.command("version", "Tell the version.", func(f *pflag.FlagSet) { f.BoolVar(&v.json, "json", false, "Print JSON.") }, v.run))
+	p.teach(root)
+	p.complete(root)
 	return root
 }
 
@@ -70,7 +72,7 @@ func (p *program) commands() *cobra.Command {
 func (p *program) upstreams() *cobra.Command {
 	u := new(upstreamsCommand)
 	asJSON := func(f *pflag.FlagSet) { f.BoolVar(&u.json, "json", false, "Print JSON.") }
-	c := p.command("upstreams", "See how the deployments of a running gateway fare, and drain, disable, enable or reset one.", asJSON, u.list)
+	c := p.command("upstreams", "See how deployments fare; drain, disable, enable or reset one.", asJSON, u.list)
 	u.flags(c.PersistentFlags())
 	c.AddCommand(p.command("list", "Show the deployments: state, breaker, calls under way, latency, last error.", asJSON, u.list))
 	for _, op := range [][2]string{
@@ -79,7 +81,7 @@ func (p *program) upstreams() *cobra.Command {
 		{"enable", "Put a deployment back into service."},
 		{"reset", "Forget all that speaks against a deployment and its credential."},
 	} {
-		change := p.command(op[0]+" DEPLOYMENT", op[1], nil, nil)
+		change := p.command(op[0]+" DEPLOYMENT", op[1], asJSON, nil)
 		change.Long = op[1] + " DEPLOYMENT is what the list calls it."
 		change.Args = arguments(1, 1)
 		change.RunE = func(_ *cobra.Command, args []string) error {

@@ -85,8 +85,7 @@ func (d *desk) askStore(ctx context.Context, q ask, out any) error {
 	w := &answer{header: http.Header{}, status: http.StatusOK}
 	d.store.ServeHTTP(w, req)
 	if w.status/100 != 2 {
-		text := refusal(w.body.Bytes(), "the store answered "+http.StatusText(w.status)).Error()
-		return &refused{w.status, text}
+		return refusal(w.status, w.body.Bytes(), "", "the store answered "+http.StatusText(w.status))
 	}
 	return json.Unmarshal(w.body.Bytes(), out)
 }

@@ -46,9 +46,9 @@ Only the hash of a key is stored: create and rotate show it, once.`
 func (p *program) directory() []*cobra.Command {
 	return []*cobra.Command{
 		p.subjects("keys", "key", "a key", "Make, see and change the keys that clients call with.", keysHelp),
-		p.subjects("teams", "team", "a team", "Make, see and change teams, whose limits hold for all their keys.", ""),
-		p.subjects("users", "user", "a user", "Make, see and change users, whose limits hold for all their keys.", ""),
-		p.subjects("organisations", "organisation", "an organisation", "Make, see and change organisations; there is one, default, from the beginning.", ""),
+		p.subjects("teams", "team", "a team", "See and change teams, whose limits hold for all their keys.", ""),
+		p.subjects("users", "user", "a user", "See and change users, whose limits hold for all their keys.", ""),
+		p.subjects("organisations", "organisation", "an organisation", "See and change organisations; there is one from the start.", ""),
 	}
 }
 

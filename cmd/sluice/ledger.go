@@ -30,10 +30,10 @@ func (p *program) ledger() *cobra.Command {
 	list := p.command("list", "List calls, the latest first, or show one with all that is known of it.", l.flags, func(ctx context.Context, std *streams) error { return l.close(l.run(ctx, std)) })
 	v := new(verifyCommand)
 	verify := p.command("verify", "Check the write-ahead log of a gateway, also while it runs.", v.flags, func(_ context.Context, std *streams) error { return v.run(std) })
-	verify.Long = verify.Short + " Every byte is covered by a checksum, or has to be zero. Nothing is changed. The exit code is 1 when there is damage."
+	verify.Long = verify.Short + " Every byte is covered by a checksum, or has to be zero. Nothing is changed. The exit code is 3 when there is damage."
 	r := new(recomputeCommand)
 	recompute := p.command("recompute", "Add all rows up anew, and hold against them the sums of reports and the counters of budgets.", r.flags, func(ctx context.Context, std *streams) error { return r.close(r.run(ctx, std)) })
-	recompute.Long = recompute.Short + " Calls may go on meanwhile. Counters are those of the gateway that is asked; without one only sums are looked at. The exit code is 1 when something is wrong and was not mended."
+	recompute.Long = recompute.Short + " Calls may go on meanwhile. Counters are those of the gateway that is asked; without one only sums are looked at. The exit code is 3 when something is wrong and was not mended."
 	group.AddCommand(list, verify, recompute)
 	return group
 }
@@ -232,7 +232,7 @@ func (v *verifyCommand) run(std *streams) error {
 		check.Write(std.out)
 	}
 	if err == nil && !check.OK() {
-		err = errors.New("the log is damaged")
+		err = faults("the log is damaged")
 	}
 	return err
 }
@@ -269,7 +269,7 @@ func (r *recomputeCommand) run(ctx context.Context, std *streams) error {
 		r.print(std.out, &out)
 	}
 	if wrong := out.Sums.Wrong + out.Counters.Wrong; err == nil && wrong > 0 && !r.fix {
-		err = fmt.Errorf("%d sums and counters are not what the rows say", wrong)
+		err = faults(fmt.Sprintf("%d sums and counters are not what the rows say", wrong))
 	}
 	return err
 }

@@ -4,15 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log" //nolint:depguard // to silence it
-	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -20,14 +16,6 @@ import (
 	"sluice/internal/app"
 	"sluice/internal/config"
 	"sluice/internal/flags"
-)
-
-// Exit codes, as docs/configuration.md lists them.
-const (
-	exitFailed  = 1 // the command ran and failed
-	exitUsage   = 2 // the command line or the configuration is wrong
-	exitDenied  = 3 // the gateway does not know who asks, or they may not (401, 403)
-	exitChanged = 4 // it is taken, in use, or was changed by somebody else (409, 412)
 )
 
 type serveCommand struct{ config string }
@@ -52,13 +40,29 @@ func configPath(named string) string {
 	return named
 }
 
-func checkConfig(std *streams, file string) error {
+// A checkCommand is config check.
+type checkCommand struct{ json bool }
+
+// A checked configuration is what it says of one that is valid.
+type checked struct {
+	File      string `json:"file"`
+	Valid     bool   `json:"valid"`
+	Providers int    `json:"providers"`
+	Models    int    `json:"models"`
+	Keys      int    `json:"keys"`
+}
+
+func (c *checkCommand) run(std *streams, file string) error {
 	file = flags.Absolute(file)
 	cfg, err := config.Load(file, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "%s is valid: %d providers, %d models, %d keys\n", file, len(cfg.Providers), len(cfg.Models), len(cfg.Keys))
+	is := checked{File: file, Valid: true, Providers: len(cfg.Providers), Models: len(cfg.Models), Keys: len(cfg.Keys)}
+	if c.json {
+		return printJSON(std.out, is)
+	}
+	_, err = fmt.Fprintf(std.out, "%s is valid: %d providers, %d models, %d keys\n", file, is.Providers, is.Models, is.Keys)
 	return err
 }
 
@@ -67,12 +71,14 @@ func printSchema(std *streams) error {
 	return err
 }
 
-func printVersion(std *streams) error {
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version + ", " + info.GoVersion
+type versionCommand struct{ json bool }
+
+func (v *versionCommand) run(_ context.Context, std *streams) error {
+	build := app.Build()
+	if v.json {
+		return printJSON(std.out, build)
 	}
-	_, err := fmt.Fprintln(std.out, "sluice", version)
+	_, err := fmt.Fprintf(std.out, "sluice %s, %s\n", build.Version, build.Go)
 	return err
 }
 
@@ -90,11 +96,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	p := &program{std: &streams{stdout, stderr}}
 	root := p.commands()
 	root.SetArgs(args)
+	root.SetOut(stdout) // where completions go
+	root.SetErr(io.Discard)
 	chosen, err := root.ExecuteC()
 	if err != nil {
-		fmt.Fprintln(stderr, "sluice:", strings.TrimSpace(err.Error()))
-		fmt.Fprintln(stderr, "Run sluice --help for what there is.")
-		return exitUsage
+		return complain(stderr, &misuse{err}, wantsJSON(chosen, args))
 	}
 	if p.run == nil { // there was help, and that was all
 		return 0
@@ -106,23 +112,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		defer stop()
 	}
 	if err := p.run(ctx); err != nil {
-		fmt.Fprintln(stderr, "sluice:", err)
-		if _, ok := errors.AsType[*config.Error](err); ok {
-			return exitUsage
-		}
-		return exitOf(err)
+		return complain(stderr, err, wantsJSON(chosen, nil))
 	}
 	return 0
-}
-
-// exitOf is the exit code of a command that failed.
-func exitOf(err error) int {
-	r, ok := errors.AsType[*refused](err)
-	switch {
-	case ok && (r.status == http.StatusUnauthorized || r.status == http.StatusForbidden):
-		return exitDenied
-	case ok && (r.status == http.StatusConflict || r.status == http.StatusPreconditionFailed):
-		return exitChanged
-	}
-	return exitFailed
 }

@@ -28,12 +28,22 @@ func TestCommandLine(t *testing.T) {
 		code int
 		want string // in what is written to either stream
 	}{
-		{"", 0, "Start with: sluice serve"},
+		{"", 0, "To begin:\n\n    sluice serve"},
 		{"--help", 0, "config check"},
 		{"-h", 0, "config check"},
 		{"help upstreams", 0, "upstreams drain"},
 		{"serve --help", 0, "($SLUICE_CONFIG)"},
 		{"mock --help", 0, "retry=D[:FORM]"},
+		{"help exit-codes", 0, "4   The gateway refused"},
+		{"exit-codes", 0, "4   The gateway refused"},
+		{"keys update --help", 0, "Example:\n\n    sluice keys update ci"},
+		{"users delete --help", 0, "Example:\n\n    sluice users delete ada"},
+		{"completion bash", 0, "__start_sluice"},
+		{"completion zsh", 0, "#compdef sluice"},
+		{"completion fish", 0, "complete -c sluice"},
+		{"completion powershell", 0, "Register-ArgumentCompleter"},
+		{"completion", 2, "sluice completion SHELL"},
+		{"completion tcsh", 2, "no completion for \"tcsh\""},
 		{"config check --help", 0, "Usage: sluice config check [FILE] [FLAGS]"},
 
 		{"serv", 2, `unexpected argument "serv", did you mean "serve"?`},
@@ -50,6 +60,10 @@ func TestCommandLine(t *testing.T) {
 		{"config check", 2, "lissen"},
 		{"config check good.yaml", 0, filepath.Join(dir, "good.yaml") + " is valid"},
 		{"config check nowhere.yaml", 1, "nowhere.yaml"},
+		{"config check good.yaml --json", 0, `"valid": true`},
+		{"config check --json", 2, `"path": "lissen"`},
+		{"config check good.yaml --json more", 2, `"exit_code": 2`},
+		{"config check nowhere.yaml --json", 1, `"type": "urn:sluice:error:failed"`},
 		{"config check good.yaml more", 2, `unexpected argument "more"`},
 		{"config schema", 0, "$schema"},
 
@@ -119,6 +133,7 @@ func TestCommandLine(t *testing.T) {
 		{"bench --rounds 101", 1, "want 1 to 100"},
 		{"bench --proxy-to x", 2, "proxy-listen"},
 		{"version", 0, "sluice "},
+		{"version --json", 0, `"go": "go1.`},
 	} {
 		var out, err bytes.Buffer
 		code := run(strings.Fields(tc.line), &out, &err)
@@ -152,6 +167,9 @@ func TestHelp(t *testing.T) {
 		}
 		if !strings.HasSuffix(leaf.Short, ".") {
 			t.Errorf("%v: %q is no sentence", args, leaf.Short)
+		}
+		if !strings.Contains(out.String(), "    sluice ") {
+			t.Errorf("%v has no example", args)
 		}
 	}
 }

@@ -138,17 +138,9 @@ func (a *admin) ask(ctx context.Context, q ask, out any) error {
 // patient follows nobody elsewhere: a token is for the gateway that was named.
 var patient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
-// A refused is a request that the gateway did not take.
-type refused struct {
-	status int
-	text   string
-}
-
-func (r *refused) Error() string { return r.text }
-
 // refused says what a refusal means here.
 func (a *admin) refused(resp *http.Response, answer []byte, shown bool) error {
-	r := &refused{resp.StatusCode, fmt.Sprintf("the gateway answered %s: %s", resp.Status, refusal(answer, "nothing more"))}
+	r := refusal(resp.StatusCode, answer, "the gateway answered "+resp.Status+": ", "")
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
 		r.text = fmt.Sprintf("the gateway at %s does not know who you are: put a token in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", a.url)
@@ -156,7 +148,7 @@ func (a *admin) refused(resp *http.Response, answer []byte, shown bool) error {
 			r.text = fmt.Sprintf("the gateway at %s does not take the token: it is unknown, ended, or was cut", a.url)
 		}
 	case http.StatusForbidden:
-		r.text = "you may not do that: " + refusal(answer, "nothing more is told").Error()
+		r.text = "you may not do that: " + or(r.Detail, "nothing more is told")
 	case http.StatusPreconditionFailed:
 		r.text = "somebody else changed it meanwhile: look at it again, and say anew what you want"
 	}
@@ -198,9 +190,16 @@ func (c *upstreamsCommand) list(ctx context.Context, std *streams) error {
 
 // change does what the gateway calls action to a deployment.
 func (c *upstreamsCommand) change(ctx context.Context, std *streams, action, deployment string) error {
-	var view struct{ State string }
-	if err := c.call(ctx, "/admin/upstreams", adminapi.Operation{Deployment: deployment, Action: action}, &view); err != nil {
+	var whole json.RawMessage
+	if err := c.call(ctx, "/admin/upstreams", adminapi.Operation{Deployment: deployment, Action: action}, &whole); err != nil {
 		return err
+	}
+	if c.json {
+		return printJSON(std.out, whole)
+	}
+	var view struct{ State string }
+	if err := json.Unmarshal(whole, &view); err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	_, err := fmt.Fprintf(std.out, "%s: %s\n", deployment, view.State)
 	return err

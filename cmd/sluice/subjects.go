@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -216,11 +214,4 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 		}
 	}
 	return w.Flush()
-}
-
-// refusal is an answer of problem details as an error.
-func refusal(answer []byte, otherwise string) error {
-	var problem struct{ Detail string }
-	_ = json.Unmarshal(answer, &problem)
-	return errors.New(cmp.Or(problem.Detail, otherwise))
 }

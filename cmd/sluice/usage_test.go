@@ -119,7 +119,7 @@ func TestLedgerIsRecomputed(t *testing.T) {
 		}},
 	}
 	gateway(t, out)
-	got := said(t, exitFailed, "ledger", "recompute")
+	got := said(t, exitFound, "ledger", "recompute")
 	for _, want := range []string{"sums: 1 wrong\n", "-1 calls, +0 tokens, $-0.5 are missing", "cause: why\n", "counters: 2 are right, 1 wrong", "spent 2 usd, the rows say 1", "cure: do\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -142,7 +142,7 @@ func TestLedgerIsVerified(t *testing.T) {
 	if err := os.WriteFile(file, bytes.Repeat([]byte{7}, 4096), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := said(t, exitFailed, "ledger", "verify", "--dir", dir)
+	got := said(t, exitFound, "ledger", "verify", "--dir", dir)
 	if !strings.Contains(got, "4096 bytes at offset 0 make no sense") || !strings.Contains(got, "cure: ") {
 		t.Errorf("verified:\n%s", got)
 	}
@@ -152,7 +152,7 @@ func TestLedgerIsVerified(t *testing.T) {
 			Bytes      int
 		}
 	}
-	if err := json.Unmarshal([]byte(said(t, exitFailed, "ledger", "verify", "--dir", dir, "--json")), &view); err != nil || len(view.Damage) != 1 || view.Damage[0].File != file || view.Damage[0].Cure == "" {
+	if err := json.Unmarshal([]byte(said(t, exitFound, "ledger", "verify", "--dir", dir, "--json")), &view); err != nil || len(view.Damage) != 1 || view.Damage[0].File != file || view.Damage[0].Cure == "" {
 		t.Errorf("JSON: %+v, %v", view, err)
 	}
 	if err := os.WriteFile(file, make([]byte, 4096), 0o600); err != nil {

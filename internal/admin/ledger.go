@@ -252,6 +252,8 @@ type Row struct {
 	Status       int               `json:"status,omitzero"`
 	Error        string            `json:"error,omitzero"`
 	Tokens       map[string]int64  `json:"tokens"`
+	Calls        map[string]int64  `json:"tool_calls,omitzero"` // of tools that ran at the vendor
+	Wasted       int64             `json:"wasted_tokens,omitzero"`
 	Tier         string            `json:"service_tier,omitzero"`
 	Cost         string            `json:"cost_usd"`
 	Costs        map[string]string `json:"costs_usd"` // by kind, those that are not zero
@@ -296,7 +298,7 @@ func rowOf(r *usage.Row) Row {
 	out := Row{
 		RequestID: r.RequestID, Charged: r.Charged, Start: r.Start, Organisation: r.Org, Team: r.Team, User: r.User, Key: r.Key, Project: r.Project, Tags: r.Tags,
 		Format: string(r.Format), Operation: string(r.Op), Stream: r.Stream, Model: r.Model, Provider: r.Provider, Upmodel: r.Upmodel, Credential: r.Credential,
-		Attempts: r.Attempts, Fallback: r.Fallback, Status: r.Status, Error: string(r.Error), Tokens: map[string]int64{}, Tier: r.Usage.Tier,
+		Attempts: r.Attempts, Fallback: r.Fallback, Status: r.Status, Error: string(r.Error), Tokens: map[string]int64{}, Tier: r.Usage.Tier, Calls: r.Usage.Runs, Wasted: r.Wasted,
 		Cost: r.Costs.Total().String(), Costs: map[string]string{}, PriceVersion: r.PriceVersion, Estimated: r.Estimated, Partial: r.Partial, Cache: r.Cache,
 		BytesIn: r.BytesIn, BytesOut: r.BytesOut, Frames: r.Frames,
 		Upstream: r.Upstream.Microseconds(), FirstToken: r.FirstToken.Microseconds(), Own: r.Own.Microseconds(), Total: r.Total.Microseconds(),
@@ -316,7 +318,7 @@ func rowOf(r *usage.Row) Row {
 	}
 	for name, n := range map[string]llm.Nano{
 		"input": c.Input, "cache_read": c.CacheRead, "cache_write": c.CacheWrite, "cache_write_1h": c.CacheWrite1h, "output": c.Output, "reasoning": c.Reasoning,
-		"audio": c.Audio, "image": c.Image, "tools": c.Tools,
+		"audio": c.Audio, "image": c.Image, "tools": c.Tools, "waste": c.Waste,
 	} {
 		if n != 0 {
 			out.Costs[name] = n.String()

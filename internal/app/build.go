@@ -64,7 +64,7 @@ func Kinds() []string {
 func (a *App) build(cfg *config.Config) (*built, error) {
 	b := &built{}
 	ups := make(map[string]upstream.Upstream)
-	providers := a.providers(cfg)
+	providers := packed(a.providers(cfg))
 	for _, p := range providers {
 		t, err := transport(cfg, &p)
 		if err != nil {

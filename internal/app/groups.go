@@ -24,6 +24,31 @@ func newPlaces(cfg *config.Config, providers []config.Provider) *places {
 	return &places{cfg: cfg, providers: providers, slots: make(map[string]int)}
 }
 
+// packed lays the names of each provider's credentials side by side, and the secrets, too. A call reads one of each, and of
+// hundreds that the reading of a file has strewn over the heap all would come from memory.
+func packed(providers []config.Provider) []config.Provider {
+	out := slices.Clone(providers)
+	for i := range out {
+		list := slices.Clone(out[i].Credentials)
+		pack(list, func(c *config.Credential) *string { return &c.Name })
+		pack(list, func(c *config.Credential) *llm.Secret { return &c.APIKey })
+		out[i].Credentials = list
+	}
+	return out
+}
+
+func pack[S ~string](list []config.Credential, member func(*config.Credential) *S) {
+	var all strings.Builder
+	for i := range list {
+		all.WriteString(string(*member(&list[i])))
+	}
+	rest := S(all.String())
+	for i := range list {
+		at := member(&list[i])
+		*at, rest = rest[:len(*at)], rest[len(*at):]
+	}
+}
+
 // catalog is what the configuration's names mean.
 func (p *places) catalog(prices *pricing) *catalog.Catalog {
 	groups := p.groups()

@@ -164,7 +164,7 @@ func (m *money) settle(ctx context.Context, s *usage.Settlements) error {
 	list := make([]quota.Settlement, len(s.List))
 	for i := range s.List {
 		from := &s.List[i]
-		list[i] = quota.Settlement{ID: from.ID, Position: from.Position, Counters: from.Counters, Money: from.Costs.Total(), Tokens: from.Tokens()}
+		list[i] = quota.Settlement{ID: from.ID, Position: from.Position, Counters: from.Counters, Money: from.Cost, Tokens: from.Tokens}
 	}
 	return m.limiter.Settle(ctx, list)
 }

@@ -4,12 +4,30 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"sluice/internal/auth"
 	"sluice/internal/catalog"
+	"sluice/internal/config"
 	"sluice/internal/llm"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
 )
+
+// Credentials that lie side by side are still each their own, and the configuration's are left alone.
+func TestPacked(t *testing.T) {
+	list := []config.Provider{
+		{Name: "a", Credentials: []config.Credential{{Name: "one", APIKey: "k1"}, {Name: "", APIKey: ""}, {Name: "three", APIKey: "key3"}}},
+		{Name: "b", APIKey: "alone"},
+	}
+	got := packed(list)
+	if diff := cmp.Diff(list, got, cmp.Transformer("plain", func(s llm.Secret) string { return string(s) })); diff != "" {
+		t.Errorf("(-configured +packed)\n%s", diff)
+	}
+	if got[0].Credentials[0].Name = "other"; list[0].Credentials[0].Name != "one" {
+		t.Error("the configuration was changed")
+	}
+}
 
 // BenchmarkPools is what a name with many deployments behind it costs a call: the plan's first choice, with what the pool
 // itself knows of each.
@@ -29,7 +47,7 @@ func BenchmarkPools(b *testing.B) {
 				pool := upstream.NewPool(upstream.Options{Deployments: places})
 				for i := range g.Deployments {
 					at := pool.Gauge(&g.Deployments[i].Target)
-					at.Calls.InFlight.Store(int64(i % 5))
+					at.Calls.InFlight.Store(int32(i % 5))
 					at.Times.Tried.Store(1)
 					at.Times.Latency.Store(int64(1000 + i%7))
 				}

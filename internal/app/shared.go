@@ -14,6 +14,18 @@ import (
 )
 
 func openRedis(c *config.Redis, log *slog.Logger) (*redis.Store, error) {
+	o, err := redisOptions(c, log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := redis.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return s, nil
+}
+
+func redisOptions(c *config.Redis, log *slog.Logger) (redis.Options, error) {
 	o := redis.Options{
 		URL: string(c.URL), Addresses: c.Addresses, Sentinel: c.Sentinel, Cluster: c.Cluster, Prefix: c.Prefix, Log: log,
 		SentinelUser: c.SentinelUser, SentinelPassword: string(c.SentinelPassword),
@@ -21,18 +33,14 @@ func openRedis(c *config.Redis, log *slog.Logger) (*redis.Store, error) {
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {
-			return nil, fmt.Errorf("redis.ca: %w", err)
+			return o, fmt.Errorf("redis.ca: %w", err)
 		}
 		o.CAs = x509.NewCertPool()
 		if !o.CAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("redis.ca: %s holds no certificate", c.CA)
+			return o, fmt.Errorf("redis.ca: %s holds no certificate", c.CA)
 		}
 	}
-	s, err := redis.Open(o)
-	if err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
-	}
-	return s, nil
+	return o, nil
 }
 
 // changed tells operators what became of a deployment or credential.

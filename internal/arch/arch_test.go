@@ -53,23 +53,18 @@ var rooms = map[string]room{
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
-	"audit":                   {},
 	"account":                 {may: "llm audit auth directory", tests: "backend/sql"},
 	"account/accounttest":     {may: "account directory"},
 	"account/oidc":            {may: "llm auth account"},
-	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest"},
 	"admin":                   {may: "llm account audit directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest"}, // of quota, route and upstream only what they tell
 	"audit":                   {may: "llm", tests: "audit/audittest"},
 	"audit/audittest":         {may: "audit"},
-	"control":                 {may: "llm audit auth rules directory config", tests: "directory/directorytest"},
 	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest backend/sql"},
-	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
-	"quota/quotatest":     {may: "llm quota"},
-	"backend/sql":         {may: "llm auth audit usage directory alert", tests: "audit/audittest usage/usagetest directory/directorytest alert/alerttest pgtest"},
-	"backend/sql":         {may: "llm account auth usage directory alert", tests: "account/accounttest usage/usagetest directory/directorytest alert/alerttest pgtest"},
+	"backend/sql":         {may: "llm account auth audit usage directory alert", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest pgtest"},
+	"quota/quotatest":     {may: "llm auth quota"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 

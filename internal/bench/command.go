@@ -60,7 +60,7 @@ func (c *Command) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.JSON, "json", "", "Write everything that was measured as JSON to `FILE`; - is standard output.")
 	f.BoolVar(&c.Markdown, "markdown", false, "Print tables in Markdown.")
 	f.StringSliceVar(&c.Plot, "plot", nil, "Draw a chart (`FILE,...`); the name ends in .svg or .png.")
-	f.BoolVar(&c.Check, "check", false, "End with status 1 if a figure of Sluice is above its bar.")
+	f.BoolVar(&c.Check, "check", false, "End with status 3 if a figure of Sluice is above its bar.")
 	f.BoolVar(&c.NoPin, "no-pin", false, "Do not bind load and upstream to one CPU, gateways to another.")
 	f.StringVar(&c.ProxyListen, "proxy-listen", "", "")
 	f.StringVar(&c.ProxyTo, "proxy-to", "", "")
@@ -259,6 +259,9 @@ func plot(r *Report, name string) (err error) {
 	return c.writeSVG(f)
 }
 
+// ErrAboveBar is in the error of a measurement with --check that went well, but whose figures do not suffice.
+var ErrAboveBar = errors.New("bars missed")
+
 // verdict is an error when answers were wrong, or with --check when a bar was missed.
 func (c *Command) verdict(r *Report) error {
 	if c.Check {
@@ -271,7 +274,7 @@ func (c *Command) verdict(r *Report) error {
 			for _, b := range missed {
 				names = append(names, b.Name)
 			}
-			return fmt.Errorf("%d of %d bars missed: %s", len(missed), len(r.Bars), strings.Join(names, "; "))
+			return fmt.Errorf("%d of %d %w: %s", len(missed), len(r.Bars), ErrAboveBar, strings.Join(names, "; "))
 		}
 	}
 	if failures := r.failures(); len(failures) > 0 && !c.Compare {

@@ -27,6 +27,7 @@ type Group struct {
 
 	// Sums are the running sums of the weights of the lowest tier, so that one of many can be found by halving.
 	Sums []int
+	Even int // the weight of all of that tier, where they are alike, so that nothing need be searched; else 0
 }
 
 // A Deployment is one place that can serve a model.
@@ -83,6 +84,12 @@ func (g *Group) sum() {
 		if d := &g.Deployments[i]; d.Tier == g.Deployments[0].Tier {
 			total += d.Weight
 			g.Sums = append(g.Sums, total)
+			switch {
+			case i == 0:
+				g.Even = d.Weight
+			case d.Weight != g.Even:
+				g.Even = 0
+			}
 		}
 	}
 }

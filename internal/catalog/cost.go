@@ -10,7 +10,7 @@ import (
 type Costs struct {
 	Input, CacheRead, CacheWrite, CacheWrite1h, AudioInput, ImageInput llm.Nano
 	Output, Reasoning, AudioOutput, ImageOutput                        llm.Nano
-	Tools                                                              llm.Nano // not Cost's: see Price.Fee
+	Tools                                                              llm.Nano // fees of tools that ran at the vendor
 
 	NoInput, NoOutput bool // the upstream did not tell; what it did not tell costs nothing here
 	OddTier           bool // the price does not know the service tier; its dearest one was taken
@@ -28,7 +28,7 @@ func (c *Costs) Total() llm.Nano {
 	return sum
 }
 
-// Cost is what the tokens of a call cost. Parts are taken from their wholes in the order of llm.Usage, so that
+// Cost is what a call cost: its tokens, and the fees of tools that the price knows. Parts are taken from their wholes in the order of llm.Usage, so that
 // no token is paid twice even where parts overlap (cached sound); the rest of a whole costs its own rate.
 func (p *Price) Cost(u *llm.Usage) Costs {
 	percent, known := p.percent(u.Tier)
@@ -50,6 +50,10 @@ func (p *Price) Cost(u *llm.Usage) Costs {
 	c.AudioOutput = r.AudioOutput.Cost(out.take(u.AudioOutput))
 	c.ImageOutput = r.ImageOutput.Cost(out.take(u.ImageOutput))
 	c.Output = r.Output.Cost(int64(out))
+	for tool, calls := range u.Runs {
+		fee, _ := p.Fee(tool, calls)
+		c.Tools = c.Tools.Plus(fee)
+	}
 	return c
 }
 

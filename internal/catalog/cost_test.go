@@ -179,8 +179,8 @@ func TestWorstBounds(t *testing.T) {
 		if asked := rapid.SampledFrom([]string{"", "auto"}).Draw(t, "asked"); u.Tier == "default" || u.Tier == "" {
 			b.Tier = rapid.SampledFrom([]string{asked, "flex", "priority", "odd"}).Draw(t, "tier asked for")
 		}
+		u.Runs = llm.Runs{"search": calls, "dig": 1}
 		c := p.Cost(&u)
-		c.Tools, _ = p.Fee("search", calls)
 		w := p.Worst(b)
 		if w.Total() < c.Total() {
 			t.Fatalf("%+v costs %d (%+v), the hold %+v is %d", u, c.Total(), c, w, w.Total())
@@ -300,7 +300,7 @@ func TestRecordings(t *testing.T) {
 				}
 			}
 			u := usages["decoded"]
-			if w := p.Worst(Bounds{Input: u.Input.N, Output: u.Output.N, Cache1h: true, Media: true, Tier: u.Tier}); w.Total() < want.Total() {
+			if w := p.Worst(Bounds{Input: u.Input.N, Output: u.Output.N, Cache1h: true, Media: true, Tier: u.Tier, Calls: u.Runs}); w.Total() < want.Total() {
 				t.Errorf("%s costs %d, its hold is %d", r, want.Total(), w.Total())
 			}
 		}

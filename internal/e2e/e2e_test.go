@@ -82,6 +82,11 @@ func launch(dir string, env []string, ready func(line string) bool, args ...stri
 	if err != nil {
 		return nil, err
 	}
+	return launchOther(bin, dir, env, ready, args...)
+}
+
+// launchOther starts another binary so.
+func launchOther(bin, dir string, env []string, ready func(line string) bool, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(bin, args...), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -199,6 +204,15 @@ type gateway struct {
 
 // serve starts a gateway with a configuration; listen, admin, data and a key are added.
 func serve(dir, config string, env ...string) (*gateway, error) {
+	bin, err := binary()
+	if err != nil {
+		return nil, err
+	}
+	return serveOther(bin, dir, config, env...)
+}
+
+// serveOther starts a gateway of another binary so.
+func serveOther(bin, dir, config string, env ...string) (*gateway, error) {
 	file := filepath.Join(dir, "sluice.yaml")
 	head := "listen: 127.0.0.1:0\nadmin: {listen: \"127.0.0.1:0\"}\ndata: " + filepath.Join(dir, "data") + "\nkeys:\n  - {name: e2e, key: " + key + ", models: [\"*\"]}\n" +
 		"  - {name: stranger, key: " + strangersKey + ", models: [\"nothing-*\"]}\n"
@@ -206,7 +220,7 @@ func serve(dir, config string, env ...string) (*gateway, error) {
 		return nil, err
 	}
 	var up struct{ Event, Data, Admin string }
-	p, err := launch(dir, env, func(line string) bool {
+	p, err := launchOther(bin, dir, env, func(line string) bool {
 		return json.Unmarshal([]byte(line), &up) == nil && up.Event == "listening"
 	}, "serve", "--config", file)
 	if err != nil {

@@ -22,6 +22,7 @@ func TestMoney(t *testing.T) {
 		both bool // stores also in the short form, because the check is about what they do
 	}{
 		{"books", randomCalls, true},
+		{"waste", wasted, false},
 		{"R20 races", racesMemory, false},
 		{"R21 held", heldByTheDead, true},
 		{"R23 paces", paces, false},
@@ -96,6 +97,13 @@ func (s *shop) settle(a *audit, c *crowd) {
 	s.recomputed()
 	a.compare(s.truth(), rows, c.byID())
 	a.close()
+	for _, g := range *s.now.Load() {
+		for _, l := range g.callLines() {
+			if l.Own < 0 || l.Total < l.Own {
+				a.fails("R26 a negative duration", l.ID, l)
+			}
+		}
+	}
 	holds(s.t, !s.t.Failed(), "I3, I4: counters are the sum of the ledger, to the nano-dollar; no budget overspent", "%d keys, %d rows", len(tillKeys), len(rows))
 }
 

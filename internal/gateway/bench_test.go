@@ -51,7 +51,7 @@ func BenchmarkServe(b *testing.B) {
 						list := make([]quota.Settlement, len(s.List))
 						for i := range s.List {
 							f := &s.List[i]
-							list[i] = quota.Settlement{ID: f.ID, Position: f.Position, Counters: f.Counters, Money: f.Costs.Total(), Tokens: f.Tokens()}
+							list[i] = quota.Settlement{ID: f.ID, Position: f.Position, Counters: f.Counters, Money: f.Cost, Tokens: f.Tokens}
 						}
 						return h.state.Limiter.Settle(ctx, list)
 					},

@@ -44,7 +44,7 @@ var speeches = map[llm.Format]speech{
 var dear = catalog.Price{Version: "dear", Rates: catalog.Rates{
 	Input: 2_000_000, CacheRead: 300_000, CacheWrite: 5_000_000, CacheWrite1h: 7_000_000, AudioInput: 11_000_000, ImageInput: 13_000_000,
 	Output: 17_000_000, Reasoning: 19_000_000, AudioOutput: 23_000_000, ImageOutput: 29_000_000,
-}}
+}, Fees: map[string]llm.Nano{"web_search": 31_000_000}}
 
 // books are a usage.Store that only takes rows.
 type books struct {

@@ -277,8 +277,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	if err := entry.Begin(hold(who, grant)); err != nil { // the intent comes before the upstream
 		return err
 	}
-	const raw = true                                                   // until a filter needs the meaning of an answer
-	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw) // call, retry, fall back
+	const raw = true                                                                       // until a filter needs the meaning of an answer
+	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw, pays(grant, entry)) // call, retry, fall back
 	entry.Met(trace)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/quota"
 	"sluice/internal/route"
+	"sluice/internal/upstream"
 	"sluice/internal/usage"
 	"sluice/internal/wire"
 )
@@ -23,8 +24,8 @@ const (
 	mostOutput = 1 << 20
 	// mostWindow is the context of a model whose own is not known.
 	mostWindow = 2 << 20
-	// mostCalls is how often a tool that runs at the vendor is taken to be called at most.
-	mostCalls = 20
+	// mostRuns is how often a tool that runs at the vendor is taken to run at most, where the request does not bound it.
+	mostRuns = 50
 )
 
 // reserve takes room under every rule that holds for the call, for the most that it can cost wherever the plan may
@@ -69,7 +70,7 @@ func (s *State) bound(r *quota.Request, who *auth.Who, call *llm.Call, raw []byt
 		at := b
 		if size.Open {
 			at.Input = max(b.Input, window(price))
-			at.Calls = fees(price, raw)
+			at.Calls = runs(price, raw)
 		}
 		w := price.Worst(at)
 		r.InputTokens = max(r.InputTokens, at.Input)
@@ -97,20 +98,6 @@ func window(p *catalog.Price) int64 {
 	return mostWindow
 }
 
-// fees are the vendor's tools that the request names and that are paid by the call.
-func fees(p *catalog.Price, raw []byte) map[string]int64 {
-	var calls map[string]int64
-	for tool := range p.Fees {
-		if bytes.Contains(raw, []byte(tool)) {
-			if calls == nil {
-				calls = make(map[string]int64)
-			}
-			calls[tool] = mostCalls
-		}
-	}
-	return calls
-}
-
 // clamp lets the upstream write no more than is paid for. A stream asks for more on the way instead.
 func clamp(w http.ResponseWriter, call *llm.Call, grant *quota.Grant) error {
 	n, less := grant.MaxOutput()
@@ -128,18 +115,35 @@ func clamp(w http.ResponseWriter, call *llm.Call, grant *quota.Grant) error {
 	return nil
 }
 
+// limitNames are the headers of a pace of requests, then of tokens.
+var limitNames = [...]string{
+	"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests",
+	"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens",
+}
+
 // limitHeaders tells a client what is left of its limits, in OpenAI's words: of those it has, the nearest.
 func limitHeaders(h http.Header, requests, tokens quota.Room) {
-	for _, r := range [...]struct {
-		room quota.Room
-		of   string
-	}{{requests, "Requests"}, {tokens, "Tokens"}} {
-		if r.room.Limit == 0 {
-			continue
+	if requests.Limit == 0 && tokens.Limit == 0 {
+		return
+	}
+	var ends [len(limitNames)]int
+	b := make([]byte, 0, 160)
+	for i, r := range [...]*quota.Room{&requests, &tokens} {
+		b = strconv.AppendInt(b, r.Limit, 10)
+		ends[3*i] = len(b)
+		b = strconv.AppendInt(b, r.Left, 10)
+		ends[3*i+1] = len(b)
+		b = append(b, r.Reset.Round(time.Millisecond).String()...)
+		ends[3*i+2] = len(b)
+	}
+	text, from := string(b), 0 // one allocation for all of them
+	values := new([len(limitNames)]string)
+	for i, end := range ends {
+		values[i] = text[from:end]
+		from = end
+		if i < 3 && requests.Limit > 0 || i >= 3 && tokens.Limit > 0 {
+			h[limitNames[i]] = values[i : i+1 : i+1]
 		}
-		h["X-Ratelimit-Limit-"+r.of] = []string{strconv.FormatInt(r.room.Limit, 10)}
-		h["X-Ratelimit-Remaining-"+r.of] = []string{strconv.FormatInt(r.room.Left, 10)}
-		h["X-Ratelimit-Reset-"+r.of] = []string{r.room.Reset.Round(time.Millisecond).String()}
 	}
 }
 
@@ -163,7 +167,7 @@ func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *qu
 	case !call.Stream: // its cost is known before it is given on
 		h.Mark = func(m *usage.Mark) {
 			if m.PriceVersion != "" && !m.Estimated { // what is estimated may be counted before it is written down
-				w.Header()["X-Sluice-Cost"] = []string{m.Costs.Total().String()}
+				w.Header()["X-Sluice-Cost"] = []string{string(m.Costs.Total().Append(make([]byte, 0, 24)))}
 			}
 		}
 	case grant.Holds():
@@ -185,5 +189,19 @@ func (s *State) settle(ctx context.Context, grant *quota.Grant, entry *usage.Ent
 	grant.Release(ctx, entry.Tokens())
 	if u := &entry.Usage; u.Output.Known && err == nil && entry.Op == llm.OpChat && grant.Limits() {
 		s.Outputs.Learn(entry.Key, entry.Model, u.Output.N)
+	}
+}
+
+// pays has a budget cover, before each further attempt, what those before it have cost; and before a hedge, what one of both may.
+func pays(grant *quota.Grant, entry *usage.Entry) upstream.Allow {
+	if !grant.Holds() {
+		return nil
+	}
+	return func(ctx context.Context, t *llm.Trace, beside bool) error {
+		beyond := entry.Wasted(t)
+		if r := grant.Request(); beside {
+			beyond = beyond.Plus(r.FixedCost).Plus(r.OutputRate.Cost(r.OutputLeast))
+		}
+		return grant.Cover(ctx, beyond)
 	}
 }

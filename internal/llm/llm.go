@@ -13,6 +13,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -223,8 +224,30 @@ type Request struct {
 	Method string
 	URL    *url.URL
 	Header http.Header // shared by requests: whoever sends it changes nothing
+	Auth   Auth        // sent beside Header, which has no field of its name
 	Body   [][]byte    // sent one after the other; must stay unchanged until the response body is closed
 	ID     string      // sent as X-Request-Id, where it is not "": logs of both sides can be laid side by side
+}
+
+// An Auth is the field that carries a credential. It stands apart from the other fields so that these are the same for
+// hundreds of credentials of one upstream, and stay in the processor's cache. The zero Auth is none.
+type Auth struct {
+	Name   string // canonical; a provider's constant
+	Scheme string // what comes before the secret, with its blank; "": nothing
+	Secret Secret
+}
+
+// Fields are all of the request's header fields in a map of its own.
+func (r *Request) Fields() http.Header {
+	h := make(http.Header, len(r.Header)+2)
+	maps.Copy(h, r.Header)
+	if r.ID != "" {
+		h["X-Request-Id"] = []string{r.ID}
+	}
+	if a := &r.Auth; a.Name != "" {
+		h[a.Name] = []string{a.Scheme + string(a.Secret)}
+	}
+	return h
 }
 
 // A Response is the head of an upstream's answer, and its body still to be read.

@@ -44,7 +44,7 @@ type Gauge struct {
 }
 
 // Calls counts the calls under way at a deployment.
-type Calls struct{ InFlight, Others atomic.Int64 }
+type Calls struct{ InFlight, Others atomic.Int32 }
 
 // Times are what a deployment's calls took, and when it was last called.
 type Times struct{ Latency, Recent, Tried atomic.Int64 }

@@ -1,5 +1,7 @@
 package llm
 
+import "maps"
+
 // Usage is what an upstream says a call consumed, in tokens, in one reckoning for all vendors: Input holds
 // everything the model read (cached or not), Output everything it wrote (reasoning included); the other
 // counts are parts of these two. A count that the upstream did not tell is absent, which is not zero.
@@ -15,8 +17,23 @@ type Usage struct {
 	ImageInput   Count   // of Input
 	ImageOutput  Count   // of Output
 	Total        Count   // as the upstream says it; may differ from Input+Output (Gemini's tool prompts)
+	Runs         Runs    // of tools that run at the vendor, as far as it told or they were seen
 	Tier         string  // the service tier that was used
 	Extra        Members // members of the usage object that only its own format knows
+}
+
+// Runs counts calls of tools that run at the vendor and are paid apart from tokens, by the names that price files have for
+// them. It is not changed once it is made; nil: none were told.
+type Runs map[string]int64
+
+// With gives the runs with another count of one tool.
+func (c Runs) With(tool string, n int64) Runs {
+	out := maps.Clone(c)
+	if out == nil {
+		out = make(Runs, 1)
+	}
+	out[tool] = n
+	return out
 }
 
 // A Count is a number of tokens that may be absent. The zero Count is absent.
@@ -78,6 +95,14 @@ func (u *Usage) Merge(later *Usage) {
 	u.ImageInput = later.ImageInput.Or(u.ImageInput)
 	u.ImageOutput = later.ImageOutput.Or(u.ImageOutput)
 	u.Total = later.Total.Or(u.Total)
+	switch {
+	case later.Runs == nil:
+	case u.Runs == nil:
+		u.Runs = later.Runs
+	default:
+		u.Runs = maps.Clone(u.Runs)
+		maps.Copy(u.Runs, later.Runs)
+	}
 	if later.Tier != "" {
 		u.Tier = later.Tier
 	}

@@ -270,8 +270,8 @@ func (w *whole) Close() error {
 const maxList = 8 << 20
 
 // Get reads a small document of an upstream whole, such as its list of models.
-func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h http.Header) ([]byte, error) {
-	resp, err := t.Send(ctx, &llm.Request{Method: http.MethodGet, URL: to, Header: h})
+func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h http.Header, auth llm.Auth) ([]byte, error) {
+	resp, err := t.Send(ctx, &llm.Request{Method: http.MethodGet, URL: to, Header: h, Auth: auth})
 	if err != nil {
 		return nil, err
 	}
@@ -290,10 +290,10 @@ func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h h
 }
 
 // Page reads one page of an upstream's list: to with query, as T.
-func Page[T any](ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, query url.Values, h http.Header) (*T, error) {
+func Page[T any](ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, query url.Values, h http.Header, auth llm.Auth) (*T, error) {
 	at := *to
 	at.RawQuery = query.Encode()
-	body, err := Get(ctx, t, u, &at, h)
+	body, err := Get(ctx, t, u, &at, h, auth)
 	if err != nil {
 		return nil, err
 	}

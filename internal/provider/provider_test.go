@@ -263,7 +263,7 @@ func TestGet(t *testing.T) {
 		{"not sent", fake{err: &llm.Error{Kind: llm.KindUpstreamTimeout}}, llm.KindUpstreamTimeout, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Get(t.Context(), &tt.fake, openai.Chat, &url.URL{}, nil)
+			got, err := Get(t.Context(), &tt.fake, openai.Chat, &url.URL{}, nil, llm.Auth{})
 			if tt.kind == "" && (err != nil || string(got) != tt.want) || tt.kind != "" && llm.AsError(err).Kind != tt.kind {
 				t.Errorf("got %d bytes, %v", len(got), err)
 			}

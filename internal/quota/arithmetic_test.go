@@ -244,8 +244,8 @@ func TestIdleCountersGo(t *testing.T) {
 		from, until := Span(llm.Hourly, nil, now)
 		ref := calendarRef(name("o", "key:"+id, "r", "")+"|money:hour", from, until)
 		h := &Hold{Org: "o", ID: id, Asks: []Ask{
-			{Kind: Requests, Key: id, N: 1, Per: time.Minute, Cost: 1},
-			{Kind: Money, Key: ref, Limit: 100, Fixed: cost, From: from, Until: until, Mode: llm.Hard},
+			{Counter: &Counter{Kind: Requests, Key: id, N: 1, Per: time.Minute}, Cost: 1},
+			{Counter: &Counter{Kind: Money, Key: ref, Limit: 100, From: from, Until: until, Mode: llm.Hard}, Fixed: cost},
 		}}
 		v, _ := m.Reserve(t.Context(), h)
 		if v.Answer == Cold {

@@ -27,7 +27,7 @@ func (b *books) add(p *planned, s *span, now time.Time) {
 	if b.all == nil {
 		b.all = map[string]Query{}
 	}
-	b.all[s.counter] = p.ask(s)
+	b.all[s.Key] = p.ask(s)
 	if len(b.all) > b.clean {
 		b.tidy(now)
 		b.clean = max(256, 2*len(b.all))

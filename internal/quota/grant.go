@@ -32,7 +32,8 @@ type Grant struct {
 	store Store // that granted it
 	plan  *plan
 	req   Request
-	refs  []string // of budgets
+	refs  []string  // of budgets
+	few   [2]string // room for as many
 
 	at        time.Time
 	released  atomic.Bool
@@ -44,8 +45,9 @@ type Grant struct {
 
 	mu      sync.Mutex // guards what follows
 	hold    Hold
-	allowed int64 // output tokens of all choices that are held
-	next    int64 // tokens used at which to ask for more
+	beyond  llm.Nano // held for attempts whose answers nobody gets
+	allowed int64    // output tokens of all choices that are held
+	next    int64    // tokens used at which to ask for more
 }
 
 // A Room is what is left of the limit that is nearest to being used up.
@@ -164,6 +166,47 @@ func (g *Grant) extend(ctx context.Context) (*llm.Error, error) {
 		return g.l.refusal(g.plan, &h.Asks[v.Ask], i, g), nil
 	}
 	return unavailable("the budget is being counted anew", nil), nil
+}
+
+// Cover has budgets hold, beside what the answer may cost, so much in all for attempts of the call whose answers nobody gets. An
+// error says that there is no room for it.
+func (g *Grant) Cover(ctx context.Context, beyond llm.Nano) error {
+	if g.l == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	more := int64(beyond - g.beyond)
+	if more <= 0 {
+		return nil
+	}
+	h := Hold{Org: g.hold.Org, ID: g.hold.ID}
+	var index []int
+	for i := range g.hold.Asks {
+		if a := g.hold.Asks[i]; a.Kind == Money && a.blocks() {
+			a.Least, a.Most = more, plus(a.Granted, more)
+			h.Asks, index = append(h.Asks, a), append(index, i)
+		}
+	}
+	if len(h.Asks) == 0 {
+		return nil
+	}
+	v, err := g.store.Extend(ctx, &h)
+	switch {
+	case err != nil:
+		return unavailable("the budget could not be asked for more", err)
+	case v.Answer == Refused:
+		return g.l.refusal(g.plan, &h.Asks[v.Ask], index[v.Ask], g)
+	case v.Answer != Granted:
+		return unavailable("the budget is being counted anew", nil)
+	}
+	g.beyond = beyond
+	for j, i := range index {
+		a := &g.hold.Asks[i]
+		a.Granted, a.Fixed = h.Asks[j].Granted, plus(a.Fixed, more)
+	}
+	g.count()
+	return nil
 }
 
 // count makes tokens of what is held: of each choice, and for TopUp of all.

@@ -106,6 +106,7 @@ func (l *Limiter) Reserve(ctx context.Context, who *auth.Who, r Request) (*Grant
 		}
 	}
 	g := &Grant{l: l, store: l.o.Store, plan: p, req: r, hold: Hold{Org: p.org, ID: r.ID, Asks: make([]Ask, len(p.asks))}}
+	g.refs = g.few[:0]
 	if err := l.reserve(ctx, g); err != nil {
 		return nil, err
 	}
@@ -117,13 +118,16 @@ func (l *Limiter) Reserve(ctx context.Context, who *auth.Who, r Request) (*Grant
 func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 	flushed, waited := false, time.Duration(0)
 	for range tries {
-		g.fill(l.now())
+		own := l.o.Now()
+		g.renewed.Store(own.UnixNano())
+		g.fill(own.Add(time.Duration(l.skew.Load())))
 		v, err := l.o.Store.Reserve(ctx, &g.hold)
 		if err != nil {
 			return l.without(ctx, g, err)
 		}
 		if !v.Now.IsZero() {
-			l.skew.Store(int64(v.Now.Sub(l.o.Now())))
+			l.skew.Store(int64(v.Now.Sub(own)))
+			g.at = v.Now // in the period that was asked for, or the answer is another
 		}
 		l.heard(g.hold.Org, v.Epoch)
 		switch v.Answer {
@@ -161,7 +165,11 @@ func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 
 // later has the levels of soft budgets read that were not known.
 func (l *Limiter) later(g *Grant, epoch int64) {
-	if !slices.ContainsFunc(g.hold.Asks, func(a Ask) bool { return a.Cold }) {
+	cold := false
+	for i := range g.hold.Asks {
+		cold = cold || g.hold.Asks[i].Cold
+	}
+	if !cold {
 		return
 	}
 	copied := &Grant{plan: g.plan, hold: Hold{Org: g.hold.Org, Asks: slices.Clone(g.hold.Asks)}}
@@ -192,19 +200,18 @@ func (g *Grant) fill(now time.Time) {
 	g.refs = g.refs[:0]
 	for i := range g.plan.asks {
 		p, a := &g.plan.asks[i], &g.hold.Asks[i]
-		*a = Ask{Kind: p.kind, Key: p.prefix, N: p.n, Per: p.per, Cost: 1}
-		switch p.kind {
+		*a = Ask{Counter: &p.Counter, Cost: 1}
+		switch p.Kind {
 		case Tokens:
 			// No call may need more than the limit at once: what it uses beyond is counted when it is known.
-			a.Cost = max(min(plus(r.InputAbout, times(r.OutputLeast, n)), p.n), 0)
+			a.Cost = max(min(plus(r.InputAbout, times(r.OutputLeast, n)), p.N), 0)
 		case Money, TokenBudget:
 			s := p.at(now)
 			if !s.listed.Load() {
 				g.l.books.add(p, s, now)
 			}
-			a.Key, a.Limit, a.From, a.Until, a.Alerts = s.counter, s.limit, s.from, s.until, s.alerts
-			a.Mode, a.Grace, a.Part, a.Oldest, a.Rolling = p.budget.Mode, p.budget.Grace, s.part, s.oldest, s.part != 0
-			if p.kind == Money {
+			a.Counter = &s.Counter
+			if p.Kind == Money {
 				a.Fixed, a.Least, a.Most = int64(r.FixedCost), int64(r.OutputRate.Cost(r.OutputLeast)), int64(r.OutputRate.Cost(r.OutputMost))
 			} else {
 				a.Fixed, a.Least, a.Most = r.InputTokens, times(r.OutputLeast, n), times(r.OutputMost, n)
@@ -219,7 +226,6 @@ func (g *Grant) fill(now time.Time) {
 // granted makes a filled hold a grant that lives.
 func (g *Grant) granted(l *Limiter) {
 	g.maxOutput = g.count()
-	g.renewed.Store(l.o.Now().UnixNano())
 	lives := len(g.refs) > 0
 	for i := range g.hold.Asks {
 		a := &g.hold.Asks[i]
@@ -278,7 +284,9 @@ func (l *Limiter) without(ctx context.Context, g *Grant, cause error) error {
 		if a.Kind.Budget() {
 			continue
 		}
-		a.N = max(a.N/n, min(a.N, 1))
+		part := *a.Counter
+		part.N = max(a.N/n, min(a.N, 1))
+		a.Counter = &part
 		a.Cost = min(a.Cost, a.N)
 		local.Asks, index = append(local.Asks, a), append(index, i)
 	}
@@ -317,7 +325,7 @@ func (l *Limiter) owe(r lateRelease) {
 
 // release ends a grant's limits.
 func (l *Limiter) release(ctx context.Context, g *Grant, tokens int64) {
-	limits := slices.ContainsFunc(g.hold.Asks, func(a Ask) bool { return a.Kind == Tokens || a.Kind == Parallel })
+	limits := g.plan.frees
 	if len(g.refs) > 0 {
 		l.owed.Add(1)
 	} else if limits {
@@ -358,6 +366,11 @@ func (l *Limiter) freeOne(ctx context.Context, r lateRelease) error {
 func (l *Limiter) forget(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forgotten(id)
+}
+
+// forgotten is forget; l.mu is held.
+func (l *Limiter) forgotten(id string) {
 	g := l.live[id]
 	if g == nil {
 		return
@@ -432,9 +445,11 @@ func (l *Limiter) settle(ctx context.Context, b Batch) error {
 	if err != nil {
 		return err
 	}
+	l.mu.Lock()
 	for i := range b.List {
-		l.forget(b.List[i].ID)
+		l.forgotten(b.List[i].ID)
 	}
+	l.mu.Unlock()
 	if l.o.Crossed != nil {
 		for _, c := range out.Crossed {
 			l.o.Crossed(c)

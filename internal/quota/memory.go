@@ -36,6 +36,8 @@ type tenant struct {
 	accounts map[string]*account
 	holds    map[string]*held
 	oldest   *held // of a ring by time of renewal; held.next of the oldest is the next one to expire
+	spares   *held // that are over, to be used again; a list by next
+	spare    int   // how many
 	clean    int   // how many counters there may be until those that say nothing are looked for
 }
 
@@ -135,16 +137,28 @@ func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
 		return v, nil
 	}
 	t.tidy(now)
-	if v.Answer, v.Wait = t.known(h, now); v.Answer != Granted {
+	var some [8]spot // so that most calls need no other
+	spots := some[:0]
+	if len(h.Asks) > len(some) {
+		spots = make([]spot, 0, len(h.Asks))
+	}
+	spots = spots[:len(h.Asks)]
+	if v.Answer, v.Wait = t.known(h, spots, now); v.Answer != Granted {
 		return v, nil
 	}
-	if v.Ask = t.refuses(h, now); v.Ask >= 0 {
+	if v.Ask = t.refuses(h, spots, now); v.Ask >= 0 {
 		v.Answer = Refused
 		return v, nil
 	}
 	v.Ask = 0
-	t.take(h, now)
+	t.take(h, spots, now)
 	return v, nil
+}
+
+// A spot is where an ask counts, so that each is looked for once.
+type spot struct {
+	pace *pace
+	acc  *account
 }
 
 // mirror counts in the paces what another store has admitted, so that the windows are full when that store is gone.
@@ -179,7 +193,7 @@ func (e *held) again(h *Hold) {
 }
 
 // known says whether the budgets' levels are, at this time.
-func (t *tenant) known(h *Hold, now time.Time) (Answer, time.Duration) {
+func (t *tenant) known(h *Hold, spots []spot, now time.Time) (Answer, time.Duration) {
 	cold := false
 	for i := range h.Asks {
 		a := &h.Asks[i]
@@ -190,7 +204,9 @@ func (t *tenant) known(h *Hold, now time.Time) (Answer, time.Duration) {
 			return WrongPeriod, 0
 		}
 		wait := t.ready.Sub(now)
-		if acc := t.accounts[a.Key]; acc == nil || acc.cold {
+		acc := t.accounts[a.Key]
+		spots[i].acc = acc
+		if acc == nil || acc.cold {
 			a.Cold = wait <= 0 // before, settlements may still come in another order than theirs: none may be seeded past them
 			cold = cold || a.blocks()
 		}
@@ -205,11 +221,11 @@ func (t *tenant) known(h *Hold, now time.Time) (Answer, time.Duration) {
 }
 
 // refuses gives the ask without room that is to be waited for longest; -1: there is none.
-func (t *tenant) refuses(h *Hold, now time.Time) int {
+func (t *tenant) refuses(h *Hold, spots []spot, now time.Time) int {
 	worst := -1
 	for i := range h.Asks {
 		a := &h.Asks[i]
-		if t.room(a, now) {
+		if t.room(a, &spots[i], now) {
 			continue
 		}
 		if worst < 0 || a.Wait > h.Asks[worst].Wait {
@@ -220,13 +236,14 @@ func (t *tenant) refuses(h *Hold, now time.Time) int {
 }
 
 // room says whether the ask has room, and fills in what it says otherwise. It changes nothing but what time changes.
-func (t *tenant) room(a *Ask, now time.Time) bool {
+func (t *tenant) room(a *Ask, at *spot, now time.Time) bool {
 	switch {
 	case a.Kind == Parallel:
 		a.Used = t.leases[a.Key]
 		return a.Used < a.N
 	case !a.Kind.Budget():
 		w := t.window(a, now)
+		at.pace = w
 		a.Used, a.Reset = w.total, w.reset(now, a.Per)
 		if plus(w.total, a.Cost) <= a.N {
 			return true
@@ -234,7 +251,12 @@ func (t *tenant) room(a *Ask, now time.Time) bool {
 		a.Wait = w.wait(a.Cost, a.N, now, a.Per)
 		return false
 	}
-	acc := t.account(a)
+	if at.acc == nil {
+		at.acc = t.account(a)
+	} else {
+		at.acc.meet(a)
+	}
+	acc := at.acc
 	a.Used = acc.spent(a.Oldest)
 	if acc.room(a, now) {
 		return true
@@ -267,14 +289,14 @@ func (t *tenant) account(a *Ask) *account {
 }
 
 // take takes every ask.
-func (t *tenant) take(h *Hold, now time.Time) {
+func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 	var e *held
 	for i := range h.Asks {
 		a := &h.Asks[i]
 		x := entry{kind: a.Kind, key: a.Key}
 		switch a.Kind {
 		case Requests, Tokens:
-			w := t.windows[a.Key]
+			w := spots[i].pace
 			a.Slot = slotAt(now, a.Per)
 			w.add(a.Slot, a.Slot, a.Cost)
 			a.Used, a.Reset = w.total, w.reset(now, a.Per)
@@ -286,7 +308,7 @@ func (t *tenant) take(h *Hold, now time.Time) {
 			t.leases[a.Key]++
 			a.Used++
 		default:
-			x.acc = t.accounts[a.Key]
+			x.acc = spots[i].acc
 			a.Granted = x.acc.grant(a, now)
 			x.n = a.Granted
 			x.acc.held = plus(x.acc.held, x.n)
@@ -300,7 +322,14 @@ func (t *tenant) take(h *Hold, now time.Time) {
 }
 
 func (t *tenant) hold(id string, now time.Time, n int) *held {
-	e := &held{id: id, entries: make([]entry, 0, n)}
+	e := t.spares
+	if e == nil {
+		e = &held{entries: make([]entry, 0, n)}
+	} else {
+		t.spares, e.next = e.next, nil
+		t.spare--
+	}
+	e.id = id
 	t.holds[id] = e
 	t.renew(e, now)
 	return e
@@ -392,11 +421,21 @@ func (m *Memory) Release(_ context.Context, h *Hold, tokens int64) error {
 	return nil
 }
 
-// settled forgets a hold of which nothing is left.
+// mostSpares bounds the holds that are kept to be used again.
+const mostSpares = 256
+
+// settled forgets a hold of which nothing is left. Nobody may have it afterwards.
 func (t *tenant) settled(e *held) {
-	if len(e.entries) == 0 {
-		t.unlink(e)
-		delete(t.holds, e.id)
+	if len(e.entries) > 0 {
+		return
+	}
+	t.unlink(e)
+	delete(t.holds, e.id)
+	if t.spare < mostSpares {
+		clear(e.entries[:cap(e.entries)])
+		*e = held{entries: e.entries[:0], next: t.spares}
+		t.spares = e
+		t.spare++
 	}
 }
 

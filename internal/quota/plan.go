@@ -18,16 +18,15 @@ type plan struct {
 	asks   []planned
 	money  bool // there is a budget of money
 	blocks bool // there is a budget that may refuse
+	frees  bool // there is a limit that ends with the call, or is corrected then
 }
 
 // A planned is an ask but for what depends on the call and the time.
 type planned struct {
-	kind    Kind
+	Counter // of a budget only its kind
 	rule    *llm.Rule
 	subject string
-	prefix  string // of a budget's counter; else its name
-	n       int64
-	per     time.Duration
+	prefix  string // of a budget's counter
 	budget  *llm.Budget
 	query   Query
 	span    atomic.Pointer[span] // the budget's period, as it was last found
@@ -35,36 +34,32 @@ type planned struct {
 
 // A span is a period of a budget.
 type span struct {
-	from, until  time.Time
-	ref, counter string
-	part, oldest int64
-	limit        int64
-	alerts       []Alert
-	listed       atomic.Bool // in the limiter's books
+	Counter
+	ref    string
+	listed atomic.Bool // in the limiter's books
 }
 
 // at is the budget's period at a time.
 func (p *planned) at(now time.Time) *span {
-	if s := p.span.Load(); s != nil && !now.Before(s.from) && now.Before(s.until) {
+	if s := p.span.Load(); s != nil && !now.Before(s.From) && now.Before(s.Until) {
 		return s
 	}
-	b, s := p.budget, &span{}
-	s.from, s.until = Span(b.Every, b.Zone, now)
-	if length, part, ok := Rolling(b.Every); ok {
-		s.counter, s.part = p.prefix, s.from.Unix()
-		s.oldest = s.part - int64(length/time.Second)
-		s.ref = rollingRef(s.counter, s.part)
-		s.limit = limitAt(b, now)
-		_ = part
+	b, s := p.budget, &span{Counter: Counter{Kind: p.Kind, Mode: p.budget.Mode, Grace: p.budget.Grace}}
+	s.From, s.Until = Span(b.Every, b.Zone, now)
+	if length, _, ok := Rolling(b.Every); ok {
+		s.Key, s.Rolling, s.Part = p.prefix, true, s.From.Unix()
+		s.Oldest = s.Part - int64(length/time.Second)
+		s.ref = rollingRef(s.Key, s.Part)
+		s.Limit = limitAt(b, now)
 	} else {
-		s.ref = calendarRef(p.prefix, s.from, s.until)
-		s.counter = s.ref
-		s.limit = limitAt(b, s.from)
+		s.ref = calendarRef(p.prefix, s.From, s.Until)
+		s.Key = s.ref
+		s.Limit = limitAt(b, s.From)
 	}
 	for _, percentage := range b.Alerts {
-		s.alerts = append(s.alerts, Alert{percentage, percent(s.limit, percentage)})
+		s.Alerts = append(s.Alerts, Alert{percentage, percent(s.Limit, percentage)})
 	}
-	slices.SortFunc(s.alerts, func(a, b Alert) int { return cmp.Compare(a.Percent, b.Percent) })
+	slices.SortFunc(s.Alerts, func(a, b Alert) int { return cmp.Compare(a.Percent, b.Percent) })
 	p.span.Store(s)
 	return s
 }
@@ -119,20 +114,19 @@ func planFor(who *auth.Who, model string, holds func(*llm.Rule) bool) *plan {
 		}
 		per, by := apart(r.Per, who, model)
 		head := name(append([]string{who.Org, b.Subject, r.Name}, per)...)
-		add := func(kind Kind, what string) *planned {
-			p.asks = append(p.asks, planned{kind: kind, rule: r, subject: b.Subject, prefix: head + "|" + what})
-			return &p.asks[len(p.asks)-1]
+		add := func(what string, c Counter) {
+			c.Key = head + "|" + what
+			p.asks = append(p.asks, planned{Counter: c, rule: r, subject: b.Subject})
+			p.frees = p.frees || c.Kind != Requests
 		}
 		for _, pace := range r.Requests {
-			a := add(Requests, "requests:"+pace.Per.String())
-			a.n, a.per = pace.N, pace.Per
+			add("requests:"+pace.Per.String(), Counter{Kind: Requests, N: pace.N, Per: pace.Per})
 		}
 		for _, pace := range r.Tokens {
-			a := add(Tokens, "tokens:"+pace.Per.String())
-			a.n, a.per = pace.N, pace.Per
+			add("tokens:"+pace.Per.String(), Counter{Kind: Tokens, N: pace.N, Per: pace.Per})
 		}
 		if r.Parallel > 0 {
-			add(Parallel, "parallel").n = r.Parallel
+			add("parallel", Counter{Kind: Parallel, N: r.Parallel})
 		}
 		p.budgets(b, head, by)
 	}
@@ -154,7 +148,7 @@ func (p *plan) budgets(bound llm.Bound, head string, by map[llm.Dim]string) {
 			what += ":" + string(rune('0'+min(seen[what], 9)))
 		}
 		p.asks = append(p.asks, planned{
-			kind: kind, rule: bound.Rule, subject: bound.Subject, prefix: head + "|" + what, budget: b,
+			Counter: Counter{Kind: kind}, rule: bound.Rule, subject: bound.Subject, prefix: head + "|" + what, budget: b,
 			query: Query{Org: p.org, Subject: bound.Subject, Models: bound.Rule.Models, Per: by, Tokens: kind == TokenBudget},
 		})
 		p.money = p.money || kind == Money
@@ -205,9 +199,9 @@ type Query struct {
 // ask is the query for a budget's counter in a period.
 func (p *planned) ask(s *span) Query {
 	q := p.query
-	q.Counter, q.From, q.Until = s.counter, s.from, s.until
+	q.Counter, q.From, q.Until = s.Key, s.From, s.Until
 	if _, part, ok := Rolling(p.budget.Every); ok {
-		q.From, q.Part = time.Unix(s.oldest, 0).UTC(), part
+		q.From, q.Part = time.Unix(s.Oldest, 0).UTC(), part
 	}
 	return q
 }

@@ -38,20 +38,17 @@ const (
 // under way, and to ship its log to the database that counters are seeded from.
 const Grace = 2 * time.Second
 
-// An Ask is one counter that a call must have room in. The store fills in what is marked so.
-type Ask struct {
+// A Counter is what an Ask counts in, and its terms. It is never changed: all calls that ask for it share it.
+type Counter struct {
 	Kind Kind
-	Key  string // of the counter, in its organisation
+	Key  string // its name, in its organisation
 
 	// Of Requests and Tokens at most N in any Per; of Parallel at most N at once. N 0 admits nothing.
-	N    int64
-	Per  time.Duration
-	Cost int64
+	N   int64
+	Per time.Duration
 
-	// A budget. Room is the limit less what is spent and what others hold. Granted is Fixed and an output part:
-	// Output(room - Fixed, Least, Most); it is refused when that is less than Least.
-	Limit, Fixed, Least, Most int64
-
+	// A budget.
+	Limit       int64
 	Mode        llm.BudgetMode
 	Grace       time.Duration // of HardAfterGrace, from the first call that finds no room
 	From, Until time.Time     // when the ask is right, by the store's clock: the period, or a part of a rolling one
@@ -59,6 +56,16 @@ type Ask struct {
 	Part        int64   // in which a rolling budget books it: the part's start, as Unix seconds; 0 if it does not roll
 	Oldest      int64   // the oldest part that counts
 	Alerts      []Alert // thresholds that Settle reports
+}
+
+// An Ask is room that a call must have in a counter. The store fills in what is marked so.
+type Ask struct {
+	*Counter
+	Cost int64 // of Requests and Tokens
+
+	// Of a budget. Its room is the limit less what is spent and what others hold. Granted is Fixed and an output part:
+	// Output(room - Fixed, Least, Most); it is refused when that is less than Least.
+	Fixed, Least, Most int64
 
 	Granted int64         // filled in, of a budget: what is held
 	Used    int64         // filled in, of a pace, Parallel: after this call; of a budget: spent, without holds

@@ -33,7 +33,7 @@ func (r *Refusal) Error() string {
 func (l *Limiter) refusal(p *plan, a *Ask, i int, g *Grant) *llm.Error {
 	planned := &p.asks[i]
 	r := &Refusal{
-		Kind: a.Kind, Rule: planned.rule.Name, Subject: planned.subject, Limit: planned.n, Used: a.Used, Per: a.Per, Reset: a.Wait,
+		Kind: a.Kind, Rule: planned.rule.Name, Subject: planned.subject, Limit: planned.N, Used: a.Used, Per: a.Per, Reset: a.Wait,
 	}
 	for i := range g.hold.Asks {
 		switch b := &g.hold.Asks[i]; b.Kind {

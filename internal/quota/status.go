@@ -41,8 +41,8 @@ func (l *Limiter) Status(ctx context.Context, who *auth.Who) ([]Status, error) {
 	}
 	for i := range g.plan.asks {
 		p, a := &g.plan.asks[i], &g.hold.Asks[i]
-		s := Status{Kind: p.kind, Rule: p.rule.Name, Subject: p.subject, Models: p.rule.Models, Limit: p.n, Per: p.per}
-		if p.kind.Budget() {
+		s := Status{Kind: p.Kind, Rule: p.rule.Name, Subject: p.subject, Models: p.rule.Models, Limit: p.N, Per: p.Per}
+		if p.Kind.Budget() {
 			s.Limit, s.Period, s.Mode, s.From, s.Until = a.Limit, p.budget.Every, p.budget.Mode, a.From, a.Until
 			if a.Rolling {
 				s.From = time.Unix(a.Oldest, 0).UTC()
@@ -67,7 +67,7 @@ func (l *Limiter) levels(ctx context.Context, g *Grant) (map[string]Level, error
 	queries := make(map[string]Query)
 	for i := range g.plan.asks {
 		p, a := &g.plan.asks[i], &g.hold.Asks[i]
-		if p.kind.Budget() && !slices.Contains(p.rule.Per, llm.DimModel) {
+		if p.Kind.Budget() && !slices.Contains(p.rule.Per, llm.DimModel) {
 			counters = append(counters, a.Key)
 			queries[a.Key] = p.ask(p.at(a.From))
 		}

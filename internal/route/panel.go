@@ -111,7 +111,7 @@ func (b *panel) leastBusy(p *Pick, scores []uint64) int {
 		if scores[i] == passed {
 			continue
 		}
-		calls, w := g.Calls.InFlight.Load()*own+g.Calls.Others.Load(), int64(b.weights[i])
+		calls, w := int64(g.Calls.InFlight.Load())*own+int64(g.Calls.Others.Load()), int64(b.weights[i])
 		scores[i] = uint64(calls)
 		switch mine, least := calls*weight, few*w; {
 		case mine < least:

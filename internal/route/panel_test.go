@@ -41,7 +41,7 @@ func newBoard(n int, strategy string, of func(i int, d *catalog.Deployment)) *bo
 func (b *board) look(i int, l *llm.Load) {
 	g := b.gauges[i]
 	*l = b.loads[i]
-	l.InFlight, l.Others = int32(g.Calls.InFlight.Load()), int32(g.Calls.Others.Load())
+	l.InFlight, l.Others = g.Calls.InFlight.Load(), g.Calls.Others.Load()
 	l.Latency, l.Recent, l.Tried = time.Duration(g.Times.Latency.Load()), time.Duration(g.Times.Recent.Load()), g.Times.Tried.Load()
 }
 
@@ -73,8 +73,8 @@ func TestPanelIsTheStrategy(t *testing.T) {
 		g, _ := b.router.catalog.Resolve("m")
 		for i := range cands {
 			at := b.gauges[i]
-			at.Calls.InFlight.Store(draw(i, 3, 3))
-			at.Calls.Others.Store(draw(i, 4, 5))
+			at.Calls.InFlight.Store(int32(draw(i, 3, 3)))
+			at.Calls.Others.Store(int32(draw(i, 4, 5)))
 			at.Times.Tried.Store(draw(i, 5, 200))
 			if at.Times.Tried.Load() != 0 && draw(i, 6, 5) != 0 {
 				at.Times.Latency.Store(100 + draw(i, 7, 40))

@@ -31,6 +31,8 @@ func quick(strategy string, p *Pick, g *catalog.Group) int {
 	default:
 		return -1
 	}
-	at := position(p.Turn, n, g.Sums[n-1])
-	return sort.SearchInts(g.Sums, at+1)
+	if g.Even > 0 {
+		return position(p.Turn, n, n*g.Even) / g.Even
+	}
+	return sort.SearchInts(g.Sums, position(p.Turn, n, g.Sums[n-1])+1)
 }

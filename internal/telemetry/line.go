@@ -97,6 +97,9 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 		if m.PriceVersion != "" {
 			money("cost_usd", m.Costs.Total())
 		}
+		if m.Costs.Waste != 0 {
+			money("waste_usd", m.Costs.Waste)
+		}
 		if m.Estimated {
 			number("estimated", 1)
 		}

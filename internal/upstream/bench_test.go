@@ -55,7 +55,7 @@ func BenchmarkDo(b *testing.B) {
 	call := &llm.Call{}
 	b.ReportAllocs()
 	for b.Loop() {
-		reply, _, err := pool.Do(context.Background(), call, &always{target: &llm.Target{Provider: "p", Model: "m"}}, "k", true)
+		reply, _, err := pool.Do(context.Background(), call, &always{target: &llm.Target{Provider: "p", Model: "m"}}, "k", true, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

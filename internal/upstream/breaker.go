@@ -58,12 +58,11 @@ type permit uint32
 // Each call that allow lets through ends with exactly one of succeed, fail, trip or cancel. Outcomes of
 // calls that began before the breaker opened say nothing about what is to come, and are passed over.
 type breaker struct {
-	shared bool                         // set before use: permits come from outside, by grant
-	rules  atomic.Pointer[BreakerRules] // nil: the defaults
-
-	shut     atomic.Bool  // open or half-open; changed under mu
-	connects atomic.Int32 // connect errors in a row
-	window   window       // requests and failures while closed
+	shut     atomic.Bool                  // open or half-open; changed under mu
+	connects atomic.Int32                 // connect errors in a row
+	window   window                       // requests and failures while closed
+	rules    atomic.Pointer[BreakerRules] // nil: the defaults
+	shared   bool                         // set before use: permits come from outside, by grant
 
 	mu        sync.Mutex // guards the rest
 	until     time.Time  // shut: open until then, half-open after

@@ -88,7 +88,8 @@ func (c *check) once(ctx context.Context) {
 		return // it says nothing about the upstream
 	}
 	now := time.Now()
-	for _, d := range c.pool.slots {
+	for _, at := range c.pool.slots {
+		d := at.deployment
 		if d.Provider != c.provider || d.Credential != c.credential {
 			continue
 		}

@@ -17,6 +17,7 @@ type run struct {
 	plan  Plan
 	who   string // whose turn it is in a waiting line
 	raw   bool
+	may   Allow
 	trace llm.Trace
 
 	err    error     // the last failure that says something to the client
@@ -39,9 +40,10 @@ type spare struct {
 
 // Do calls the targets of a plan until one answers. It returns when the first real output is there, so that
 // every failure before it can still be told by a status line, or be mended by another target. who is the
-// key that waits in a line; raw: nobody downstream needs the meaning.
-func (p *Pool) Do(ctx context.Context, call *llm.Call, plan Plan, who string, raw bool) (*llm.Reply, *llm.Trace, error) {
-	r := &run{pool: p, call: call, plan: plan, who: who, raw: raw}
+// key that waits in a line; raw: nobody downstream needs the meaning; may: nil allows all. What the trace says of a hedge's
+// loser stands once the reply is closed.
+func (p *Pool) Do(ctx context.Context, call *llm.Call, plan Plan, who string, raw bool, may Allow) (*llm.Reply, *llm.Trace, error) {
+	r := &run{pool: p, call: call, plan: plan, who: who, raw: raw, may: may}
 	r.trace.Tries = r.tries[:0]
 	start := time.Now()
 	reply, err := r.do(ctx)
@@ -242,6 +244,9 @@ func (r *run) falls() (llm.Fall, bool) {
 // called now.
 func (r *run) try(ctx context.Context, t *llm.Target, bar llm.Bar) (class, *llm.Reply, error) {
 	p := r.pool
+	if r.may != nil && len(r.trace.Tries) > 0 && r.may(ctx, &r.trace, false) != nil {
+		return classFinal, nil, r.err // why the one before failed says more
+	}
 	l := &r.first
 	if l.d != nil {
 		l = new(lease)
@@ -272,24 +277,27 @@ type sent struct {
 	class  class
 	reply  *llm.Reply
 	err    error
+	told   *llm.Usage // of an answer that is not given on; nil: nothing
+	left   bool       // we went away before it began, and it was sent
 }
 
 // send makes one upstream call under a lease and reads ahead. It ends the lease, unless there is a reply,
 // whose end does.
 func (r *run) send(ctx context.Context, s *sent, l *lease) {
-	up, ok := r.pool.Upstreams[s.target.Provider]
-	if !ok {
+	at := &r.pool.slots[s.target.Slot]
+	if at.provider == nil {
 		l.end()
 		s.class, s.err = classFinal, fmt.Errorf("no provider %q in the pool", s.target.Provider)
 		return
 	}
-	s.reply, s.err = r.attempt(ctx, &up, s.target, l)
+	s.reply, s.err = r.attempt(ctx, at, s, l)
 	s.took = time.Since(l.begun)
 	if s.err == nil {
 		l.accept(s.took)
 		return
 	}
 	if ctx.Err() != nil { // whatever came of it came of our leaving
+		s.left = !notSent(s.err)
 		s.err = cancelledError(ctx)
 	}
 	s.class = classify(s.err)
@@ -306,7 +314,7 @@ func (r *run) note(s *sent) (class, *llm.Reply, error) {
 	if s.err != nil {
 		outcome = s.class.String()
 	}
-	r.trace.Tries = append(r.trace.Tries, llm.Try{Provider: s.target.Provider, Model: s.target.Model, Outcome: outcome, Took: s.took, Hedge: s.hedge})
+	r.trace.Tries = append(r.trace.Tries, llm.Try{Provider: s.target.Provider, Model: s.target.Model, Outcome: outcome, Took: s.took, Hedge: s.hedge, Told: s.told, Left: s.left})
 	r.trace.Target = s.target
 	if s.err != nil {
 		if r.failed.IsZero() {

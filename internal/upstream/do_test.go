@@ -101,7 +101,7 @@ func (p *planned) Loads() []llm.Load {
 }
 
 // A stage is a fake provider for many calls: each is answered by the next word of its script, the last word
-// for ever. A word is a class of failure, "ok", "ok after 2s" or "hang"; "cut" breaks off after some output.
+// for ever. A word is a class of failure, "ok", "ok after 2s" or "hang"; "begun" and "silent" tell what they read and no more; "cut" breaks off after some output.
 type stage struct {
 	mu      sync.Mutex
 	words   []string
@@ -141,6 +141,12 @@ func (s *stage) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	switch word {
 	case "hang":
 		sc.steps = []any{time.Hour}
+	case "begun", "silent": // it tells what it read, and then it breaks off, or falls silent
+		head := &llm.Event{Raw: []byte("head"), Usage: &llm.Usage{Input: llm.Tokens(25), Output: llm.Tokens(1)}}
+		sc.steps = []any{head, &llm.Error{Kind: llm.KindUpstream, Msg: "broke off"}}
+		if word == "silent" {
+			sc.steps[1] = time.Hour
+		}
 	case "cut":
 		sc.steps = []any{"+a", &llm.Error{Kind: llm.KindUpstream, Msg: "broke off"}}
 	}
@@ -252,7 +258,7 @@ func TestFailover(t *testing.T) {
 				pool, stages := theatre(c.o, c.stages...)
 				start := time.Now()
 				plan := &planned{pool: pool, groups: c.groups, falls: c.falls}
-				reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, plan, "k", true)
+				reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, plan, "k", true, nil)
 				if got := outcomes(tr); got != c.want {
 					t.Errorf("tries %q, want %q", got, c.want)
 				}
@@ -300,7 +306,7 @@ func TestFailoverEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, ErrDeadline)
 		defer cancel()
 		start := time.Now()
-		_, tr, err := pool.Do(ctx, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+		_, tr, err := pool.Do(ctx, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 		if kindOf(err) != llm.KindRateLimited || time.Since(start) != 0 || tr.Attempts != 1 {
 			t.Errorf("%v after %v, %d attempts: what cannot end in time must not be waited for", err, time.Since(start), tr.Attempts)
 		}
@@ -308,7 +314,7 @@ func TestFailoverEnds(t *testing.T) {
 		start = time.Now()
 		ctx, cancel = context.WithTimeoutCause(t.Context(), 2*time.Second, ErrDeadline)
 		defer cancel()
-		_, _, err = pool.Do(ctx, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true)
+		_, _, err = pool.Do(ctx, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true, nil)
 		if err == nil || llm.AsError(err).Msg != ErrDeadline.Msg || time.Since(start) != 2*time.Second {
 			t.Errorf("%v after %v, want the deadline's own words after 2 s", err, time.Since(start))
 		}
@@ -318,7 +324,7 @@ func TestFailoverEnds(t *testing.T) {
 		pool, stages := theatre(Options{}, "a: limited2s, ok")
 		gone, leave := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, leave)
-		_, _, err = pool.Do(gone, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+		_, _, err = pool.Do(gone, &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 		if kindOf(err) != llm.KindClientGone || stages["a"].calls != 1 {
 			t.Errorf("%v after %d calls, want none after the client left", err, stages["a"].calls)
 		}
@@ -332,7 +338,7 @@ func TestOutage(t *testing.T) {
 		fleet := NewFleet(FleetOptions{Notify: func(c Change) { changes = append(changes, c.Deployment+" "+c.Event) }})
 		pool, stages := theatre(Options{Fleet: fleet}, "a: connect", "b: connect")
 		call := func() error {
-			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true)
+			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true, nil)
 			if reply != nil {
 				return drain(reply)
 			}
@@ -394,7 +400,7 @@ func TestRetriesHaveABudget(t *testing.T) {
 		const calls = 2000
 		for range calls {
 			time.Sleep(5 * time.Millisecond)
-			_, _, _ = pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+			_, _, _ = pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 		}
 		if n := stages["a"].calls; n > calls*12/10 || n < calls*11/10 {
 			t.Errorf("%d upstream calls for %d requests, want at most 1.2 each", n, calls)
@@ -409,7 +415,7 @@ func TestRefusedCredential(t *testing.T) {
 		fleet := NewFleet(FleetOptions{Notify: func(c Change) { changes = append(changes, c.Deployment+" "+c.Event) }})
 		pool, stages := theatre(Options{Fleet: fleet}, "a#1: credential, ok", "a#2")
 		for range 20 {
-			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true)
+			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -420,7 +426,7 @@ func TestRefusedCredential(t *testing.T) {
 		}
 		for range 20 { // it recovers by probes
 			time.Sleep(time.Second)
-			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true)
+			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}}, "k", true, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -437,7 +443,7 @@ func TestRefusedCredentialAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool, stages := theatre(Options{}, "a: credential")
 		for i := range 20 {
-			_, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+			_, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 			e := llm.AsError(err)
 			if e.Kind != llm.KindUpstreamCreds || i > 2 && (e.RetryAfter < time.Second || e.RetryAfter > 10*time.Second) {
 				t.Errorf("call %d: %v, Retry-After %v", i, err, e.RetryAfter)
@@ -453,7 +459,7 @@ func TestRefusedCredentialAlone(t *testing.T) {
 func TestBrokenAnswersOpenTheBreaker(t *testing.T) {
 	pool, _ := theatre(Options{}, "a: cut")
 	for range 10 {
-		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -475,7 +481,7 @@ func TestMaxInFlight(t *testing.T) {
 		for i := range 6 {
 			time.Sleep(time.Millisecond)
 			go func() {
-				reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, fmt.Sprint("key", i), true)
+				reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, fmt.Sprint("key", i), true, nil)
 				if err == nil {
 					err = drain(reply)
 				}

@@ -95,31 +95,42 @@ func NewFleet(o FleetOptions) *Fleet {
 
 // A credential is shared by the deployments that are called with it.
 type credential struct {
-	key     string // provider#credential
 	breaker breaker
 	told    atomic.Bool // its being refused
+	key     string      // provider#credential
 }
 
-// A deployment is what is known of one place.
+// A deployment is what is known of one place. With hundreds of them each call's comes from memory and not from the processor's
+// cache, 64 bytes at a time, so what every call looks at stands together, from own's end to the breaker's window
+// (TestWhatEveryCallNeedsStandsTogether), and the rest elsewhere: what is small lies close together, and is quicker to mark.
 type deployment struct {
-	Deployment
-	key       string
-	cred      *credential
-	budget    *budget // of its provider
-	breaker   breaker
-	tracker   tracker
+	Provider string // as in Deployment, and so Model and Credential
+	Model    string
+	*rest
+	own       queue // what queue points at, but for a child that waits in its parent's line
 	queue     *queue
-	children  sync.Map             // of a deployment for any model: *deployment by the model's name
-	offspring atomic.Int32         // how many children there are
-	wording   sync.Mutex           // makes looking at the next three and changing the mode one step
+	cred      *credential
+	budget    *budget              // of its provider
 	mode      atomic.Pointer[Mode] // nil: active
-	words     atomic.Int32         // how often the mode has changed
-	unsaid    atomic.Int32         // words on the mode that the other replicas have not been told yet
-	met       atomic.Bool          // what the other replicas know has been taken in once
 	throttled atomic.Int64         // Unix nanoseconds until which its vendor's rate limit is used up
-	told      atomic.Int64         // the opening that was told, as its until; 0: closed
-	mishap    atomic.Pointer[Mishap]
-	firsts    sketch // large, and for streams alone: what every call needs stands together before it
+	open      bool                 // it serves any model: its Model is ""
+	tracker   tracker              // with the first of the breaker a line, which is all that an answer needs
+	breaker   breaker
+}
+
+// A rest is what few calls need of a deployment.
+type rest struct {
+	Credential string
+	key        string
+	children   sync.Map     // of one for any model: *deployment by the model's name
+	offspring  atomic.Int32 // how many children there are
+	wording    sync.Mutex   // makes looking at the mode and the next two and changing the mode one step
+	words      atomic.Int32 // how often the mode has changed
+	unsaid     atomic.Int32 // words on the mode that the other replicas have not been told yet
+	met        atomic.Bool  // what the other replicas know has been taken in once
+	told       atomic.Int64 // the opening that was told, as its until; 0: closed
+	mishap     atomic.Pointer[Mishap]
+	firsts     sketch // of streams
 }
 
 // A Mishap is how a call failed last.
@@ -158,10 +169,9 @@ func (f *Fleet) take(o *Options) []*deployment {
 		if known == nil {
 			known = f.blank(d, creds[credKey], budgets[d.Provider])
 		}
-		known.MaxInFlight = d.MaxInFlight
 		known.breaker.rules.Store(&o.Breaker)
 		known.cred.breaker.rules.Store(&o.Breaker)
-		known.queue.setLimit(known.MaxInFlight, o.QueueLength)
+		known.queue.setLimit(d.MaxInFlight, o.QueueLength)
 		keep[key], out[i] = known, known
 	}
 	f.deployments, f.credentials, f.budgets = keep, creds, budgets
@@ -169,7 +179,8 @@ func (f *Fleet) take(o *Options) []*deployment {
 }
 
 func (f *Fleet) blank(d Deployment, c *credential, b *budget) *deployment {
-	n := &deployment{Deployment: d, key: d.Key(), cred: c, budget: b, queue: new(queue)}
+	n := &deployment{Provider: d.Provider, Model: d.Model, rest: &rest{Credential: d.Credential, key: d.Key()}, open: d.Model == "", cred: c, budget: b}
+	n.queue = &n.own
 	n.breaker.shared = f.shared != nil
 	return n
 }
@@ -195,8 +206,8 @@ const maxChildren = 512
 // at is the deployment of a target: its slot's, or for a slot of any model the one of the model's name. That
 // one model fails says nothing about the others.
 func (p *Pool) at(t *llm.Target) *deployment {
-	d := p.slots[t.Slot]
-	if d.Model != "" || t.Model == "" {
+	d := p.slots[t.Slot].deployment
+	if !d.open || t.Model == "" {
 		return d
 	}
 	if c, ok := d.children.Load(t.Model); ok {
@@ -220,7 +231,7 @@ func (f *Fleet) child(parent *deployment, model string) *deployment {
 	}
 	c := f.blank(d, parent.cred, parent.budget)
 	c.breaker.rules.Store(parent.breaker.rules.Load())
-	if parent.MaxInFlight > 0 {
+	if parent.queue.bound() > 0 {
 		c.queue = parent.queue
 	}
 	parent.children.Store(d.Model, c)

@@ -36,7 +36,7 @@ func TestReloadUnderCalls(t *testing.T) {
 				p := pool
 				mu.RUnlock()
 				target := &llm.Target{Provider: "p", Model: fmt.Sprint("m", (i+w)%5)}
-				reply, _, err := p.Do(t.Context(), &llm.Call{Stream: true}, &always{target: target}, "k", true)
+				reply, _, err := p.Do(t.Context(), &llm.Call{Stream: true}, &always{target: target}, "k", true, nil)
 				if err == nil {
 					err = drain(reply)
 				}

@@ -82,6 +82,9 @@ func (r *run) second(ctx context.Context, finish chan<- *racer) *racer {
 	if !ok || bar != llm.Free || !p.fleet.hedges.hedge(now) {
 		return nil
 	}
+	if r.may != nil && r.may(ctx, &r.trace, true) != nil {
+		return nil
+	}
 	l := new(lease)
 	if ok, _ := l.enter(ctx, p.fleet, p.at(t), llm.Free, r.who, 0); !ok {
 		return nil
@@ -91,7 +94,7 @@ func (r *run) second(ctx context.Context, finish chan<- *racer) *racer {
 
 // won makes the end of the winner's stream the end of both calls.
 func (r *run) won(s llm.Stream, winner, loser *racer) llm.Stream {
-	end := winner.cancel
+	end, told := winner.cancel, func() {}
 	if loser != nil {
 		select {
 		case <-loser.done: // it failed before; that is in the trace
@@ -100,13 +103,18 @@ func (r *run) won(s llm.Stream, winner, loser *racer) llm.Stream {
 			r.trace.Attempts++
 			r.trace.Tries = append(r.trace.Tries, llm.Try{
 				Provider: loser.sent.target.Provider, Model: loser.sent.target.Model, Outcome: "outrun", Took: time.Since(loser.lease.begun), Hedge: loser.sent.hedge,
+				Left: true,
 			})
+			try := &r.trace.Tries[len(r.trace.Tries)-1]
+			told = func() { try.Told, try.Left = loser.sent.told, loser.sent.left }
 		}
 		end = func() {
 			<-loser.done
 			if reply := loser.sent.reply; reply != nil { // both began at once
+				loser.sent.told, loser.sent.left = reply.Stream.(*held).told(), true
 				_ = reply.Close()
 			}
+			told()
 			winner.cancel()
 		}
 	}

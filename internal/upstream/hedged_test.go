@@ -55,7 +55,7 @@ func TestHedge(t *testing.T) {
 					pool.slots[3].breaker.trip(time.Now(), time.Minute, 0)
 				}
 				start := time.Now()
-				reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: groups, hedge: true}, "k", true)
+				reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: groups, hedge: true}, "k", true, nil)
 				if got := outcomes(tr); got != c.want || time.Since(start) != c.took || kindOf(err) != c.err {
 					t.Errorf("%q after %v, error %v; want %q after %v, %q", got, time.Since(start), err, c.want, c.took, c.err)
 				}
@@ -91,9 +91,9 @@ func TestHedgeLoserIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool, _ := theatre(Options{}, "a", "b")
 		stubborn := &stubbornProvider{}
-		pool.Upstreams["a"] = Upstream{Provider: stubborn, Secrets: map[string]llm.Secret{"": "x"}}
+		pool.slots[0].provider = stubborn
 		warm(pool, 0)
-		reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}, hedge: true}, "k", true)
+		reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}, hedge: true}, "k", true, nil)
 		if err != nil || tr.Target.Provider != "b" {
 			t.Fatalf("%+v %v", tr, err)
 		}
@@ -120,7 +120,7 @@ func TestHedgesHaveABudget(t *testing.T) {
 		pool, stages := theatre(Options{}, "a: ok after 2s", "b")
 		warm(pool, 0)
 		for range 100 {
-			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}, hedge: true}, "k", true)
+			reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0, 1}}, hedge: true}, "k", true, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -76,7 +76,9 @@ func (l *lease) accept(first time.Duration) {
 	now := l.begun.Add(first)
 	d := l.d
 	probed := d.breaker.succeed(now, l.own)
-	d.cred.breaker.succeed(now, l.cred)
+	if l.cred != 0 { // a credential is refused or is not, so that ordinary calls are not counted for it
+		d.cred.breaker.succeed(now, l.cred)
+	}
 	d.tracker.succeed()
 	if l.own != 0 {
 		if p, _, _ := d.breaker.state(now); p == phaseClosed {
@@ -159,6 +161,9 @@ func (l *lease) measure(stream bool, tokens int64, q *llm.Quota) {
 		took = normalise(took, tokens)
 	}
 	l.d.tracker.observe(took)
+	if q.At.IsZero() {
+		return
+	}
 	if until, closed := throttle(*q, l.d.queue.inFlight(), now); closed {
 		l.d.throttled.Store(until.UnixNano())
 	}

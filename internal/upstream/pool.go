@@ -5,6 +5,7 @@
 package upstream
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -41,8 +42,16 @@ type Options struct {
 type Pool struct {
 	Options
 	fleet *Fleet
-	slots []*deployment
+	slots []place // by a target's Slot
 	lists []*list // sorted by provider
+}
+
+// A place is a deployment with what it is called by. A call finds all of it by its slot: with hundreds of deployments every
+// further look-up would come from memory.
+type place struct {
+	*deployment
+	provider llm.Provider // nil: the pool has none of the name
+	secret   llm.Secret
 }
 
 // NewPool makes a pool.
@@ -63,7 +72,10 @@ func NewPool(o Options) *Pool {
 	}
 	o.Breaker, o.Budget = o.Breaker.orDefault(), o.Budget.orDefault()
 	p := &Pool{Options: o, fleet: o.Fleet}
-	p.slots = o.Fleet.take(&o)
+	for _, d := range o.Fleet.take(&o) {
+		up := o.Upstreams[d.Provider]
+		p.slots = append(p.slots, place{d, up.Provider, up.Secrets[d.Credential]})
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.Upstreams)) {
 		up := o.Upstreams[name]
 		if lister, ok := up.Provider.(llm.Lister); ok && up.List {
@@ -87,7 +99,7 @@ func (p *Pool) Load(t *llm.Target, now time.Time, l *llm.Load) { p.at(t).load(no
 // Gauge is where the calls of a target's deployment are counted and timed; nothing where the deployment is one for each model
 // that is called.
 func (p *Pool) Gauge(t *llm.Target) (g llm.Gauge) {
-	if d := p.slots[t.Slot]; d.Model != "" || t.Model == "" {
+	if d := p.slots[t.Slot].deployment; !d.open || t.Model == "" {
 		g = llm.Gauge{Calls: &d.queue.calls, Times: &d.tracker.times}
 	}
 	return g
@@ -115,5 +127,9 @@ type Plan interface {
 	// Hedges tells whether a second request may be sent when the first is slow to begin.
 	Hedges() bool
 }
+
+// Allow is asked before each upstream call of a request but the first, whether one more can be paid for; beside: it is a hedge,
+// so both may have to be. The trace has what those before have cost. An error is a no.
+type Allow func(ctx context.Context, t *llm.Trace, beside bool) error
 
 func jitter() float64 { return rand.Float64() } //nolint:gosec // G404: spreads retries, keeps no secret

@@ -19,7 +19,7 @@ import (
 type script struct {
 	head   time.Duration
 	err    error
-	steps  []any // string: an event, "+..." with output; time.Duration: silence; error: the end
+	steps  []any // string: an event, "+..." with output; or the event; time.Duration: silence; error: the end
 	closed int
 	ctx    context.Context
 }
@@ -58,6 +58,8 @@ func (s *script) Next() (*llm.Event, error) {
 			}
 		case error:
 			return nil, step
+		case *llm.Event:
+			return step, nil
 		case string:
 			return &llm.Event{Raw: []byte(step), Output: strings.HasPrefix(step, "+")}, nil
 		}
@@ -71,7 +73,7 @@ func (s *script) Close() error { s.closed++; return nil }
 func clientSees(t *testing.T, s *script, stream bool) (got []string, err error) {
 	t.Helper()
 	pool := NewPool(Options{Upstreams: map[string]Upstream{"p": {Provider: s}}, Deployments: []Deployment{{Provider: "p"}}, Attempts: 1})
-	reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: stream}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+	reply, tr, err := pool.Do(t.Context(), &llm.Call{Stream: stream}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 	if tr.Attempts != 1 || tr.Target.Provider != "p" {
 		t.Errorf("trace %+v", tr)
 	}
@@ -156,7 +158,7 @@ func TestSlowClientIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{steps: []any{"+a", "+b"}}
 		pool := NewPool(Options{Upstreams: map[string]Upstream{"p": {Provider: s}}, Deployments: []Deployment{{Provider: "p"}}})
-		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true)
+		reply, _, err := pool.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,10 +177,10 @@ func TestSlowClientIsNotSilence(t *testing.T) {
 
 func TestPoolWithoutTargets(t *testing.T) {
 	pool := NewPool(Options{Deployments: []Deployment{{Provider: "x"}}})
-	if _, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool}, "k", true); kindOf(err) != llm.KindNoUpstream || llm.AsError(err).RetryAfter < time.Second {
+	if _, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool}, "k", true, nil); kindOf(err) != llm.KindNoUpstream || llm.AsError(err).RetryAfter < time.Second {
 		t.Errorf("empty plan: %v", err)
 	}
-	if _, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true); err == nil {
+	if _, _, err := pool.Do(t.Context(), &llm.Call{}, &planned{pool: pool, groups: [][]int{{0}}}, "k", true, nil); err == nil {
 		t.Error("an unknown provider was called")
 	}
 }

@@ -23,15 +23,16 @@ var (
 //
 // The zero queue has no limit; it counts only.
 type queue struct {
-	calls llm.Calls   // under way; changed under mu, own ones only while there is a limit
-	open  atomic.Bool // there is no limit and nobody waits: the lock is not needed
-
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards what follows
 	limit   int        // calls under way at most, over all replicas; 0: no limit
 	most    int        // waiters at most
 	waiting int
 	turns   linked.List      // of *line: who is next; none is empty
 	lines   map[string]*line // by key
+
+	// What every call needs stands at the end (deployment says why).
+	calls llm.Calls   // under way; changed under mu, own ones only while there is a limit
+	open  atomic.Bool // there is no limit and nobody waits: the lock is not needed
 }
 
 // A line is one key's waiters.
@@ -98,7 +99,7 @@ func (q *queue) try() (slot, bool) {
 
 // load counts the calls under way here and elsewhere, and tells whether a call would have to wait now.
 func (q *queue) load() (own, others int32, full bool) {
-	own, others = int32(q.calls.InFlight.Load()), int32(q.calls.Others.Load())
+	own, others = q.calls.InFlight.Load(), q.calls.Others.Load()
 	return own, others, !q.open.Load() && q.full()
 }
 
@@ -141,7 +142,7 @@ func (q *queue) setLimit(limit, most int) {
 func (q *queue) setOthers(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.calls.Others.Store(int64(n))
+	q.calls.Others.Store(int32(n))
 	q.serve()
 }
 

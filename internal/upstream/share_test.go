@@ -55,7 +55,7 @@ func (r *replica) stop() {
 
 func (r *replica) call(t *testing.T) error {
 	t.Helper()
-	reply, _, err := r.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: r.Pool, groups: [][]int{{0}}}, "k", true)
+	reply, _, err := r.Do(t.Context(), &llm.Call{Stream: true}, &planned{pool: r.Pool, groups: [][]int{{0}}}, "k", true, nil)
 	if err == nil {
 		err = drain(reply)
 	}
@@ -186,7 +186,7 @@ func TestShareInFlight(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 7 {
 			calls.Go(func() {
-				_, _, _ = a.Do(ctx, &llm.Call{}, &planned{pool: a.Pool, groups: [][]int{{0}}}, "k", true)
+				_, _, _ = a.Do(ctx, &llm.Call{}, &planned{pool: a.Pool, groups: [][]int{{0}}}, "k", true, nil)
 			})
 		}
 		others := func() int32 {

@@ -15,12 +15,13 @@ const (
 
 // attempt makes one call under a lease and reads ahead. Its clock and what the provider is asked are part of
 // the stream's state.
-func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease) (*llm.Reply, error) {
+func (r *run) attempt(ctx context.Context, at *place, s *sent, l *lease) (*llm.Reply, error) {
+	t := s.target
 	h := &held{lease: l}
 	a := &h.attempt
-	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, up.Secrets[t.Credential], r.raw, r.pool.MaxAnswer
+	a.Call, a.Target, a.Secret, a.Raw, a.MaxAnswer = r.call, *t, at.secret, r.raw, r.pool.MaxAnswer
 	h.watch.begin(ctx, l.begun, r.pool.timeouts(a))
-	reply, err := up.Provider.Do(&h.watch, a)
+	reply, err := at.provider.Do(&h.watch, a)
 	if err != nil {
 		h.watch.stop()
 		return nil, err
@@ -29,6 +30,7 @@ func (r *run) attempt(ctx context.Context, up *Upstream, t *llm.Target, l *lease
 	if err := h.prime(); err != nil {
 		h.watch.stop()
 		_ = h.inner.Close()
+		s.told = h.told()
 		return nil, err
 	}
 	l.measure(a.Stream, h.size(), &reply.Quota)
@@ -90,6 +92,29 @@ func (h *held) next() (*llm.Event, error) {
 	h.watch.ready()
 	h.whole = err == io.EOF
 	return ev, err
+}
+
+// told is what is known of an answer that nobody gets: what was told before its first output and with it, and how much
+// that output is, a token at least.
+func (h *held) told() *llm.Usage {
+	var u llm.Usage
+	known := false
+	for _, ev := range h.events {
+		u.Merge(ev.Usage)
+		known = known || ev.Usage != nil
+	}
+	if ev := h.event; ev != nil {
+		u.Merge(ev.Usage)
+		known = known || ev.Usage != nil || ev.Output
+		if seen := llm.Tokens(int64(ev.Size/4) + 1); ev.Output && u.Output.N < seen.N {
+			u.Output = seen
+		}
+	}
+	if !known {
+		return nil
+	}
+	u.Extra = nil
+	return &u
 }
 
 // size is how many tokens the answer read so far has, where it says so.

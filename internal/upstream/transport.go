@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -112,11 +111,7 @@ var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body:
 func (t *Transport) sendStd(ctx context.Context, r *llm.Request) (*llm.Response, error) {
 	body := newRequestBody(r.Body)
 	req := blank.WithContext(ctx)
-	req.Method, req.URL, req.Host, req.Header, req.ContentLength = r.Method, r.URL, r.URL.Host, r.Header, body.left
-	if r.ID != "" {
-		req.Header = maps.Clone(r.Header) // it is shared with other requests
-		req.Header["X-Request-Id"] = []string{r.ID}
-	}
+	req.Method, req.URL, req.Host, req.Header, req.ContentLength = r.Method, r.URL, r.URL.Host, r.Fields(), body.left
 	if body.left > 0 {
 		req.Body = body
 		// net/http sends a request again only when a kept connection turned out dead before a byte was written.

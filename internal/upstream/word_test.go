@@ -119,7 +119,7 @@ func TestProbesOfAllCount(t *testing.T) {
 		time.Sleep(time.Second)
 		for range 10 { // no replica makes both of them
 			list[0].slots[0].breaker.trip(time.Now(), 5*time.Second, 0)
-			list[0].fleet.opened(list[0].slots[0], time.Now(), classLimited)
+			list[0].fleet.opened(list[0].slots[0].deployment, time.Now(), classLimited)
 			synctest.Wait()
 			opened := time.Now()
 			probed := make(map[*replica]bool)
@@ -181,7 +181,7 @@ func TestCallsNeverAskTheStore(t *testing.T) {
 		do := func(plan *planned) time.Duration {
 			plan.pool = r.Pool
 			began := time.Now()
-			if reply, _, err := r.Do(t.Context(), &llm.Call{Stream: true}, plan, "k", true); err == nil {
+			if reply, _, err := r.Do(t.Context(), &llm.Call{Stream: true}, plan, "k", true, nil); err == nil {
 				_ = drain(reply)
 			}
 			return time.Since(began)

@@ -2,6 +2,8 @@ package usage
 
 import (
 	"encoding/binary"
+	"strconv"
+	"strings"
 
 	"sluice/internal/llm"
 )
@@ -48,8 +50,56 @@ func decode(b []byte) (rec record, err error) {
 
 // decodeFinal reads the record of a call that ended.
 func decodeFinal(b []byte, f *final) error {
-	*f = final{counters: f.counters[:0]}
+	*f = final{}
 	return eachField(b[1:], func(m field) { setFinal(f, m) })
+}
+
+// decodeRow reads only its row.
+func decodeRow(b []byte, r *Row) error {
+	*r = Row{}
+	return eachField(b[1:], func(m field) { setRow(r, m) })
+}
+
+// A cost is what a final record says to those who settle it. Its texts lie in the record.
+type cost struct {
+	id, org  []byte
+	counters [][]byte
+	costs    [fieldCostWaste - fieldCostInput + 1]llm.Nano
+	in, out  int64
+}
+
+// total is Costs.Total.
+func (c *cost) total() (sum llm.Nano) {
+	for _, n := range c.costs {
+		sum = sum.Plus(n)
+	}
+	return sum
+}
+
+// decodeCost reads only that of a final record.
+func decodeCost(b []byte, counters [][]byte) (c cost, err error) {
+	c.counters = counters
+	var f raw
+	for b = b[1:]; len(b) > 0; {
+		if f, b, err = nextField(b); err != nil {
+			return c, err
+		}
+		switch {
+		case f.num == fieldRequestID:
+			c.id = f.text
+		case f.num == fieldOrg:
+			c.org = f.text
+		case f.num == fieldCounter:
+			c.counters = append(c.counters, f.text)
+		case f.num == fieldInput:
+			c.in = f.n
+		case f.num == fieldOutput:
+			c.out = f.n
+		case f.num >= fieldCostInput && f.num <= fieldCostWaste:
+			c.costs[f.num-fieldCostInput] = llm.Nano(f.n)
+		}
+	}
+	return c, nil
 }
 
 // intentAt reads the position of its intent from a record of progress or of an end, whose first field it is;
@@ -164,12 +214,19 @@ func setMark(m *Mark, f field) {
 		m.Total = f.span()
 	case fieldPriceVersion:
 		m.PriceVersion = f.text
+	case fieldWasted:
+		m.Wasted = f.n
 	case fieldEstimated:
 		m.Estimated = f.flag()
 	case fieldPartial:
 		m.Partial = f.flag()
 	case fieldTier:
 		m.Usage.Tier = f.text
+	case fieldRuns:
+		n, tool, _ := strings.Cut(f.text, " ")
+		if calls, err := strconv.ParseInt(n, 10, 64); err == nil {
+			m.Usage.Runs = m.Usage.Runs.With(tool, calls)
+		}
 	default:
 		setNumbers(m, f)
 	}
@@ -180,7 +237,7 @@ func setNumbers(m *Mark, f field) {
 	counts := [...]*llm.Count{
 		&u.Input, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.Output, &u.Reasoning, &u.AudioInput, &u.AudioOutput, &u.ImageInput, &u.ImageOutput, &u.Total,
 	}
-	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools}
+	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools, &c.Waste}
 	if i := f.num - fieldInput; i >= 0 && i < len(counts) {
 		*counts[i] = f.count()
 	}

@@ -23,6 +23,8 @@ type draft struct {
 	begun    bool
 	promised int   // bytes of the log kept for the final record
 	input    int64 // bound of the input tokens; 0: not known
+	priced   bool  // final says what the whole answer consumed and cost
+	guessed  bool  // and that some of it is an estimate
 	final    final
 	buf      []byte
 }
@@ -81,15 +83,24 @@ func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
 // upstream has not told it; a call that consumed nothing costs nothing.
 func (d *draft) state(e *Entry, output int64, consumed bool) {
 	m := &d.final.row.Mark
+	before := *m
 	*m = Mark{
 		Provider: e.Target.Provider, Upmodel: e.Target.Model, Credential: e.Target.Credential, Attempts: e.Attempts,
-		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start),
+		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start), Wasted: e.waste.tokens, Costs: Costs{Waste: e.waste.cost},
 	}
-	if consumed {
+	switch {
+	case consumed && d.priced:
+		m.Usage, m.Costs, m.PriceVersion, m.Estimated = before.Usage, before.Costs, before.PriceVersion, d.guessed
+		m.Costs.Waste = e.waste.cost
+	case consumed:
 		m.Partial = !e.meter.whole
-		m.Estimated = e.fill(&m.Usage, output)
+		d.guessed = e.fill(&m.Usage, output)
+		m.Estimated = d.guessed
 		e.ledger.price(m, e.Start)
+	default:
+		m.PriceVersion = e.waste.price
 	}
+	m.Estimated = m.Estimated || e.waste.estimated
 }
 
 // fill makes a whole of what the upstream has told so far: the counts that it owes and has not told are
@@ -125,6 +136,7 @@ func (e *Entry) finish() uint64 {
 	if j == nil || !d.begun {
 		return 0
 	}
+	e.lost()
 	d.end(e)
 	if m.Stream != nil && m.whole {
 		j.ratios.learn(e)
@@ -145,7 +157,7 @@ func (d *draft) end(e *Entry) {
 	}
 	answered := e.meter.Stream != nil
 	// When the client left before that, nobody knows how far the upstream came until it was told to stop.
-	d.state(e, e.meter.output(), answered || r.Error == llm.KindClientGone && e.Attempts > 0)
+	d.state(e, e.meter.output(), answered || e.clientLeft() && e.Attempts > 0)
 	r.Total, r.Upstream, r.FirstToken, r.Own = e.Total, e.Upstream, e.FirstToken, e.Own
 	r.Fallback, r.Status = e.Fallback, e.Status
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/usage/wal"
 )
 
@@ -21,7 +22,8 @@ type JournalOptions struct {
 
 	Store Store // of the rows
 	// Settle is given the costs of calls that held something of a budget, in the order of the log. After an error
-	// all of them are given again; after a Lost, what went before them, too. nil: nobody holds anything.
+	// all of them are given again; after a Lost, what went before them, too. It keeps nothing of s. nil: nobody holds
+	// anything.
 	Settle func(ctx context.Context, s *Settlements) error
 	// Count counts the tokens of an answer that told no usage, and of its request. It runs off the path of
 	// calls, one at a time. nil: they are estimated from their size.
@@ -61,7 +63,8 @@ type Settlement struct {
 	ID       string // of the call
 	Position uint64
 	Counters []string
-	Mark     // what it used and cost
+	Cost     llm.Nano
+	Tokens   int64 // Mark.Tokens
 }
 
 // A Journal is the durable half of the ledger: the log, and those who follow it. It outlives configurations.

@@ -100,7 +100,9 @@ func (m *memory) Ship(_ context.Context, b *Batch) error {
 			if _, ok := m.rows[r.RequestID]; !ok {
 				m.rows[r.RequestID] = r
 			}
-			delete(m.open, r.RequestID)
+		}
+		for _, id := range b.Ended {
+			delete(m.open, id)
 		}
 		m.shipped[b.Replica], m.heard[b.Replica] = b.Position, time.Now()
 		m.batches = append(m.batches, len(b.Rows))
@@ -241,12 +243,12 @@ func (c *counters) settle(_ context.Context, s *Settlements) error {
 				if c.waits[key] == nil {
 					c.waits[key] = map[uint64]llm.Nano{}
 				}
-				c.waits[key][t.Position] = t.Costs.Total()
+				c.waits[key][t.Position] = t.Cost
 				continue
 			}
 			if t.Position > c.marks[key] {
 				c.marks[key] = t.Position
-				c.spent[name] = c.spent[name].Plus(t.Costs.Total())
+				c.spent[name] = c.spent[name].Plus(t.Cost)
 			}
 		}
 	}

@@ -192,6 +192,7 @@ func (m *meter) over() (*llm.Event, error) {
 // count adds an event.
 func (m *meter) count(ev *llm.Event) {
 	e := m.entry
+	e.draft.priced = false
 	if ev.Output {
 		m.add(ev)
 	}
@@ -269,6 +270,7 @@ func (m *meter) mark() {
 		return
 	}
 	d.state(e, m.reach, true)
+	d.priced = m.whole
 	e.ledger.o.Journal.progress(d)
 	if m.Mark != nil {
 		m.Mark(&d.final.row.Mark)

@@ -27,8 +27,10 @@ func TestRecompute(t *testing.T) {
 			h.flush()
 		}
 	}
+	h.counters.mu.Lock()
 	marks := map[string]uint64{h.j.Replica(): h.counters.marks["budget"+h.j.Replica()]}
 	key := Counter{Name: "key", Filter: Filter{Key: "sk-slc-public"}, Spent: int64(h.counters.spent["budget"]), Marks: marks}
+	h.counters.mu.Unlock()
 	h.flush()
 	counters := []Counter{
 		key,

@@ -3,6 +3,9 @@ package usage
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
 	"sluice/internal/llm"
@@ -49,6 +52,7 @@ const (
 	fieldFrames
 	fieldTotal
 	fieldPriceVersion
+	fieldWasted
 )
 
 const (
@@ -64,6 +68,7 @@ const (
 	fieldImageOutput
 	fieldTotalTokens
 	fieldTier
+	fieldRuns // repeated: a number, a blank and a tool
 )
 
 const (
@@ -76,6 +81,7 @@ const (
 	fieldCostAudio
 	fieldCostImage
 	fieldCostTools
+	fieldCostWaste
 )
 
 const (
@@ -256,6 +262,7 @@ func appendMark(b []byte, m *Mark) []byte {
 	b = appendInt(b, fieldFrames, m.Frames)
 	b = appendInt(b, fieldTotal, int64(m.Total))
 	b = appendText(b, fieldPriceVersion, m.PriceVersion)
+	b = appendInt(b, fieldWasted, m.Wasted)
 	b = appendFlag(b, fieldEstimated, m.Estimated)
 	b = appendFlag(b, fieldPartial, m.Partial)
 	u, c := &m.Usage, &m.Costs
@@ -267,8 +274,18 @@ func appendMark(b []byte, m *Mark) []byte {
 		}
 	}
 	b = appendText(b, fieldTier, u.Tier)
-	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools} {
+	if len(u.Runs) > 0 { // to sort even nothing would allocate
+		b = appendRuns(b, u.Runs)
+	}
+	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools, c.Waste} {
 		b = appendInt(b, fieldCostInput+i, int64(n))
+	}
+	return b
+}
+
+func appendRuns(b []byte, runs llm.Runs) []byte {
+	for _, tool := range slices.Sorted(maps.Keys(runs)) {
+		b = appendText(b, fieldRuns, strconv.FormatInt(runs[tool], 10)+" "+tool)
 	}
 	return b
 }
@@ -309,37 +326,53 @@ type field struct {
 	text string
 }
 
+// A raw is one member of a record where it lies.
+type raw struct {
+	num  int
+	n    int64
+	text []byte
+}
+
 func (f *field) uint() uint64        { return uint64(f.n) }
 func (f *field) flag() bool          { return f.n != 0 }
 func (f *field) count() llm.Count    { return llm.Tokens(f.n) }
 func (f *field) span() time.Duration { return time.Duration(f.n) }
 func (f *field) time() time.Time     { return time.UnixMicro(f.n).UTC() }
 
+// nextField takes the first field off a record.
+func nextField(b []byte) (f raw, rest []byte, err error) {
+	key, n := binary.Uvarint(b)
+	if n <= 0 || key>>1 > 1<<20 {
+		return f, nil, errRecord
+	}
+	b = b[n:]
+	f.num = int(key >> 1)
+	if key&1 == 0 {
+		if f.n, n = binary.Varint(b); n <= 0 {
+			return f, nil, errRecord
+		}
+		return f, b[n:], nil
+	}
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return f, nil, errRecord
+	}
+	b = b[n:]
+	f.text = b[:size]
+	return f, b[size:], nil
+}
+
 // eachField gives every field of a record. Their texts are pieces of one copy of it: most records have a dozen.
 func eachField(b []byte, do func(field)) error {
 	all := string(b)
 	for len(b) > 0 {
-		key, n := binary.Uvarint(b)
-		if n <= 0 || key>>1 > 1<<20 {
-			return errRecord
+		f, rest, err := nextField(b)
+		if err != nil {
+			return err
 		}
-		b = b[n:]
-		f := field{num: int(key >> 1)}
-		if key&1 == 0 {
-			if f.n, n = binary.Varint(b); n <= 0 {
-				return errRecord
-			}
-			b = b[n:]
-		} else {
-			size, n := binary.Uvarint(b)
-			if n <= 0 || size > uint64(len(b)-n) {
-				return errRecord
-			}
-			b = b[n:]
-			f.text = all[len(all)-len(b):][:size]
-			b = b[size:]
-		}
-		do(f)
+		end := len(all) - len(rest)
+		do(field{f.num, f.n, all[end-len(f.text) : end]})
+		b = rest
 	}
 	return nil
 }

@@ -47,11 +47,12 @@ func anyMark(t *rapid.T) Mark {
 			Input: count.Draw(t, "input"), CacheRead: count.Draw(t, "read"), CacheWrite: count.Draw(t, "write"), CacheWrite1h: count.Draw(t, "1h"),
 			Output: count.Draw(t, "output"), Reasoning: count.Draw(t, "reasoning"), AudioInput: count.Draw(t, "ai"), AudioOutput: count.Draw(t, "ao"),
 			ImageInput: count.Draw(t, "ii"), ImageOutput: count.Draw(t, "io"), Total: count.Draw(t, "total"), Tier: rapid.String().Draw(t, "tier"),
+			Runs: rapid.MapOfN(rapid.String(), rapid.Int64(), 1, 3).Draw(t, "calls"),
 		},
 		Costs: Costs{
-			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"),
+			nano.Draw(t, "c1"), nano.Draw(t, "c2"), nano.Draw(t, "c3"), nano.Draw(t, "c4"), nano.Draw(t, "c5"), nano.Draw(t, "c6"), nano.Draw(t, "c7"), nano.Draw(t, "c8"), nano.Draw(t, "c9"), nano.Draw(t, "c10"),
 		},
-		PriceVersion: "2026-11-01", BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
+		PriceVersion: "2026-11-01", Wasted: rapid.Int64().Draw(t, "wasted"), BytesOut: rapid.Int64().Draw(t, "out"), Frames: 7, Total: time.Duration(rapid.Int64().Draw(t, "total time")),
 		Estimated: rapid.Bool().Draw(t, "estimated"), Partial: rapid.Bool().Draw(t, "partial"),
 	}
 }
@@ -162,10 +163,16 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendIntent(nil, &in))
 	f.Add(appendProgress(nil, 5, &Mark{Provider: "p", Usage: llm.Usage{Output: llm.Tokens(0)}}))
 	f.Add(appendFinal(nil, &final{row: Row{Call: in.Call, Status: 200}, at: 3}))
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
 		rec, err := decode(b)
 		if err == nil && rec.final != nil {
 			_, _ = decode(appendFinal(nil, rec.final))
+			c, err := decodeCost(b, nil)
+			r := &rec.final.row
+			if err != nil || string(c.id) != r.RequestID || string(c.org) != r.Org || c.total() != r.Costs.Total() || c.in+c.out != r.Tokens() ||
+				len(c.counters) != len(rec.final.counters) {
+				t.Errorf("%x: %+v, %v; want what %+v says", b, c, err, rec.final)
+			}
 		}
 		intentAt(b)
 		_ = new(Open).UnmarshalBinary(b)

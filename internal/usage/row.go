@@ -41,6 +41,7 @@ type Mark struct {
 	BytesOut     int64         // given to the client
 	Frames       int64         //
 	Total        time.Duration // since Start
+	Wasted       int64         // tokens that attempts used whose answers nobody got, at all upstreams; not in Usage
 	Estimated    bool          // some count in Usage is our own estimate
 	Partial      bool          // the answer goes on, or was cut: by the client, the upstream, a budget or a crash
 }
@@ -63,7 +64,7 @@ type Row struct {
 	Saved      llm.Nano      // what the call would have cost without the cache
 }
 
-// Tokens is what a call counts against limits and budgets of tokens: input and output together.
+// Tokens is what a call counts against limits and budgets of tokens: input and output of its answer together.
 func (m *Mark) Tokens() int64 { return m.Usage.Input.N + m.Usage.Output.N }
 
 // Costs is what a call cost, by kind. No kind holds another, so their sum is the whole.
@@ -77,11 +78,12 @@ type Costs struct {
 	Audio        llm.Nano // in and out
 	Image        llm.Nano // in and out
 	Tools        llm.Nano // fees for calls of tools that run at the vendor
+	Waste        llm.Nano // of attempts whose answers nobody got, each by the price of its own model
 }
 
 // Total is the sum.
 func (c *Costs) Total() llm.Nano {
-	return c.Input.Plus(c.CacheRead).Plus(c.CacheWrite).Plus(c.CacheWrite1h).Plus(c.Output).Plus(c.Reasoning).Plus(c.Audio).Plus(c.Image).Plus(c.Tools)
+	return c.Input.Plus(c.CacheRead).Plus(c.CacheWrite).Plus(c.CacheWrite1h).Plus(c.Output).Plus(c.Reasoning).Plus(c.Audio).Plus(c.Image).Plus(c.Tools).Plus(c.Waste)
 }
 
 // An Intent is a call in the log before its upstream is called.

@@ -19,6 +19,11 @@ type settler struct {
 
 	older, newer uint64    // what was settled at the last two rounds
 	round        time.Time // of newer
+
+	lists    []*Settlements // of this step
+	counters []string       // of all of them
+	refs     [][]byte       // of one record
+	names    names
 }
 
 // recall is how far back the settler can go, at least: a counter may have been seeded by another replica a
@@ -28,7 +33,7 @@ const recall = 10 * time.Second
 const mostSettlements = 200
 
 func newSettler(j *Journal) *settler {
-	return &settler{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), given: j.log.Born()}
+	return &settler{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), given: j.log.Born(), names: names{}}
 }
 
 func (s *settler) nudge() {
@@ -107,8 +112,6 @@ func (s *settler) back(to uint64) {
 // step settles the next costs, and tells whether there may be more.
 func (s *settler) step(ctx context.Context) bool {
 	begin := s.reader.Passed()
-	orgs := map[string]*Settlements{}
-	var order []string
 	more := true
 	for n := 0; n < mostSettlements; {
 		pos, payload, ok := s.reader.Next()
@@ -116,30 +119,26 @@ func (s *settler) step(ctx context.Context) bool {
 			more = false
 			break
 		}
-		f, ok := s.final(pos, payload)
-		if !ok {
-			continue
+		if s.take(pos, payload) {
+			n++
 		}
-		org := f.row.Org
-		if orgs[org] == nil {
-			orgs[org] = &Settlements{Org: org, Replica: s.j.Replica(), Again: begin < s.given, Epoch: s.epoch}
-			order = append(order, org)
-		}
-		list := &orgs[org].List
-		*list = append(*list, Settlement{ID: f.row.RequestID, Position: pos, Counters: f.counters, Mark: f.row.Mark})
-		n++
 	}
 	passed := s.reader.Passed()
 	if passed == begin {
 		return false
 	}
-	for _, org := range order {
+	defer s.clear()
+	for _, list := range s.lists {
+		if len(list.List) == 0 {
+			continue
+		}
+		list.Again, list.Epoch = begin < s.given, s.epoch
 		err := s.j.retry(ctx, "settle", func() error {
 			if s.j.rewind.Load() { // what is asked for now is another thing
 				return nil
 			}
-			err := s.j.o.Settle(ctx, orgs[org])
-			orgs[org].Again = true
+			err := s.j.o.Settle(ctx, list)
+			list.Again = true
 			if lost, ok := errors.AsType[*Lost](err); ok {
 				s.j.o.Log.Warn("ledger counters lost", "epoch", lost.Epoch)
 				s.j.Rewind(lost.Epoch)
@@ -156,16 +155,75 @@ func (s *settler) step(ctx context.Context) bool {
 	return more
 }
 
-// final reads a record that somebody must be settled for.
-func (s *settler) final(pos uint64, payload []byte) (f final, ok bool) {
+// take reads a record and tells whether somebody must be settled for it.
+func (s *settler) take(pos uint64, payload []byte) bool {
 	if kindOf(payload) != recordFinal {
-		return f, false
+		return false
 	}
-	if err := decodeFinal(payload, &f); err != nil {
+	c, err := decodeCost(payload, s.refs[:0])
+	s.refs = c.counters
+	if err != nil {
 		s.j.unreadable(pos, err)
-		return f, false
+		return false
 	}
-	return f, len(f.counters) > 0 && !s.j.others(f.row.RequestID)
+	if len(c.counters) == 0 {
+		return false
+	}
+	id := string(c.id)
+	if s.j.others(id) {
+		return false
+	}
+	from := len(s.counters)
+	for _, ref := range c.counters {
+		s.counters = append(s.counters, s.names.of(ref))
+	}
+	list := s.list(s.names.of(c.org))
+	list.List = append(list.List, Settlement{ID: id, Position: pos, Counters: s.counters[from:len(s.counters):len(s.counters)], Cost: c.total(), Tokens: c.in + c.out})
+	return true
+}
+
+// list is that of an organisation.
+func (s *settler) list(org string) *Settlements {
+	for _, list := range s.lists {
+		if list.Org == org {
+			return list
+		}
+	}
+	s.lists = append(s.lists, &Settlements{Org: org, Replica: s.j.Replica()})
+	return s.lists[len(s.lists)-1]
+}
+
+// mostLists bounds the organisations whose lists are used again.
+const mostLists = 16
+
+// clear forgets what was given.
+func (s *settler) clear() {
+	clear(s.counters)
+	s.counters = s.counters[:0]
+	if len(s.lists) > mostLists {
+		s.lists = nil
+	}
+	for _, list := range s.lists {
+		clear(list.List)
+		list.List = list.List[:0]
+	}
+}
+
+// names keep one copy of texts that come again and again.
+type names map[string]string
+
+const mostNames = 1 << 14
+
+func (n names) of(b []byte) string {
+	if s, ok := n[string(b)]; ok {
+		return s
+	}
+	if len(n) >= mostNames {
+		clear(n)
+	}
+	s := string(b)
+	n[s] = s
+	return s
 }
 
 // others tells whether a call's end is another replica's.

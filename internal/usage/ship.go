@@ -130,24 +130,38 @@ func (s *shipper) read(pos uint64, payload []byte) {
 			s.touch(b)
 		}
 	case recordFinal:
-		var f final
-		if err := decodeFinal(payload, &f); err != nil {
+		s.batch.Rows = append(s.batch.Rows, Row{})
+		row := &s.batch.Rows[len(s.batch.Rows)-1]
+		if err := decodeRow(payload, row); err != nil {
 			s.j.unreadable(pos, err)
+			s.dropRow()
 			return
 		}
-		if b := s.open[f.at]; b != nil {
+		at := intentAt(payload)
+		b := s.open[at]
+		if b != nil {
 			b.ended = true
-			delete(s.open, f.at)
+			delete(s.open, at)
 		}
-		if s.j.others(f.row.RequestID) {
-			s.j.o.Log.Warn("ledger claimed", "request_id", f.row.RequestID, "position", pos)
+		if s.j.others(row.RequestID) {
+			s.j.o.Log.Warn("ledger claimed", "request_id", row.RequestID, "position", pos)
+			s.dropRow()
 			return
 		}
-		f.row.Replica, f.row.Position = s.j.Replica(), pos
-		s.batch.Rows = append(s.batch.Rows, f.row)
+		row.Position = pos
+		if b == nil || b.open != nil {
+			s.batch.Ended = append(s.batch.Ended, row.RequestID)
+		}
 	default:
 		s.j.o.Log.Warn("ledger record of an unknown kind", "position", pos)
 	}
+}
+
+// dropRow takes the last row out of the batch.
+func (s *shipper) dropRow() {
+	last := len(s.batch.Rows) - 1
+	s.batch.Rows[last] = Row{}
+	s.batch.Rows = s.batch.Rows[:last]
 }
 
 func (s *shipper) touch(b *begun) {
@@ -186,6 +200,9 @@ func (s *shipper) send(ctx context.Context) error {
 	passed := s.reader.Passed()
 	if passed > s.after {
 		b.Replica, b.After, b.Position = s.j.Replica(), s.after, passed
+		for i := range b.Rows {
+			b.Rows[i].Replica = b.Replica
+		}
 		for _, t := range s.touched {
 			t.touched = false
 			if t.ended {
@@ -205,7 +222,8 @@ func (s *shipper) send(ctx context.Context) error {
 		s.reader.Done(passed)
 		clear(b.Rows)
 		clear(b.Open)
-		b.Rows, b.Open, s.touched = b.Rows[:0], b.Open[:0], s.touched[:0]
+		clear(b.Ended)
+		b.Rows, b.Open, b.Ended, s.touched = b.Rows[:0], b.Open[:0], b.Ended[:0], s.touched[:0]
 		s.j.move(func() { s.j.shipped, s.j.open = passed, len(s.open) })
 	}
 	if !s.j.replayed.Load() && passed >= s.j.log.Born() {
@@ -295,6 +313,7 @@ func (s *shipper) forget() {
 	others := func(id string) bool { return s.j.others(id) }
 	s.batch.Rows = slices.DeleteFunc(s.batch.Rows, func(r Row) bool { return others(r.RequestID) })
 	s.batch.Open = slices.DeleteFunc(s.batch.Open, func(o Open) bool { return others(o.RequestID) })
+	s.batch.Ended = slices.DeleteFunc(s.batch.Ended, others)
 	for at, b := range s.open {
 		if b.open != nil && others(b.open.RequestID) {
 			delete(s.open, at)

@@ -19,7 +19,7 @@ type Store interface {
 
 	// Ship stores a batch in one transaction: inserts its rows (a row whose request id is there already is
 	// skipped and counts nowhere), adds exactly the inserted ones to the rollups, replaces the open calls that
-	// the batch names, removes the open calls that any of its rows ends (skipped rows, too), sets the
+	// the batch names, removes those that it says have ended, sets the
 	// replica's shipped position to batch.Position and notes that the replica is alive. A batch may be empty but
 	// for its position. When the stored position is at or above batch.Position it does nothing and succeeds.
 	// When it is not batch.After, it changes nothing and fails. When calls were claimed from this replica
@@ -75,6 +75,9 @@ type Batch struct {
 	Position uint64 // all records up to here are accounted for by this batch and those before
 	Rows     []Row  // that ended
 	Open     []Open // open at Position, and new or with a new mark since the batch before
+	// Ended are the request ids of rows whose calls may be open in the store: most begin and end within a batch, and the
+	// store never hears of them.
+	Ended []string
 }
 
 // A Filter selects rows. Empty members select all.

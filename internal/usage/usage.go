@@ -19,7 +19,7 @@ type Options struct {
 	Record func(*Entry)
 	// Journal writes down the calls that Begin; nil: nothing is written down.
 	Journal *Journal
-	// Price sets Costs and PriceVersion of what a call consumed that began at a moment; nil: all is free.
+	// Price sets Costs, but for Waste, and PriceVersion of what a call consumed that began at a moment; nil: all is free.
 	Price func(m *Mark, at time.Time)
 }
 
@@ -34,10 +34,12 @@ type Ledger struct {
 func New(o Options) *Ledger { return &Ledger{o: o} }
 
 func (l *Ledger) price(m *Mark, at time.Time) {
+	waste := m.Costs.Waste // reckoned already
 	m.Costs, m.PriceVersion = Costs{}, ""
 	if l.o.Price != nil {
 		l.o.Price(m, at)
 	}
+	m.Costs.Waste = waste
 }
 
 // An Entry is one call's account. It is used by one goroutine.
@@ -70,6 +72,8 @@ type Entry struct {
 	who    *auth.Who
 	body   *llm.Body
 	most   int64 // output tokens that the call allows; 0: not known
+	trace  *llm.Trace
+	waste  waste
 	meter  meter
 	draft  draft
 }
@@ -95,7 +99,7 @@ func (e *Entry) Call(c *llm.Call) {
 	e.body, e.most = &c.Body, c.MaxOutput*max(c.Choices, 1)
 }
 
-// Met notes what the call met upstream.
+// Met notes what the call met upstream. The trace may still change until the answer is closed.
 func (e *Entry) Met(t *llm.Trace) {
 	e.Attempts, e.Upstream, e.Fallback = t.Attempts, t.Waited, t.Fallback
 	if t.Target != nil {
@@ -104,6 +108,7 @@ func (e *Entry) Met(t *llm.Trace) {
 	if len(t.Tries) > 1 {
 		e.Tries = t.Tries
 	}
+	e.trace, e.waste = t, e.wasted(t.Tries)
 }
 
 // Wrote notes what was sent to the client, and when the first byte of it was; zero: nothing was.

@@ -68,15 +68,15 @@ func TestQuota(t *testing.T) {
 func reservation(id string) *quota.Hold {
 	from, till := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	budget := func(name string) quota.Ask {
-		return quota.Ask{
-			Kind: quota.Money, Key: fmt.Sprintf("acme|key:k|%s||money:month|%d-%d", name, from.Unix(), till.Unix()), Limit: quota.MaxLimit, Fixed: 10, Least: 1, Most: 100,
+		return quota.Ask{Fixed: 10, Least: 1, Most: 100, Counter: &quota.Counter{
+			Kind: quota.Money, Key: fmt.Sprintf("acme|key:k|%s||money:month|%d-%d", name, from.Unix(), till.Unix()), Limit: quota.MaxLimit,
 			Mode: llm.Hard, From: from, Until: till, Alerts: []quota.Alert{{Percent: 80, Amount: 8e14}},
-		}
+		}}
 	}
 	return &quota.Hold{Org: "acme", ID: id, Asks: []quota.Ask{
-		{Kind: quota.Requests, Key: "acme|key:k|r||requests", N: 1e9, Per: time.Minute, Cost: 1},
-		{Kind: quota.Tokens, Key: "acme|key:k|r||tokens", N: 1e12, Per: time.Minute, Cost: 100},
-		{Kind: quota.Parallel, Key: "acme|key:k|r||parallel", N: 1e6},
+		{Counter: &quota.Counter{Kind: quota.Requests, Key: "acme|key:k|r||requests", N: 1e9, Per: time.Minute}, Cost: 1},
+		{Counter: &quota.Counter{Kind: quota.Tokens, Key: "acme|key:k|r||tokens", N: 1e12, Per: time.Minute}, Cost: 100},
+		{Counter: &quota.Counter{Kind: quota.Parallel, Key: "acme|key:k|r||parallel", N: 1e6}},
 		budget("a"), budget("b"),
 	}}
 }
@@ -189,7 +189,7 @@ func FuzzReadCounters(f *testing.F) {
 		}
 		var asks []quota.Ask
 		for _, name := range names {
-			asks = append(asks, quota.Ask{Kind: quota.Money, Key: name})
+			asks = append(asks, quota.Ask{Counter: &quota.Counter{Kind: quota.Money, Key: name}})
 		}
 		var c call
 		c.counters(asks)
@@ -204,7 +204,7 @@ func FuzzVerdict(f *testing.F) {
 	f.Add("0 0 1 2 3 4 0 0 0 0 0")
 	f.Add("1 7 1 2 3 4 0 0 0 0 0")
 	f.Fuzz(func(t *testing.T, s string) {
-		h := &quota.Hold{Asks: make([]quota.Ask, 1)}
+		h := &quota.Hold{Asks: []quota.Ask{{Counter: &quota.Counter{}}}}
 		if v, err := verdict(strings.Fields(s), h); err == nil && (v.Ask != 0 || v.Answer > quota.Gone) {
 			t.Errorf("%q: %+v", s, v)
 		}

@@ -63,7 +63,7 @@ func (s *session) ship(ctx context.Context, b *usage.Batch, numbers []int64, put
 	if err := s.putOpen(ctx, b.Replica, b.Open); err != nil {
 		return err
 	}
-	return s.endOpen(s.brief(ctx), b.Rows)
+	return s.endOpen(s.brief(ctx), b.Ended)
 }
 
 // brief is the context of a statement of a few rows in a transaction: with SQLite, where it waits for nobody, one that has no
@@ -120,11 +120,11 @@ func (l *Ledger) Shipped(ctx context.Context, replica string) (position uint64, 
 	return position, nil
 }
 
-// endOpen removes the open calls that rows end.
-func (s *session) endOpen(ctx context.Context, rows []usage.Row) error {
-	ids := make([]any, len(rows))
-	for i := range rows {
-		ids[i] = clean(rows[i].RequestID)
+// endOpen removes open calls.
+func (s *session) endOpen(ctx context.Context, ended []string) error {
+	ids := make([]any, len(ended))
+	for i, id := range ended {
+		ids[i] = clean(id)
 	}
 	for piece := range pieces(ids) {
 		if _, err := s.exec(ctx, say("DELETE FROM ledger_open WHERE request_id IN (").list(len(piece), "?", piece...).and(")")); err != nil {

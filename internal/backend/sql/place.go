@@ -25,9 +25,21 @@ type place struct {
 
 var errDSN = errors.New("the store's DSN is neither sqlite:PATH nor postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 
-// place reads the DSN. What is wrong with it is not told in detail: libraries repeat what they read, and it
-// holds a password.
+// place reads the DSN, and makes the files of a SQLite that is not there.
 func (o Options) place() (*place, error) {
+	p, err := o.find()
+	if err == nil && p.dialect == sqlite {
+		err = p.make()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// find reads the DSN. What is wrong with it is not told in detail: libraries repeat what they read, and it
+// holds a password.
+func (o Options) find() (*place, error) {
 	dsn := string(o.DSN)
 	if dsn == "" {
 		dsn = "sqlite:" + fileName
@@ -58,17 +70,22 @@ func sqlitePlace(dir, path string) (*place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("path of the database: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("folder of the database: %w", err)
+	return &place{file: path}, nil
+}
+
+// make makes the files that are not there.
+func (p *place) make() error {
+	if err := os.MkdirAll(filepath.Dir(p.file), 0o700); err != nil {
+		return fmt.Errorf("folder of the database: %w", err)
 	}
-	for _, name := range []string{path, path + lockSuffix} {
+	for _, name := range []string{p.file, p.file + lockSuffix} {
 		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) // SQLite gives its other files the same mode
 		if err != nil {
-			return nil, fmt.Errorf("open the database: %w", err)
+			return fmt.Errorf("open the database: %w", err)
 		}
 		_ = f.Close()
 	}
-	return &place{file: path}, nil
+	return nil
 }
 
 // lockSuffix is what the name of the file ends with that is locked by whoever migrates.

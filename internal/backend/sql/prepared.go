@@ -93,13 +93,19 @@ func (p *prepared) close() {
 // direct keeps statements that run past package database/sql, which looks at each argument twice and copies all of them. It
 // belongs to whoever holds the writer's connection.
 type direct struct {
-	conn  any                 // whose statements they are
-	known map[int]driver.Stmt // by how many rows they have
+	conn  any // whose statements they are
+	known map[inserting]driver.Stmt
 	args  []driver.NamedValue
 }
 
-// insert runs a statement for n rows on the session's connection; say gives its text. The values are of the types that drivers take.
-func (s *session) insert(ctx context.Context, n int, args []any, say func() *statement) error {
+// An inserting is a statement for so many rows.
+type inserting struct {
+	plain bool
+	rows  int
+}
+
+// insert runs a statement for n rows on the session's connection. The values are of the types that drivers take.
+func (s *session) insert(ctx context.Context, plain bool, n int, args []any) error {
 	d := &s.ready.direct
 	d.args = d.args[:0]
 	for i, v := range args {
@@ -107,14 +113,19 @@ func (s *session) insert(ctx context.Context, n int, args []any, say func() *sta
 	}
 	return s.raw.Raw(func(conn any) (err error) {
 		if d.conn != conn { // the one before is closed, and its statements are
-			d.conn, d.known = conn, map[int]driver.Stmt{}
+			d.conn, d.known = conn, map[inserting]driver.Stmt{}
 		}
-		stmt := d.known[n]
+		key := inserting{plain, n}
+		stmt := d.known[key]
 		if stmt == nil {
-			if stmt, err = conn.(driver.ConnPrepareContext).PrepareContext(ctx, say().in(s.dialect)); err != nil {
+			say := s.insertRows(n, nil)
+			if plain {
+				say = s.insertPlain(n)
+			}
+			if stmt, err = conn.(driver.ConnPrepareContext).PrepareContext(ctx, say.in(s.dialect)); err != nil {
 				return err
 			}
-			d.known[n] = stmt
+			d.known[key] = stmt
 		}
 		_, err = stmt.(driver.StmtExecContext).ExecContext(ctx, d.args)
 		return err

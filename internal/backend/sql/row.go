@@ -107,21 +107,71 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 	if s.dialect == postgres {
 		return nil, s.copyRows(ctx, rows, numbers)
 	}
+	var plain, others []int
+	for i := range rows {
+		if isPlain(&rows[i]) && rows[i].Replica == rows[0].Replica {
+			plain = append(plain, i)
+		} else {
+			others = append(others, i)
+		}
+	}
 	var f former
-	for piece := range pieces(rows) {
+	for piece := range pieces(plain) {
 		f.reset()
-		for i := range piece {
-			if err := f.add(numbers[i], &piece[i]); err != nil {
+		f.args = append(f.args, clean(rows[0].Replica))
+		for _, i := range piece {
+			if err := f.addPlain(numbers[i], &rows[i]); err != nil {
 				return nil, err
 			}
 		}
-		numbers = numbers[len(piece):]
-		insert := func() *statement { return s.insertRows(len(piece), nil) }
-		if err := s.insert(s.brief(ctx), len(piece), f.args, insert); err != nil {
+		if err := s.insert(s.brief(ctx), true, len(piece), f.args); err != nil {
+			return nil, err
+		}
+	}
+	for piece := range pieces(others) {
+		f.reset()
+		for _, i := range piece {
+			if err := f.add(numbers[i], &rows[i]); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.insert(s.brief(ctx), false, len(piece), f.args); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// plainColumns and plainRow are for rows as nearly all are. Each argument is bound, boxed and copied twice, so what is the same in all
+// of them is said in the statement, and the replica once for all of its rows.
+const (
+	plainColumns text = "replica, charged, series, request_id, position, status, input, cache_read, output, reasoning, cost, price_version, detail, " +
+		"error, cache_write, saved, estimated, partial, cache"
+	plainRow text = "(?1,?,?,?,?,?,?,?,?,?,?,?,?,'',NULL,0,0,0,'')"
+)
+
+// isPlain tells whether a row can go in by that statement.
+func isPlain(r *usage.Row) bool {
+	return r.Error == "" && r.Cache == "" && r.Saved == 0 && !r.Estimated && !r.Partial && !r.Usage.CacheWrite.Known
+}
+
+// addPlain appends a row's arguments for plainRow, but for the replica.
+func (f *former) addPlain(series int64, r *usage.Row) error {
+	at := len(f.buf)
+	var err error
+	if f.buf, err = appendDetail(f.buf, r); err != nil {
+		return err
+	}
+	u := &r.Usage
+	f.args = append(f.args,
+		r.Charged.UnixMicro(), series, clean(r.RequestID), int64(r.Position), int64(r.Status),
+		count(u.Input), count(u.CacheRead), count(u.Output), count(u.Reasoning), int64(r.Costs.Total()), clean(r.PriceVersion), f.buf[at:])
+	return nil
+}
+
+// insertPlain is the statement for n such rows.
+func (s *session) insertPlain(n int) *statement {
+	return say(s.insertInto()).and("ledger (").and(plainColumns).and(") VALUES ").list(n, plainRow)
 }
 
 // insertRows is a statement for rows. Its transaction ends when it fails, so SQLite need not be able to undo it alone

@@ -102,19 +102,19 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if a.Format == codec.Format() {
 		client = a.Header
 	}
-	h := p.header(a.Secret, client)
+	h := p.header(client)
 	h["Content-Type"] = provider.JSON
 	if enc.Stream {
 		h["Accept"] = provider.EventStream
 	}
-	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Body: body}
+	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Auth: auth(a.Secret), Body: body}
 	return provider.Exchange(ctx, p.transport, a, codec, req, enc)
 }
 
-// header is what a request carries: the configured headers, the client's version in their place, the betas
-// of both, and last the credential, which nothing else can set.
-func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
-	h := make(http.Header, len(p.headers)+4)
+// header is what a request carries beside its credential, which nothing in it can set: the configured headers, the client's
+// version in their place, and the betas of both.
+func (p *Provider) header(client http.Header) http.Header {
+	h := make(http.Header, len(p.headers)+3)
 	for name, values := range p.headers {
 		h[name] = values
 	}
@@ -125,10 +125,14 @@ func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
 	if v := client["Anthropic-Beta"]; len(v) > 0 {
 		h["Anthropic-Beta"] = slices.Concat(p.headers["Anthropic-Beta"], v)
 	}
-	if secret != "" {
-		h["X-Api-Key"] = []string{string(secret)}
-	}
 	return h
+}
+
+func auth(secret llm.Secret) llm.Auth {
+	if secret == "" {
+		return llm.Auth{}
+	}
+	return llm.Auth{Name: "X-Api-Key", Secret: secret}
 }
 
 const maxPages = 20 // of a thousand models each
@@ -176,5 +180,5 @@ func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
 }
 
 func (p *Provider) list(ctx context.Context, secret llm.Secret, query url.Values) (*page, error) {
-	return provider.Page[page](ctx, p.transport, wireanthropic.Messages, p.models, query, p.header(secret, nil))
+	return provider.Page[page](ctx, p.transport, wireanthropic.Messages, p.models, query, p.header(nil), auth(secret))
 }

@@ -40,7 +40,7 @@ func (f *fake) Send(_ context.Context, r *llm.Request) (*llm.Response, error) {
 	for _, b := range r.Body {
 		body.Write(b)
 	}
-	f.seen = append(f.seen, seen{r.Method, r.URL.String(), body.String(), r.Header.Clone()})
+	f.seen = append(f.seen, seen{r.Method, r.URL.String(), body.String(), r.Fields()})
 	a := f.answers[0]
 	if len(f.answers) > 1 {
 		f.answers = f.answers[1:]
@@ -89,7 +89,7 @@ func TestDoSameFormat(t *testing.T) {
 	}
 	want := seen{"POST", "https://api.anthropic.com/v1/messages", strings.Replace(request, "alias", "claude", 1), http.Header{
 		"Accept": {"application/json"}, "Content-Type": {"application/json"}, "X-Api-Key": {"k"}, "X-Tag": {"a"},
-		"Anthropic-Version": {"2099-01-01"}, "Anthropic-Beta": {"static", "b1,b2"},
+		"Anthropic-Version": {"2099-01-01"}, "Anthropic-Beta": {"static", "b1,b2"}, "X-Request-Id": {"id"},
 	}}
 	if diff := cmp.Diff(want, f.seen[0], cmp.AllowUnexported(seen{})); diff != "" {
 		t.Errorf("(-want +sent):\n%s", diff)

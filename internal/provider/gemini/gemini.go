@@ -103,13 +103,13 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if a.Format == codec.Format() {
 		client = a.Header
 	}
-	h := p.header(a.Secret, client)
+	h := p.header(client)
 	h["Content-Type"] = provider.JSON
 	if enc.Stream {
 		to.RawQuery = "alt=sse"
 		h["Accept"] = provider.EventStream
 	}
-	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Body: body}
+	req := &llm.Request{Method: http.MethodPost, URL: to, Header: h, Auth: auth(a.Secret), Body: body}
 	return provider.Exchange(ctx, p.transport, a, codec, req, enc)
 }
 
@@ -145,10 +145,10 @@ func (p *Provider) address(model, action string) (*url.URL, error) {
 	return &u, nil
 }
 
-// header is what a request carries: the configured headers, those of the client that may travel, and last
-// the credential, which nothing else can set.
-func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
-	h := make(http.Header, len(p.headers)+len(client)+3)
+// header is what a request carries beside its credential, which nothing in it can set: the configured headers, and those of
+// the client that may travel.
+func (p *Provider) header(client http.Header) http.Header {
+	h := make(http.Header, len(p.headers)+len(client)+2)
 	for name, values := range client {
 		if !provider.IsCredential(name) {
 			h[name] = values
@@ -158,10 +158,14 @@ func (p *Provider) header(secret llm.Secret, client http.Header) http.Header {
 		h[name] = values
 	}
 	h["Accept"] = provider.JSON
-	if secret != "" {
-		h[credentialHeader] = []string{string(secret)}
-	}
 	return h
+}
+
+func auth(secret llm.Secret) llm.Auth {
+	if secret == "" {
+		return llm.Auth{}
+	}
+	return llm.Auth{Name: credentialHeader, Secret: secret}
 }
 
 const maxPages = 20 // of a thousand models each
@@ -204,5 +208,5 @@ func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
 }
 
 func (p *Provider) list(ctx context.Context, secret llm.Secret, query url.Values) (*page, error) {
-	return provider.Page[page](ctx, p.transport, wiregemini.Generate, p.models, query, p.header(secret, nil))
+	return provider.Page[page](ctx, p.transport, wiregemini.Generate, p.models, query, p.header(nil), auth(secret))
 }

@@ -138,7 +138,7 @@ func TestDo(t *testing.T) {
 			if sent := string(bytes.Join(q.Body, nil)); sent != test.sent {
 				t.Errorf("%s: sent\n%s\nwant\n%s", test.name, sent, test.sent)
 			}
-			if q.Header.Get("X-Goog-Api-Key") != string(secret) || q.Header.Get("X-Goog-User-Project") != "p" || q.Header.Get("Content-Type") != "application/json" {
+			if q.Fields().Get("X-Goog-Api-Key") != string(secret) || q.Header.Get("X-Goog-User-Project") != "p" || q.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s: header %v", test.name, q.Header)
 			}
 			if strings.Contains(q.URL.String(), "stolen") {
@@ -240,7 +240,7 @@ func TestModels(t *testing.T) {
 		t.Errorf("%v %s", err, diff)
 	}
 	for i, want := range []string{"https://h.example/v1beta/models?pageSize=1000", "https://h.example/v1beta/models?pageSize=1000&pageToken=t%261"} {
-		if q := r.asked[i]; q.Method != http.MethodGet || q.URL.String() != want || q.Header.Get("X-Goog-Api-Key") != string(secret) {
+		if q := r.asked[i]; q.Method != http.MethodGet || q.URL.String() != want || q.Fields().Get("X-Goog-Api-Key") != string(secret) {
 			t.Errorf("%s %s %v", q.Method, q.URL, q.Header)
 		}
 	}

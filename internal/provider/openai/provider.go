@@ -11,8 +11,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
 
@@ -35,7 +33,6 @@ type Options struct {
 // A Provider speaks to one upstream of one vendor. It is safe for concurrent use.
 type Provider struct {
 	vendor    *vendor
-	headers   http.Header
 	transport llm.Transport
 
 	chat        wire.Upstream
@@ -44,8 +41,7 @@ type Provider struct {
 	models      *url.URL
 	tokens      *counter
 
-	heads atomic.Pointer[map[llm.Secret]head] // replaced by a larger one under mu
-	mu    sync.Mutex
+	bare, whole, stream http.Header // what requests without a body carry, those for an answer in one piece, those for a stream
 }
 
 // The paths of the endpoints under the base URL.
@@ -78,12 +74,20 @@ func New(o Options) (*Provider, error) {
 		}
 	}
 	p := &Provider{
-		vendor: v, headers: o.Headers.Clone(), transport: o.Transport,
+		vendor: v, transport: o.Transport,
 		chat: wireopenai.ChatIn(v.dialect), completions: wireopenai.CompletionsIn(v.dialect),
 		urls: make(map[llm.Format]*url.URL, len(paths)), models: base.JoinPath("models"),
 		tokens: newCounter(),
 	}
-	p.heads.Store(&map[llm.Secret]head{})
+	p.bare = make(http.Header, len(o.Headers)+1)
+	for name, values := range o.Headers {
+		p.bare[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+	}
+	p.bare["Accept"] = provider.JSON
+	p.whole = maps.Clone(p.bare)
+	p.whole["Content-Type"] = provider.JSON
+	p.stream = maps.Clone(p.whole)
+	p.stream["Accept"] = provider.EventStream
 	for format, path := range paths {
 		p.urls[format] = base.JoinPath(path)
 	}
@@ -118,11 +122,11 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := p.head(a)
+	auth, err := p.auth(a.Secret)
 	if err != nil {
 		return nil, err
 	}
-	sent.req = llm.Request{Method: http.MethodPost, URL: p.urls[u.Format()], Header: h, Body: body}
+	sent.req = llm.Request{Method: http.MethodPost, URL: p.urls[u.Format()], Header: p.header(a), Auth: auth, Body: body}
 	return provider.Exchange(ctx, p.transport, a, u, &sent.req, enc)
 }
 
@@ -154,66 +158,37 @@ func (p *Provider) codec(a *llm.Attempt) (wire.Upstream, error) {
 	return p.chat, nil
 }
 
-// A head is what a request with one credential carries when the client adds nothing: for a whole answer, and for a stream.
-type head [2]http.Header
-
-// head is what an attempt carries. Nobody changes it: nearly all attempts with a credential share it.
-func (p *Provider) head(a *llm.Attempt) (http.Header, error) {
-	stream := 0
+// header is what an attempt carries beside its credential. Nobody changes it: nearly all attempts share one of two.
+func (p *Provider) header(a *llm.Attempt) http.Header {
+	h := p.whole
 	if a.Stream {
-		stream = 1
+		h = p.stream
 	}
-	if len(a.Header) > 0 {
-		h, err := p.newHead(a.Secret, a.Header)
-		return h[stream], err
+	if len(a.Header) == 0 {
+		return h
 	}
-	if h, ok := (*p.heads.Load())[a.Secret]; ok {
-		return h[stream], nil
-	}
-	h, err := p.newHead(a.Secret, nil)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	heads := maps.Clone(*p.heads.Load()) // as many as there are credentials
-	heads[a.Secret] = h
-	p.heads.Store(&heads)
-	return h[stream], nil
-}
-
-func (p *Provider) newHead(secret llm.Secret, client http.Header) (head, error) {
-	whole, err := p.header(secret, client)
-	if err != nil {
-		return head{}, err
-	}
-	whole["Content-Type"], whole["Accept"] = provider.JSON, provider.JSON
-	stream := maps.Clone(whole)
-	stream["Accept"] = provider.EventStream
-	return head{whole, stream}, nil
-}
-
-// header is what every request carries. The credential comes last and stands in one header only, so that
-// nothing a client or a configuration says can replace or repeat it.
-func (p *Provider) header(secret llm.Secret, client http.Header) (http.Header, error) {
-	h := make(http.Header, len(client)+len(p.headers)+3)
-	for _, from := range [...]http.Header{client, p.headers} {
-		for name, values := range from {
-			if !provider.IsCredential(name) {
-				h[http.CanonicalHeaderKey(name)] = slices.Clone(values)
-			}
+	own := make(http.Header, len(a.Header)+len(h))
+	for name, values := range a.Header {
+		if !provider.IsCredential(name) {
+			own[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 		}
 	}
+	maps.Copy(own, h)
+	return own
+}
+
+// auth is the field of the credential. It stands in that one field, and nothing that a client or a configuration says can
+// replace or repeat it.
+func (p *Provider) auth(secret llm.Secret) (llm.Auth, error) {
 	switch {
 	case secret == "" && p.vendor.noKey:
+		return llm.Auth{}, nil
 	case secret == "":
-		return nil, &llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the gateway has no credential for the model's upstream"}
+		return llm.Auth{}, &llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the gateway has no credential for the model's upstream"}
 	case p.vendor.auth == keyHeader:
-		h["Api-Key"] = []string{string(secret)}
-	default:
-		h["Authorization"] = []string{"Bearer " + string(secret)}
+		return llm.Auth{Name: "Api-Key", Secret: secret}, nil
 	}
-	return h, nil
+	return llm.Auth{Name: "Authorization", Scheme: "Bearer ", Secret: secret}, nil
 }
 
 // Models names the models that the upstream offers.
@@ -259,10 +234,9 @@ func (p *Provider) Check(ctx context.Context, secret llm.Secret) error {
 }
 
 func (p *Provider) list(ctx context.Context, secret llm.Secret) ([]byte, error) {
-	h, err := p.header(secret, nil)
+	auth, err := p.auth(secret)
 	if err != nil {
 		return nil, err
 	}
-	h["Accept"] = provider.JSON
-	return provider.Get(ctx, p.transport, p.chat, p.models, h)
+	return provider.Get(ctx, p.transport, p.chat, p.models, p.bare, auth)
 }

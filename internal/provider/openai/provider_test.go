@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/internal/llm"
+	"sluice/internal/provider"
 	"sluice/internal/wire"
 	wireopenai "sluice/internal/wire/openai"
 	"sluice/internal/wire/responses"
@@ -128,7 +129,7 @@ func TestStreamAsksForUsage(t *testing.T) {
 		if string(raw) != chatStream {
 			t.Errorf("%s: the stream changed: %q", vendor, raw)
 		}
-		if a := up.sent.Header.Get("Accept"); a != "text/event-stream" {
+		if a := up.sent.Fields().Get("Accept"); a != "text/event-stream" {
 			t.Errorf("accept %q", a)
 		}
 	}
@@ -154,11 +155,14 @@ func TestCredential(t *testing.T) {
 			if _, err := p.Do(context.Background(), a); err != nil {
 				t.Fatal(err)
 			}
-			if got := up.sent.Header.Get(tc.header); got != tc.value {
+			if got := up.sent.Fields().Get(tc.header); got != tc.value {
 				t.Errorf("%s: %q", tc.header, got)
 			}
 			var where []string
-			for name, values := range up.sent.Header {
+			for name, values := range up.sent.Fields() {
+				if provider.IsCredential(name) && up.sent.Header[name] != nil {
+					t.Errorf("%s stands among the headers that requests share", name)
+				}
 				if strings.Contains(strings.Join(values, " "), "secret") {
 					where = append(where, name)
 				}
@@ -166,8 +170,8 @@ func TestCredential(t *testing.T) {
 			if len(where) != 1 || strings.Contains(up.url+string(up.got), "secret") {
 				t.Errorf("the credential is in %v", where)
 			}
-			if up.sent.Header.Get("X-Static") != "s" || up.sent.Header.Get("X-Client") != "c" || strings.Contains(strings.Join(up.sent.Header.Values("Authorization"), ""), "client") {
-				t.Errorf("headers %v", up.sent.Header)
+			if up.sent.Fields().Get("X-Static") != "s" || up.sent.Fields().Get("X-Client") != "c" || strings.Contains(strings.Join(up.sent.Fields().Values("Authorization"), ""), "client") {
+				t.Errorf("headers %v", up.sent.Fields())
 			}
 		})
 	}
@@ -177,7 +181,7 @@ func TestCredential(t *testing.T) {
 	if _, err := newProvider(t, Options{Transport: up}).Do(context.Background(), a); kindOf(err) != llm.KindUpstreamCreds || up.sent != nil {
 		t.Errorf("without a key: %v", err)
 	}
-	if _, err := newProvider(t, Options{Vendor: "ollama", Transport: up}).Do(context.Background(), a); err != nil || up.sent.Header.Get("Authorization") != "" {
+	if _, err := newProvider(t, Options{Vendor: "ollama", Transport: up}).Do(context.Background(), a); err != nil || up.sent.Fields().Get("Authorization") != "" {
 		t.Errorf("a vendor without keys: %v", err)
 	}
 }
@@ -371,8 +375,8 @@ func TestModels(t *testing.T) {
 			if d := cmp.Diff(tc.want, got); err != nil || d != "" {
 				t.Errorf("%v %s", err, d)
 			}
-			if up.sent.Method != http.MethodGet || up.url != "https://api.openai.com/v1/models" || up.sent.Header.Get("Authorization") != "Bearer k" {
-				t.Errorf("%s %s %v", up.sent.Method, up.url, up.sent.Header)
+			if up.sent.Method != http.MethodGet || up.url != "https://api.openai.com/v1/models" || up.sent.Fields().Get("Authorization") != "Bearer k" {
+				t.Errorf("%s %s %v", up.sent.Method, up.url, up.sent.Fields())
 			}
 		})
 	}
@@ -528,7 +532,7 @@ func (t roundTripper) Send(ctx context.Context, r *llm.Request) (*llm.Response, 
 	if err != nil {
 		return nil, err
 	}
-	req.Header = r.Header
+	req.Header = r.Fields()
 	resp, err := t.rt.RoundTrip(req)
 	if err != nil {
 		return nil, err

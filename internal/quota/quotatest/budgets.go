@@ -269,10 +269,10 @@ func rolls(t *testing.T, w *world) {
 	base := time.Now().Unix()
 	at := func(part, oldest int64) quota.Ask {
 		part, oldest = base+part, base+oldest
-		return quota.Ask{
-			Kind: quota.Money, Key: key, Mode: llm.Hard, Limit: 100, Fixed: 1, From: ago(year), Until: ahead(year).Add(time.Duration(part) * time.Second),
+		return quota.Ask{Fixed: 1, Counter: &quota.Counter{
+			Kind: quota.Money, Key: key, Mode: llm.Hard, Limit: 100, From: ago(year), Until: ahead(year).Add(time.Duration(part) * time.Second),
 			Rolling: true, Part: part, Oldest: oldest,
-		}
+		}}
 	}
 	ref := func(part int64) string { return fmt.Sprintf("%s@%d", key, base+part) }
 	v := w.want(t, quota.Cold, w.hold("a", at(1000, 400)))

@@ -68,13 +68,13 @@ func slides(t *testing.T, w *world) {
 	if a := h.Asks[0]; a.Used != 1 || a.Reset <= 50*time.Second || a.Reset > 61*time.Second {
 		t.Errorf("granted with %+v", a)
 	}
-	day := quota.Ask{Kind: quota.Requests, Key: "k|day", N: 1, Per: 24 * time.Hour, Cost: 1}
+	day := quota.Ask{Counter: &quota.Counter{Kind: quota.Requests, Key: "k|day", N: 1, Per: 24 * time.Hour}, Cost: 1}
 	w.want(t, quota.Granted, w.hold("x", day))
 	w.h.Pass(23 * time.Hour)
 	w.want(t, quota.Refused, w.hold("x", day))
 	w.h.Pass(2 * time.Hour)
 	w.want(t, quota.Granted, w.hold("x", day))
-	second := quota.Ask{Kind: quota.Requests, Key: "k|second", N: 1, Per: time.Second, Cost: 1}
+	second := quota.Ask{Counter: &quota.Counter{Kind: quota.Requests, Key: "k|second", N: 1, Per: time.Second}, Cost: 1}
 	w.want(t, quota.Granted, w.hold("x", second))
 	w.h.Pass(1100 * time.Millisecond)
 	w.want(t, quota.Granted, w.hold("x", second))
@@ -97,12 +97,12 @@ func corrected(t *testing.T, w *world) {
 	w.h.Pass(62 * time.Second)
 	w.want(t, quota.Granted, w.hold("c", tokens(100, 100)))
 	w.release(t, w.hold("nobody's", tokens(100, 5)), 1000)
-	d := w.hold("d", quota.Ask{Kind: quota.Tokens, Key: "k|late", N: 100, Per: time.Second, Cost: 10})
+	d := w.hold("d", quota.Ask{Counter: &quota.Counter{Kind: quota.Tokens, Key: "k|late", N: 100, Per: time.Second}, Cost: 10})
 	w.want(t, quota.Granted, d)
 	w.renew(t, d)
 	w.h.Pass(5 * time.Second)
 	w.release(t, d, 100) // 90 more than it reserved, and what it reserved has left
-	e := w.hold("e", quota.Ask{Kind: quota.Tokens, Key: "k|late", N: 1 << 40, Per: time.Second, Cost: 1})
+	e := w.hold("e", quota.Ask{Counter: &quota.Counter{Kind: quota.Tokens, Key: "k|late", N: 1 << 40, Per: time.Second}, Cost: 1})
 	w.want(t, quota.Granted, e)
 	if got := e.Asks[0].Used; got > 91 {
 		t.Errorf("a late correction: %d used, want at most 91", got)

@@ -49,6 +49,8 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"settlements of old periods":   old,
 		"names that nobody would give": names,
 		"counted anew":                 restarts,
+		"clocks that are set":          clocks,
+		"clocks and paces":             clockedPaces,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,18 +91,20 @@ func (w *world) ref(what string) string {
 
 // budget is an ask for a fixed amount.
 func (w *world) budget(what string, limit, fixed int64) quota.Ask {
-	return quota.Ask{Kind: quota.Money, Key: w.ref(what), Mode: llm.Hard, Limit: limit, Fixed: fixed, From: ago(year), Until: ahead(year)}
+	return quota.Ask{Counter: &quota.Counter{Kind: quota.Money, Key: w.ref(what), Mode: llm.Hard, Limit: limit, From: ago(year), Until: ahead(year)}, Fixed: fixed}
 }
 
 func requests(n int64) quota.Ask {
-	return quota.Ask{Kind: quota.Requests, Key: "k|requests", N: n, Per: time.Minute, Cost: 1}
+	return quota.Ask{Counter: &quota.Counter{Kind: quota.Requests, Key: "k|requests", N: n, Per: time.Minute}, Cost: 1}
 }
 
 func tokens(n, cost int64) quota.Ask {
-	return quota.Ask{Kind: quota.Tokens, Key: "k|tokens", N: n, Per: time.Minute, Cost: cost}
+	return quota.Ask{Counter: &quota.Counter{Kind: quota.Tokens, Key: "k|tokens", N: n, Per: time.Minute}, Cost: cost}
 }
 
-func parallel(n int64) quota.Ask { return quota.Ask{Kind: quota.Parallel, Key: "k|parallel", N: n} }
+func parallel(n int64) quota.Ask {
+	return quota.Ask{Counter: &quota.Counter{Kind: quota.Parallel, Key: "k|parallel", N: n}}
+}
 
 func (w *world) hold(id string, asks ...quota.Ask) *quota.Hold {
 	return &quota.Hold{Org: w.org, ID: id, Asks: asks}

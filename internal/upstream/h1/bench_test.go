@@ -49,7 +49,7 @@ func replies(t testing.TB, raw string) *llm.Request {
 	}
 	return &llm.Request{
 		Method: "POST", URL: u, Body: [][]byte{[]byte(`{"model":"`), []byte(`m"}`)},
-		Header: http.Header{"Authorization": {"Bearer x"}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
+		Header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}, Auth: llm.Auth{Name: "Authorization", Scheme: "Bearer ", Secret: "x"},
 	}
 }
 

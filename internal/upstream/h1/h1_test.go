@@ -338,6 +338,10 @@ func TestNothingIsInjected(t *testing.T) {
 		func(r *llm.Request) { r.Header["X: y\r\nB"] = []string{"c"} },
 		func(r *llm.Request) { r.Header["X "] = []string{"c"} },
 		func(r *llm.Request) { r.Header[""] = []string{"c"} },
+		func(r *llm.Request) { r.Auth = llm.Auth{Name: "Authorization", Scheme: "Bearer ", Secret: "a\r\nB: c"} },
+		func(r *llm.Request) { r.Auth = llm.Auth{Name: "Authorization", Scheme: "Bearer\n", Secret: "a"} },
+		func(r *llm.Request) { r.Auth = llm.Auth{Name: "A: b\r\nC", Secret: "a"} },
+		func(r *llm.Request) { r.Auth = llm.Auth{Name: "Host", Secret: "a"} },
 		func(r *llm.Request) { r.Method = "POST / HTTP/1.1\r\nA:" },
 		func(r *llm.Request) { r.Method = "" },
 		func(r *llm.Request) { r.Method = "HEAD" },
@@ -368,6 +372,7 @@ func TestRequestIsWritten(t *testing.T) {
 		r.Header[name] = []string{"7"}
 	}
 	r.Header["X-Two"] = []string{"a", "b"}
+	r.Auth, r.ID = llm.Auth{Name: "Authorization", Scheme: "Bearer ", Secret: "s"}, "req_1"
 	got := call(t.Context(), c, r)
 	cn := s.accept()
 	req, err := http.ReadRequest(cn.r)
@@ -376,7 +381,7 @@ func TestRequestIsWritten(t *testing.T) {
 	}
 	body := make([]byte, 2)
 	_, _ = io.ReadFull(cn.r, body)
-	wantHeader := http.Header{"Content-Length": {"2"}, "Content-Type": {"application/json"}, "User-Agent": {"sluice"}, "X-Two": {"a", "b"}}
+	wantHeader := http.Header{"Content-Length": {"2"}, "Content-Type": {"application/json"}, "User-Agent": {"sluice"}, "X-Two": {"a", "b"}, "Authorization": {"Bearer s"}, "X-Request-Id": {"req_1"}}
 	if req.RequestURI != "/a%20b/%C3%BC?q=%41" || req.Host != s.Addr().String() || !sameHeader(req.Header, wantHeader) || req.ContentLength != 2 {
 		t.Errorf("the upstream got %q %q %v", req.RequestURI, req.Host, req.Header)
 	}

@@ -79,6 +79,9 @@ func (c *Client) write(o *out, t *target, r *llm.Request) error {
 		b = field(b, "X-Request-Id", r.ID)
 	}
 	b, err := fields(b, r.Header)
+	if err == nil {
+		b, err = auth(b, &r.Auth)
+	}
 	if o.b = b; err != nil {
 		return err
 	}
@@ -121,6 +124,21 @@ func fields(b []byte, h http.Header) ([]byte, error) {
 		b = field(b, "User-Agent", "sluice")
 	}
 	return b, nil
+}
+
+// auth writes the field of a credential.
+func auth(b []byte, a *llm.Auth) ([]byte, error) {
+	if a.Name == "" {
+		return b, nil
+	}
+	if !isToken(a.Name) || ours(a.Name) || !isValue(a.Scheme) || !isValue(string(a.Secret)) {
+		return b, errors.New("the credential cannot be sent: it has a line break or a control character")
+	}
+	b = append(b, a.Name...)
+	b = append(b, ": "...)
+	b = append(b, a.Scheme...)
+	b = append(b, a.Secret...)
+	return append(b, "\r\n"...), nil
 }
 
 func field(b []byte, name, value string) []byte {

@@ -82,6 +82,9 @@ func (r *rig) join(replica string) usage.Standing {
 func (r *rig) batch(replica string, rows []usage.Row, calls ...usage.Open) *usage.Batch {
 	b := &usage.Batch{Replica: replica, After: r.at[replica], Rows: rows, Open: calls}
 	b.Position = b.After + uint64(len(rows)+len(calls)) + 1
+	for i := range rows {
+		b.Ended = append(b.Ended, rows[i].RequestID)
+	}
 	return b
 }
 

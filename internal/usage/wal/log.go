@@ -68,6 +68,7 @@ type Log struct {
 	readers  []*Reader
 	seen     map[string]bool // damages that readers met
 	closed   bool
+	head     [recordHeader]byte // of the record being appended
 
 	kickFlush, kickMake chan struct{}
 	stop                chan struct{}
@@ -190,9 +191,8 @@ func (l *Log) Append(payload []byte, keep, free int) (uint64, error) {
 			continue
 		}
 		off, pos := int(s.end.Load()), l.next
-		var head [recordHeader]byte
-		putRecordHeader(head[:], checksum, len(payload), pos, s.salt)
-		if err := s.put(off, head[:], payload); err != nil {
+		putRecordHeader(l.head[:], checksum, len(payload), pos, s.salt)
+		if err := s.put(off, l.head[:], payload); err != nil {
 			l.fail("append", err)
 			s.sealed = true
 			continue

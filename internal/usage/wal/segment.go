@@ -18,7 +18,7 @@ import (
 // and goes on with records, each at a multiple of 8 bytes:
 //
 //	 0  magic of 4 bytes
-//	 4  CRC32C of the payload, then of what follows here and of the segment's salt
+//	 4  CRC32C of the payload, then of what follows here; XORed with both halves of the segment's salt
 //	 8  length of the payload
 //	12  zero
 //	16  position
@@ -27,7 +27,7 @@ import (
 // After the last record all is zero. So every bit of a file is covered: by a checksum, or by being zero. The
 // salt keeps a payload from passing for a record of its own: whoever can choose the one does not know the other.
 const (
-	segmentMagic  = "SLUICEW1"
+	segmentMagic  = "SLUICEW2"
 	headerSize    = 64
 	firstRecord   = 2 * headerSize
 	recordMagic   = 0x43455253 // "SREC"
@@ -82,24 +82,16 @@ func readHeader(mem []byte) (h header, ok, sound bool) {
 }
 
 // sum is the checksum of a record. payload is the checksum of the payload alone, which needs no lock.
-func sum(payload uint32, size int, pos, salt uint64) uint32 {
-	table := castagnoli()
-	crc := ^payload
-	for _, word := range [...]uint64{uint64(size), pos, salt} { // crc32.Update would make the bytes escape
-		for range 8 {
-			crc = table[byte(crc)^byte(word)] ^ crc>>8
-			word >>= 8
-		}
-	}
-	return ^crc
+func sum(payload uint32, head []byte, salt uint64) uint32 {
+	return crc32.Update(payload, castagnoli(), head[8:recordHeader]) ^ uint32(salt) ^ uint32(salt>>32)
 }
 
 func putRecordHeader(b []byte, payload uint32, size int, pos, salt uint64) {
 	binary.LittleEndian.PutUint32(b[0:], recordMagic)
-	binary.LittleEndian.PutUint32(b[4:], sum(payload, size, pos, salt))
 	binary.LittleEndian.PutUint32(b[8:], uint32(size))
 	binary.LittleEndian.PutUint32(b[12:], 0)
 	binary.LittleEndian.PutUint64(b[16:], pos)
+	binary.LittleEndian.PutUint32(b[4:], sum(payload, b, salt))
 }
 
 // parse reads the record at the beginning of mem.
@@ -113,7 +105,7 @@ func parse(mem []byte, salt uint64) (pos uint64, payload []byte, ok bool) {
 	}
 	pos = binary.LittleEndian.Uint64(mem[16:])
 	payload = mem[recordHeader : recordHeader+n : recordHeader+n]
-	if binary.LittleEndian.Uint32(mem[4:]) != sum(crc32.Checksum(payload, castagnoli()), n, pos, salt) || !zero(mem[recordHeader+n:sizeOf(n)]) {
+	if binary.LittleEndian.Uint32(mem[4:]) != sum(crc32.Checksum(payload, castagnoli()), mem, salt) || !zero(mem[recordHeader+n:sizeOf(n)]) {
 		return 0, nil, false
 	}
 	return pos, payload, true

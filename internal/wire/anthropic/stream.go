@@ -37,6 +37,7 @@ type stream struct {
 	ended  bool // message_stop has come
 	err    error
 	usage  usage // reported so far
+	search int64 // calls of web search that were seen
 	blocks blocks
 }
 
@@ -85,6 +86,7 @@ func (s *stream) next() (*llm.Event, error) {
 	}
 	if s.raw && s.output && kind == passingFrame && f.Object() {
 		s.ev.Output = writes(f.Data)
+		s.searched(f.Data)
 		return &s.ev, nil
 	}
 	if kind == stopFrame {
@@ -98,6 +100,7 @@ func (s *stream) next() (*llm.Event, error) {
 	if err := decode(f.Data); err != nil {
 		return nil, err
 	}
+	s.searched(f.Data)
 	return &s.ev, nil
 }
 
@@ -156,6 +159,17 @@ func writes(data []byte) bool {
 	head := data[:min(len(data), 128)]
 	return bytes.Contains(head, []byte("content_block_delta")) ||
 		bytes.Contains(head, []byte("content_block_start")) && bytes.Contains(head, []byte(`tool_use"`))
+}
+
+// searched counts a call of web search when its block begins. Its count is told only at the end, which a client that leaves does
+// not wait for.
+func (s *stream) searched(data []byte) {
+	head := data[:min(len(data), 256)]
+	if !bytes.Contains(head, []byte(`"server_tool_use"`)) || !bytes.Contains(head, []byte("content_block_start")) || !bytes.Contains(head, []byte(`"web_search"`)) {
+		return
+	}
+	s.search++
+	s.ev.Usage = &llm.Usage{Runs: llm.Runs{webSearch: s.search}}
 }
 
 // firstType is the value of an object's first member if that is "type", else nil.

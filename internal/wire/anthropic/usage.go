@@ -17,6 +17,9 @@ type usage struct {
 	Extra         unknown        `json:",embed"`
 }
 
+// webSearch is the tool that costs by the call, as price files have it.
+const webSearch = "web_search"
+
 type lifetimes struct {
 	Min5  *number `json:"ephemeral_5m_input_tokens,omitzero"`
 	Hour1 *number `json:"ephemeral_1h_input_tokens,omitzero"`
@@ -75,6 +78,14 @@ func (u *usage) hub() *llm.Usage {
 	}
 	if d := u.OutputDetails; d != nil {
 		out.Reasoning = count(d.Thinking)
+	}
+	if v := u.Extra["server_tool_use"]; v != nil {
+		var s struct {
+			Searches *number `json:"web_search_requests"`
+		}
+		if unmarshal(v, &s) == nil && s.Searches != nil { // what it is not is kept, and not ours to judge
+			out.Runs = llm.Runs{webSearch: int64(*s.Searches)}
+		}
 	}
 	return out
 }

@@ -321,6 +321,12 @@ func (f *Format) ReadAnswer(body []byte, raw bool) (*llm.Event, error) {
 	if err := r.chunk(ev, body); err != nil {
 		return nil, err
 	}
+	if ev.Usage == nil && g.queries > 0 {
+		ev.Usage = new(llm.Usage)
+	}
+	if ev.Usage != nil {
+		ev.Usage.Runs = searches(g.queries)
+	}
 	r.finish(ev)
 	return ev, nil
 }

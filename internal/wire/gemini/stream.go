@@ -37,7 +37,8 @@ type stream struct {
 	begun  bool // the head was given out
 	output bool // real output was seen
 	seen   glance
-	err    error // what ended the stream
+	calls  llm.Runs // of searches, that were told last
+	err    error    // what ended the stream
 }
 
 // A source cuts a body into chunks.
@@ -119,9 +120,22 @@ func (s *stream) step() error {
 	s.ev.More = s.src.buffered()
 	if s.raw {
 		s.passed(&g)
-		return nil
+	} else if err := s.read.chunk(&s.ev, data); err != nil {
+		return err
 	}
-	return s.read.chunk(&s.ev, data)
+	s.searched(g.queries)
+	return nil
+}
+
+// searched notes the queries of a search, which more than one chunk may repeat.
+func (s *stream) searched(queries int64) {
+	if queries > s.seen.queries {
+		s.seen.queries, s.calls = queries, searches(queries)
+		if s.ev.Usage == nil {
+			s.ev.Usage = new(llm.Usage)
+		}
+		s.ev.Usage.Runs = s.calls
+	}
 }
 
 // passed fills the event of a frame that goes on undecoded, without allocating after the first.

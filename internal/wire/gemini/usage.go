@@ -129,6 +129,7 @@ type glance struct {
 	metered  bool   // usage was told
 	output   bool   // there is real output
 	size     int    // bytes of that
+	queries  int64  // that Google Search was asked, by what the chunk says of its grounding
 	failed   bool   // there is an error object
 	blocked  bool   // the prompt was refused
 	known    bool   // it looks like an answer of this API at all
@@ -139,11 +140,20 @@ type glance struct {
 }
 
 func (g *glance) usageOrNil() *llm.Usage {
-	if !g.metered {
+	if !g.metered && g.queries == 0 {
 		return nil
 	}
 	u := g.usage
+	u.Runs = searches(g.queries)
 	return &u
+}
+
+// searches are what grounding costs: newer models by the query, older ones by the prompt.
+func searches(queries int64) llm.Runs {
+	if queries == 0 {
+		return nil
+	}
+	return llm.Runs{"web_search": queries, "grounded_prompt": 1}
 }
 
 // read takes a glance at data; false when it is not JSON from one end to the other.
@@ -204,6 +214,17 @@ func (g *glance) candidate(p *peeker) {
 		case "finishReason":
 			v := p.value()
 			finished = !isNull(v) && string(v) != "0" && string(v) != `"FINISH_REASON_UNSPECIFIED"`
+		case "groundingMetadata":
+			for p.object() {
+				if string(p.key()) != "webSearchQueries" {
+					p.skip()
+					continue
+				}
+				for p.array() {
+					p.skip()
+					g.queries++
+				}
+			}
 		case "content":
 			for p.object() {
 				if string(p.key()) != "parts" {

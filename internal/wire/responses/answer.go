@@ -45,6 +45,24 @@ type outcome struct {
 	Output     jsontext.Value `json:"output"`
 	Usage      *usage         `json:"usage"`
 	Tier       string         `json:"service_tier"`
+	Tools      jsontext.Value `json:"tool_usage"`
+}
+
+// usage is what an answer consumed.
+func (o *outcome) usage() *llm.Usage {
+	return told(o.Usage.meaning(o.Tier), o.Output, o.Tools, o.Usage.details())
+}
+
+// usage is what an answer consumed.
+func (r *response) usage() *llm.Usage {
+	return told(r.Usage.meaning(r.Tier), list(r.Output), jsontext.Value(r.Extra["tool_usage"]), r.Usage.details())
+}
+
+// list puts items together again.
+func list(items []jsontext.Value) jsontext.Value {
+	b := []byte{'['}
+	b = append(b, bytes.Join(bytesOf(items), []byte{','})...)
+	return append(b, ']')
 }
 
 // head opens the answer. Its Extra is what the upstream said of itself and of the request.
@@ -82,7 +100,7 @@ func (Format) ReadAnswer(body []byte, raw bool) (*llm.Event, error) {
 	}
 	a.stop(r.Status, r.Incomplete)
 	return &llm.Event{
-		Raw: body, Format: llm.OpenAIResponses, Head: r.head(nil), Delta: a.deltas, Usage: r.Usage.meaning(r.Tier),
+		Raw: body, Format: llm.OpenAIResponses, Head: r.head(nil), Delta: a.deltas, Usage: r.usage(),
 		Output: a.output, Extra: r.extra(),
 	}, nil
 }
@@ -111,7 +129,7 @@ func readOutcome(body []byte) (*llm.Event, error) {
 		return nil, notAnswer(nil)
 	}
 	output := len(bytes.TrimSpace(o.Output[1:len(o.Output)-1])) > 0
-	return &llm.Event{Raw: body, Format: llm.OpenAIResponses, Usage: o.Usage.meaning(o.Tier), Output: output}, nil
+	return &llm.Event{Raw: body, Format: llm.OpenAIResponses, Usage: o.usage(), Output: output}, nil
 }
 
 func notAnswer(err error) error {

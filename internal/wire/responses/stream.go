@@ -30,6 +30,7 @@ type stream struct {
 
 	ev     llm.Event // the current one
 	a      assembly
+	paid   counter
 	headed bool
 	output bool // real output has come
 	ended  bool // the final response has come
@@ -94,6 +95,9 @@ func (s *stream) next() error {
 	if f.Data == nil { // a comment
 		return nil
 	}
+	if string(kind) == "response.output_item.done" && mayBePaid(f.Data) {
+		s.called(f.Data)
+	}
 	if s.raw && s.output && passing(kind) && f.Object() {
 		s.ev.Output = bytes.HasSuffix(kind, []byte(".delta"))
 		return nil
@@ -102,6 +106,20 @@ func (s *stream) next() error {
 		return s.frameApart(kind, f.Data)
 	}
 	return s.frame(kind, f.Data)
+}
+
+// called counts the call of a tool that runs at the vendor when its item is done. The final response tells them again; a client
+// that leaves does not wait for it.
+func (s *stream) called(data []byte) {
+	var e struct {
+		Item jsontext.Value `json:"item"`
+	}
+	if json.Unmarshal(data, &e, readOptions) != nil {
+		return
+	}
+	if s.paid.add(e.Item); s.paid.calls != nil {
+		s.ev.Usage = &llm.Usage{Runs: s.paid.calls}
+	}
 }
 
 // frameApart decodes what comes before the first output of a stream that passes raw behind it.
@@ -297,7 +315,7 @@ func (s *stream) end(kind string, raw jsontext.Value) error {
 		return garbled(errNameless)
 	}
 	s.a.stop(status(kind, r.Status), r.Incomplete)
-	s.ev.Usage, s.ev.Extra = r.Usage.meaning(r.Tier), r.extra()
+	s.ev.Usage, s.ev.Extra = r.usage(), r.extra()
 	s.ended = true
 	return nil
 }
@@ -318,7 +336,7 @@ func (s *stream) account(data []byte) error {
 	s.a.reset()
 	s.a.called = s.a.called || bytes.Contains(o.Output, []byte(`"`+typeCall+`"`)) || bytes.Contains(o.Output, []byte(`"`+typeCustom+`"`))
 	s.a.stop(status(kind, o.Status), o.Incomplete)
-	s.ev.Delta, s.ev.Usage = s.a.deltas, o.Usage.meaning(o.Tier)
+	s.ev.Delta, s.ev.Usage = s.a.deltas, o.usage()
 	s.ev.Output = len(o.Output) > len("[]")
 	s.ended = true
 	return nil

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// examples are what a person would type, by the command's path. Where a path begins with OWNERS it stands for each kind
+// of owner, and so do OWNERS and NAME in its example.
+var examples = map[string]string{
+	"serve":         "sluice serve\nsluice serve --config /etc/sluice/sluice.yaml",
+	"config check":  "sluice config check\nsluice config check /etc/sluice/sluice.yaml --json",
+	"config schema": "sluice config schema > sluice.schema.json",
+	"mock":          "sluice mock --listen 127.0.0.1:3010 --default 'delay=2s'",
+	"bench":         "sluice bench --compare --scenario small,stream",
+
+	"explain":           "sluice explain --key ci --request chat.json\necho '{\"model\":\"fast\",\"messages\":[]}' | sluice explain --key ci --request -",
+	"upstreams list":    "sluice upstreams\nsluice upstreams list --json",
+	"upstreams drain":   "sluice upstreams drain openai/gpt-4o",
+	"upstreams disable": "sluice upstreams disable openai/gpt-4o#team-a",
+	"upstreams enable":  "sluice upstreams enable openai/gpt-4o",
+	"upstreams reset":   "sluice upstreams reset openai/gpt-4o",
+	"doctor":            "sluice doctor\nsluice doctor --config /etc/sluice/sluice.yaml --offline --json",
+
+	"keys list":     "sluice keys list --team research",
+	"keys show":     "sluice keys show ci",
+	"keys create":   "sluice keys create ci --models 'gpt-*' --budget 500/month",
+	"keys update":   "sluice keys update ci --requests 600/minute --clear expires",
+	"keys rotate":   "sluice keys rotate ci --grace 24h",
+	"keys override": "sluice keys override ci --rule limits --periods 1 --dollars 750",
+	"keys disable":  "sluice keys disable ci",
+	"keys enable":   "sluice keys enable ci",
+	"keys delete":   "sluice keys delete ci",
+
+	"OWNERS list":     "sluice OWNERS\nsluice OWNERS list --json",
+	"OWNERS show":     "sluice OWNERS show NAME",
+	"OWNERS create":   "sluice OWNERS create NAME --budget 500/month",
+	"OWNERS update":   "sluice OWNERS update NAME --requests 600/minute",
+	"OWNERS override": "sluice OWNERS override NAME --rule limits --periods 1 --dollars 750",
+	"OWNERS disable":  "sluice OWNERS disable NAME",
+	"OWNERS enable":   "sluice OWNERS enable NAME",
+	"OWNERS delete":   "sluice OWNERS delete NAME",
+
+	"usage":            "sluice usage --by team,model --from last-month",
+	"ledger list":      "sluice ledger list --from yesterday --limit 20\nsluice ledger list --request req_0a1b2c",
+	"ledger verify":    "sluice ledger verify --config /etc/sluice/sluice.yaml",
+	"ledger recompute": "sluice ledger recompute\nsluice ledger recompute --fix",
+	"prices list":      "sluice prices list gpt-5",
+	"prices diff":      "sluice prices diff prices.yaml",
+	"prices update":    "sluice prices update prices.yaml",
+
+	"completion": "source <(sluice completion bash)\nsluice completion zsh > ~/.zfunc/_sluice",
+	"version":    "sluice version --json",
+}
+
+// owners are the kinds that OWNERS stands for, each with a name that NAME stands for.
+var owners = map[string]string{"teams": "research", "users": "ada", "organisations": "acme"}
+
+// exampleOf is the example of a command, "" where there is none.
+func exampleOf(c *cobra.Command) string {
+	path := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+	if text, ok := examples[path]; ok {
+		return text
+	}
+	first, rest, _ := strings.Cut(path, " ")
+	if name, ok := owners[first]; ok {
+		return strings.NewReplacer("OWNERS", first, "NAME", name).Replace(examples["OWNERS "+rest])
+	}
+	return ""
+}
