@@ -66,6 +66,8 @@ type Codes struct {
 type LinkIn struct {
 	Token    string `json:"token"`
 	Password string `json:"password,omitzero"` // to be set; left out: only tell whose it would be
+	Email    string `json:"email,omitzero"`    // of an account that has none yet: the first owner's
+	Name     string `json:"name,omitzero"`     // of its owner; left out: it stays
 }
 
 // LinkOut is whose password a link sets.
@@ -278,7 +280,7 @@ func (h *Handler) link(q *request) (any, error) {
 	if in.Password == "" {
 		return &LinkOut{Email: email, Reset: reset}, nil
 	}
-	if err := h.o.Door.Redeem(q.Context(), in.Token, in.Password, h.client(q)); err != nil {
+	if err := h.o.Door.Redeem(q.Context(), account.Redemption(in), h.client(q)); err != nil {
 		return nil, err
 	}
 	return &LinkOut{email, reset, true}, nil

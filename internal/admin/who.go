@@ -26,7 +26,7 @@ type Door interface {
 	SignOut(ctx context.Context, cookie string, from account.Client) error
 	Prove(ctx context.Context, cookie string, p account.Proof, from account.Client) (*account.Entered, error)
 	ReadLink(ctx context.Context, token string) (email string, reset bool, err error)
-	Redeem(ctx context.Context, token, password string, from account.Client) error
+	Redeem(ctx context.Context, r account.Redemption, from account.Client) error
 	ChangePassword(ctx context.Context, cookie, was, is string, from account.Client) (*account.Entered, error)
 	Enrol(ctx context.Context, cookie string) (*account.Enrolment, error)
 	Confirm(ctx context.Context, cookie, ticket, code string, from account.Client) (*account.Entered, []string, error)

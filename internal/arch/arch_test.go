@@ -55,7 +55,7 @@ var rooms = map[string]room{
 	"directory/directorytest": {may: "llm auth directory"},
 	"account":                 {may: "llm audit auth directory", tests: "backend/sql"},
 	"account/accounttest":     {may: "account directory"},
-	"account/oidc":            {may: "llm auth account"},
+	"account/oidc":            {may: "llm auth account", tests: "directory"},
 	"admin":                   {may: "llm account audit directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest"}, // of quota, route and upstream only what they tell
 	"audit":                   {may: "llm", tests: "audit/audittest"},
 	"audit/audittest":         {may: "audit"},
