@@ -54,13 +54,17 @@ var rooms = map[string]room{
 
 	"directory/directorytest": {may: "llm auth directory"},
 	"audit":                   {},
+	"seal":                    {may: "llm", tests: "seal/sealtest"},
+	"seal/sealtest":           {may: "seal"},
+	"settings":                {tests: "settings/settingstest"},
+	"settings/settingstest":   {may: "settings"},
 	"control":                 {may: "llm audit auth rules directory config", tests: "directory/directorytest"},
 	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"quota/quotatest":     {may: "llm quota"},
-	"backend/sql":         {may: "llm auth usage directory alert", tests: "usage/usagetest directory/directorytest alert/alerttest pgtest"},
+	"backend/sql":         {may: "llm auth usage directory alert seal settings", tests: "usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
@@ -118,6 +122,8 @@ var laws = [][2]string{
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
 	{"*", "alert/alerttest"},
+	{"*", "seal/sealtest"},
+	{"*", "settings/settingstest"},
 	{"*", "directory/directorytest"},
 	{"*", "quota/quotatest"},
 	{"*", "faultproxy"},

@@ -8,6 +8,10 @@ import (
 	"sluice/internal/alert/alerttest"
 	"sluice/internal/directory"
 	"sluice/internal/directory/directorytest"
+	"sluice/internal/seal"
+	"sluice/internal/seal/sealtest"
+	"sluice/internal/settings"
+	"sluice/internal/settings/settingstest"
 	"sluice/internal/usage"
 	"sluice/internal/usage/usagetest"
 )
@@ -49,5 +53,17 @@ func TestOutbox(t *testing.T) {
 func TestLedger(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		usagetest.Run(t, usagetest.Harness{Open: func(t *testing.T) usage.Store { return open(t, another(t, o)).Ledger() }})
+	})
+}
+
+func TestSettings(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		settingstest.Run(t, settingstest.Harness{Open: func(t *testing.T) settings.Store { return open(t, another(t, o)).Settings() }})
+	})
+}
+
+func TestSecrets(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		sealtest.Run(t, sealtest.Harness{Open: func(t *testing.T) seal.Store { return open(t, another(t, o)).Secrets() }})
 	})
 }
