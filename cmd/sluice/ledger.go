@@ -241,7 +241,7 @@ func (v *verifyCommand) run(std *streams) error {
 func loadConfig(named string) (*config.Config, error) {
 	path := configPath(named)
 	if path == "" {
-		return config.Default(os.Getenv)
+		return config.Default(config.Options{Getenv: os.Getenv})
 	}
 	return config.Load(path, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
 }

@@ -58,7 +58,7 @@ var rooms = map[string]room{
 	"seal/sealtest":           {may: "seal"},
 	"settings":                {tests: "settings/settingstest"},
 	"settings/settingstest":   {may: "settings"},
-	"control":                 {may: "llm audit auth rules directory config", tests: "directory/directorytest"},
+	"control":                 {may: "llm audit auth rules directory config seal settings", tests: "directory/directorytest"},
 	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},

@@ -58,6 +58,16 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 // NewID draws the id of a value.
 func NewID() string { return strings.ToLower(rand.Text()) }
 
+// Ready makes the first keyset where there is none. Whoever is about to put values within a transaction may call it before: the
+// key-encryption key may take its time.
+func (v *Vault) Ready(ctx context.Context) error {
+	if v.current() != nil {
+		return nil
+	}
+	_, err := v.readOrMake(ctx)
+	return err
+}
+
 // Put seals a value and keeps it. Within a transaction of the store it is kept if the rest of that is.
 func (v *Vault) Put(ctx context.Context, p Purpose, object string, plain llm.Secret) (id string, err error) {
 	id = NewID()
