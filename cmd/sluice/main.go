@@ -49,9 +49,9 @@ func configPath(named string) string {
 	return named
 }
 
-func checkConfig(std *streams, file string) error {
+func checkConfig(ctx context.Context, std *streams, file string) error {
 	file = flags.Absolute(file)
-	cfg, err := config.Load(file, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
+	cfg, err := config.Load(file, app.ConfigOptions(ctx, os.Getenv))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"sluice/internal/directory"
 	"sluice/internal/quota"
 	"sluice/internal/telemetry"
+	"sluice/internal/vault"
 )
 
 // people are the stored keys and their owners. They outlive configurations.
@@ -33,18 +34,22 @@ type people struct {
 }
 
 // openPeople readies a store of keys: it must have been made under our pepper, and takes over what earlier releases
-// kept in files. bind adds to each caller what the configuration says.
-func openPeople(ctx context.Context, cfg *config.Config, store directory.Store, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who)) (*people, error) {
+// kept in files. bind adds to each caller what the configuration says; more says what else control works with.
+func openPeople(ctx context.Context, cfg *config.Config, store directory.Store, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who), more ...func(*control.Options)) (*people, error) {
 	p := &people{store: store}
 	var err error
 	if p.hasher, err = auth.OpenHasher(cfg.Data, cfg.Pepper, rand.Reader); err != nil {
 		return nil, err
 	}
 	p.cache = directory.NewCache(directory.CacheOptions{Source: store, Log: log, Bind: bind})
-	p.control = control.New(control.Options{
+	o := control.Options{
 		Store: store, Hasher: p.hasher, Random: rand.Reader, Period: quota.Span, Log: log,
 		Changed: func(c directory.Change) { p.cache.Invalidate(c) },
-	})
+	}
+	for _, add := range more {
+		add(&o)
+	}
+	p.control = control.New(o)
 	if err := p.control.CheckPepper(ctx); err != nil {
 		return nil, err
 	}
@@ -88,7 +93,7 @@ func (a *App) bindCurrent(who *auth.Who) {
 // a gateway, and says where that is. Gateways that share the store hear of what is changed within a second. A store that is not
 // there is made only if create says so. Call closed at the end.
 func Local(ctx context.Context, o Options, create bool) (h http.Handler, at string, closed func() error, err error) {
-	cfg, err := load(o)
+	src, cfg, err := readSource(o, vault.New(o.Getenv, nil))
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -102,21 +107,33 @@ func Local(ctx context.Context, o Options, create bool) (h http.Handler, at stri
 	if err != nil {
 		return nil, at, nil, fmt.Errorf("store: %w", err)
 	}
-	p, err := localPeople(ctx, cfg, db)
+	p, err := localPeople(ctx, src, cfg, db)
 	if err != nil {
 		return nil, at, nil, errors.Join(err, db.Close())
 	}
 	books := db.Ledger()
-	operations := slices.Concat(admin.Operations(p.control), admin.Ledger(books, nil), []telemetry.Operation{recounter{books: books}.operation()})
+	operations := slices.Concat(admin.Operations(p.control), admin.Settings(p.control), admin.Ledger(books, nil), []telemetry.Operation{recounter{books: books}.operation()})
 	return telemetry.AdminHandler(telemetry.AdminOptions{
 		Metrics: telemetry.NewMetrics(func() int64 { return 0 }), Listen: "127.0.0.1:0", Operations: operations,
 	}), at, db.Close, nil
 }
 
-func localPeople(ctx context.Context, cfg *config.Config, db *sql.DB) (*people, error) {
+func localPeople(ctx context.Context, src *source, cfg *config.Config, db *sql.DB) (*people, error) {
 	revoked, err := auth.OpenRevoked(cfg.Data)
 	if err != nil {
 		return nil, err
 	}
-	return openPeople(ctx, cfg, db.Directory(), revoked, nil, nil)
+	l, err := openLive(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
+	return openPeople(ctx, cfg, db.Directory(), revoked, nil, nil, func(o *control.Options) {
+		o.Together = db.Together
+		o.Settings = l.settingsOptions(func() *source { return src }, func() *config.Config {
+			if whole, _, err := l.newestGood(ctx, src); err == nil {
+				return whole
+			}
+			return cfg // what the file says is seen in any case
+		})
+	})
 }

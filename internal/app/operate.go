@@ -31,7 +31,7 @@ func (a *App) operations() []telemetry.Operation {
 		{Pattern: "POST /admin/explain", Handler: a.postExplain},
 		{Pattern: "POST /admin/keys/revoke", Handler: a.postRevoke},
 		a.money.recounter().operation(),
-	}, slices.Concat(admin.Operations(a.people.control), admin.Ledger(a.money.db.Ledger(), nil))...)
+	}, slices.Concat(admin.Operations(a.people.control), admin.Settings(a.people.control), admin.Ledger(a.money.db.Ledger(), nil))...)
 }
 
 // Upstreams is what GET /admin/upstreams answers.

@@ -56,10 +56,11 @@ var rooms = map[string]room{
 	"audit":                   {},
 	"seal":                    {may: "llm", tests: "seal/sealtest"},
 	"seal/sealtest":           {may: "seal"},
+	"vault":                   {},
 	"settings":                {tests: "settings/settingstest"},
 	"settings/settingstest":   {may: "settings"},
 	"control":                 {may: "llm audit auth rules directory config seal settings", tests: "directory/directorytest"},
-	"admin":                   {may: "llm rules control telemetry usage", tests: "auth directory directory/directorytest"},
+	"admin":                   {may: "llm rules control config telemetry usage", tests: "auth directory directory/directorytest"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},

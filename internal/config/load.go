@@ -77,6 +77,15 @@ func Load(path string, opts Options) (*Config, error) {
 	return Parse(path, data, opts)
 }
 
+// ReadFile reads a document from a file, for Parse.
+func ReadFile(path string) ([]byte, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return data, nil
+}
+
 // Parse reads a document; name stands for its file in errors. What is wrong with it is an *Error.
 func Parse(name string, data []byte, opts Options) (*Config, error) {
 	d := newDecoder(name, opts)

@@ -51,6 +51,15 @@ func (s *Settings) With(p Place, value jsontext.Value) (*Settings, error) {
 	return out, nil
 }
 
+// NameIn is the name that the JSON of an object says; "": none.
+func NameIn(value jsontext.Value) string {
+	n, err := fromJSON(value)
+	if err != nil {
+		return ""
+	}
+	return nameOf(n)
+}
+
 // Without is the document without an object. ErrNoPlace.
 func (s *Settings) Without(p Place) (*Settings, error) {
 	if !s.Has(p) {

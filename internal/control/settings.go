@@ -46,7 +46,7 @@ type Object struct {
 	Revision int64          `json:"revision,omitzero"` // that an act made
 }
 
-// NewObject is what an object is made of: as in sluice.yaml.
+// NewObject is what an object is made of, its name included: as in sluice.yaml.
 type NewObject struct {
 	Value jsontext.Value `json:"value"`
 }
@@ -56,6 +56,11 @@ type NewObject struct {
 type ObjectUpdate struct {
 	ETag  string         `json:"etag,omitzero"` // of what was read; "": whatever is there
 	Value jsontext.Value `json:"value"`
+}
+
+// ObjectRemoval is what a deletion may say.
+type ObjectRemoval struct {
+	ETag string `json:"etag,omitzero"` // of what was read; "": whatever is there
 }
 
 // purposes are those of the secrets that settings have.
@@ -170,8 +175,9 @@ func (s Settings) none(at config.Place) error {
 	return llm.Errorf(llm.KindNotFound, "there is no %s", clip(at.String()))
 }
 
-// Create adds an object.
-func (s Settings) Create(ctx context.Context, a Actor, at config.Place, in NewObject) (*Object, error) {
+// Create adds an object of a kind; of names the provider or model that it is to be a part of.
+func (s Settings) Create(ctx context.Context, a Actor, kind, of string, in NewObject) (*Object, error) {
+	at := config.Place{Kind: kind, Of: of, Name: config.NameIn(in.Value)}
 	return s.object(ctx, a, "create", at, func(doc *config.Settings) (*config.Settings, error) {
 		if doc.Has(at) {
 			return nil, llm.Errorf(llm.KindConflict, "there is a %s already", clip(at.String()))
@@ -218,11 +224,11 @@ func (s Settings) match(doc *config.Settings, at config.Place, etag string) erro
 	return nil
 }
 
-// Delete removes an object. etag is that of what was read; "": whatever is there. What names it must not be there any more.
-func (s Settings) Delete(ctx context.Context, a Actor, at config.Place, etag string) (*Object, error) {
+// Delete removes an object. What names it must not be there any more.
+func (s Settings) Delete(ctx context.Context, a Actor, at config.Place, in ObjectRemoval) (*Object, error) {
 	var was *Object
 	_, err := s.object(ctx, a, "delete", at, func(doc *config.Settings) (*config.Settings, error) {
-		if err := s.match(doc, at, etag); err != nil {
+		if err := s.match(doc, at, in.ETag); err != nil {
 			return nil, err
 		}
 		was = objectOf(doc, at, 0)
@@ -236,11 +242,11 @@ func (s Settings) Delete(ctx context.Context, a Actor, at config.Place, etag str
 
 // object does an act on one object.
 func (s Settings) object(ctx context.Context, a Actor, verb string, at config.Place, edit func(*config.Settings) (*config.Settings, error)) (*Object, error) {
+	if why := nameProblem(at.Name); why != "" {
+		return nil, &llm.Error{Kind: llm.KindInvalid, Msg: "what was sent cannot be taken", Problems: []llm.Problem{{At: "/value/name", Msg: why}}}
+	}
 	if !at.Known() {
 		return nil, llm.Errorf(llm.KindNotFound, "there are no objects of this kind here")
-	}
-	if why := nameProblem(at.Name); why != "" {
-		return nil, &llm.Error{Kind: llm.KindInvalid, Msg: "what was sent cannot be taken", Problems: []llm.Problem{{At: "/name", Msg: why}}}
 	}
 	c := change{act: Act(at.Kind + "s." + verb), what: verb + " " + at.String(), at: at, edit: edit}
 	n, doc, err := s.change(ctx, a, &c)

@@ -43,6 +43,14 @@ type secret struct {
 	plain     llm.Secret
 }
 
+// next is the revision that holds after the draft was stored. One that changes nothing is not.
+func (d *draft) next() int64 {
+	if len(d.changes) == 0 {
+		return d.number
+	}
+	return d.number + 1
+}
+
 // errFaster says that another revision was stored first. Nothing was changed, so it is not recorded.
 var errFaster = fmt.Errorf("settings: %w", directory.ErrVersion)
 
@@ -55,9 +63,11 @@ func (s Settings) change(ctx context.Context, a Actor, c *change) (int64, *confi
 		d, err := s.try(ctx, a, c)
 		switch {
 		case err == nil:
-			s.c.o.Settings.Changed()
-			s.c.o.Log.Info("settings changed", "event", "settings_changed", "actor", a.Name, "act", string(c.act), "what", c.what, "revision", d.number+1)
-			return d.number + 1, d.doc, nil
+			if len(d.changes) > 0 {
+				s.c.o.Settings.Changed()
+				s.c.o.Log.Info("settings changed", "event", "settings_changed", "actor", a.Name, "act", string(c.act), "what", c.what, "revision", d.next())
+			}
+			return d.next(), d.doc, nil
 		case !errors.Is(err, errFaster):
 			return 0, nil, err
 		case try == changeTries || c.base != 0:
@@ -109,20 +119,23 @@ func (d *draft) tell(e *audit.Event, c *change) (err error) {
 		e.Before, e.After = d.old.Value(c.at, true), d.doc.Value(c.at, true)
 		return nil
 	}
-	e.Object.ID = fmt.Sprint(d.number + 1)
+	e.Object.ID = fmt.Sprint(d.next())
 	e.After, err = json.Marshal(d.changes, json.Deterministic(true))
 	return err
 }
 
 // keep stores a draft, within a transaction.
 func (s Settings) keep(ctx context.Context, a Actor, c *change, d *draft) error {
+	if len(d.changes) == 0 {
+		return nil
+	}
 	o := &s.c.o.Settings
 	for _, sec := range d.secrets {
 		if err := o.Vault.PutAs(ctx, sec.id, purposeOf(sec.place), sec.place, sec.plain); err != nil {
 			return fmt.Errorf("settings: %w", err)
 		}
 	}
-	r := settings.Revision{Number: d.number + 1, Based: d.number, At: s.c.now(), By: a.Name, Act: c.what, Why: a.Why, Document: d.doc.Text()}
+	r := settings.Revision{Number: d.next(), Based: d.number, At: s.c.now(), By: a.Name, Act: c.what, Why: a.Why, Document: d.doc.Text()}
 	if c.from != 0 {
 		r.Based = c.from
 	}

@@ -2,11 +2,14 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"sluice/internal/audit"
 	"sluice/internal/config"
@@ -124,10 +127,20 @@ func (s Settings) whole(ctx context.Context, a Actor, c *change) (*Applied, erro
 	return &Applied{Revision: n, Changes: listed(config.DiffSettings(old, doc))}, nil
 }
 
-// Rollback makes the content of an earlier revision, 0 being that before the first, the settings again, as a new revision.
-func (s Settings) Rollback(ctx context.Context, a Actor, number int64, why string) (*Applied, error) {
-	if why != "" {
-		a.Why = why
+// Rollback is what a roll back is told.
+type Rollback struct {
+	Revision int64  `json:"revision"` // whose content is to hold again
+	Why      string `json:"why,omitzero"`
+}
+
+// Rollback makes the content of an earlier revision the settings again, as a new revision.
+func (s Settings) Rollback(ctx context.Context, a Actor, in Rollback) (*Applied, error) {
+	if in.Why != "" {
+		a.Why = in.Why
+	}
+	number := in.Revision
+	if number < 1 {
+		return nil, llm.Errorf(llm.KindInvalid, "revision must be the number of one; to have none of the settings, apply an empty document")
 	}
 	c := change{act: "config.rollback", what: fmt.Sprint("rollback ", number), from: number}
 	c.edit = func(*config.Settings) (*config.Settings, error) {
@@ -238,24 +251,51 @@ func (s Settings) Status(ctx context.Context, a Actor) (*ConfigView, error) {
 	return v, nil
 }
 
-// RotateSecrets seals everything that is sealed under a new key, while all replicas go on.
-func (s Settings) RotateSecrets(ctx context.Context, a Actor) (*seal.Rotation, error) {
-	var r *seal.Rotation
-	var failed error
-	if err := a.May("secrets.rotate"); err == nil {
-		// Not in the transaction of the record: it is many small ones, so that others can read and write meanwhile.
-		r, failed = s.c.o.Settings.Vault.Rotate(ctx)
-	}
-	err := s.c.Perform(ctx, a, "secrets.rotate", func(_ context.Context, e *audit.Event) error {
-		e.Object.Kind = "secrets"
-		if failed != nil {
-			return llm.Errorf(llm.KindConflict, "%w", failed)
+// Rotated is what came of a rotation of the keys that secrets are sealed under.
+type Rotated struct {
+	seal.Rotation
+}
+
+// RotateSecrets seals everything that is sealed under a new key, while all replicas go on. It is recorded before it begins, since it
+// is many small transactions: others can read and write meanwhile. What came of it is recorded, too.
+func (s Settings) RotateSecrets(ctx context.Context, a Actor) (*Rotated, error) {
+	return s.rotation(ctx, a, "keys", func() (*Rotated, error) {
+		r, err := s.c.o.Settings.Vault.Rotate(ctx)
+		if err != nil {
+			return nil, err
 		}
-		e.Detail = fmt.Sprintf("%d sealed anew under key %d, %d keys retired", r.Resealed, r.Key, r.Retired)
-		return nil
+		return &Rotated{*r}, nil
 	})
-	if err != nil {
+}
+
+// RewrapSecrets wraps the keys that secrets are sealed under by another key-encryption key. Replicas that have the old one go on until
+// they start anew.
+func (s Settings) RewrapSecrets(ctx context.Context, a Actor, to seal.KEK) (*Rotated, error) {
+	return s.rotation(ctx, a, "key-encryption key", func() (*Rotated, error) {
+		return new(Rotated), s.c.o.Settings.Vault.Rewrap(ctx, to)
+	})
+}
+
+func (s Settings) rotation(ctx context.Context, a Actor, of string, do func() (*Rotated, error)) (*Rotated, error) {
+	record := func(detail string, after any, failed error) error {
+		return s.c.Perform(ctx, a, "secrets.rotate", func(_ context.Context, e *audit.Event) (err error) {
+			e.Object = audit.Object{Kind: "secrets", Name: of}
+			e.Detail = detail
+			if after != nil && failed == nil {
+				e.After, err = json.Marshal(after, json.Deterministic(true))
+			}
+			return errors.Join(failed, err)
+		})
+	}
+	if err := record("begins", nil, nil); err != nil {
 		return nil, err
 	}
-	return r, nil
+	r, err := do()
+	if err != nil {
+		err = llm.Errorf(llm.KindConflict, "%w", err)
+	}
+	if unrecorded := record("has ended", r, err); err == nil && unrecorded != nil {
+		s.c.o.Log.Error("the secrets were rotated, but the end of it is not in the audit log", "event", "audit_lost", "error", unrecorded.Error())
+	}
+	return r, err
 }
