@@ -36,7 +36,7 @@ func (p *program) commands() *cobra.Command {
 	check.Args = arguments(0, 1)
 	check.RunE = func(_ *cobra.Command, args []string) error {
 		file := append(args, "sluice.yaml")[0]
-		p.run = func(context.Context) error { return checks.run(p.std, file) }
+		p.run = func(ctx context.Context) error { return checks.run(ctx, p.std, file) }
 		return nil
 	}
 	conf.AddCommand(check)

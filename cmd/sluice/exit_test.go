@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -30,14 +31,15 @@ func TestRefusals(t *testing.T) {
 		body   string
 		want   complaint
 	}{
-		{401, `{"code":"unauthorized","detail":"Send the token."}`, complaint{Status: 401, Title: "Unauthorized", Code: "unauthorized", Detail: "the gateway answered 401 Unauthorized: Send the token.", Exit: exitRefused}},
-		{403, `no JSON`, complaint{Status: 403, Title: "Forbidden", Code: "failed", Detail: "the gateway answered 403 Forbidden:", Exit: exitRefused}},
+		{401, `{"code":"unauthorized","detail":"Send the token."}`, complaint{Status: 401, Title: "Unauthorized", Code: "unauthorized", Detail: "the gateway at URL does not know who you are: put a token in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", Exit: exitRefused}},
+		{403, `no JSON`, complaint{Status: 403, Title: "Forbidden", Code: "failed", Detail: "you may not do that: nothing more is told", Exit: exitRefused}},
 		{400, `{"code":"invalid_request","detail":"No.","errors":[{"pointer":"/name","detail":"is empty"}]}`, complaint{
 			Status: 400, Title: "Bad Request", Code: "invalid_request", Detail: "the gateway answered 400 Bad Request: No.", Exit: exitFailed,
 			Errors: []fault{{Pointer: "/name", Detail: "is empty"}},
 		}},
 	} {
 		refusing(t, tc.status, tc.body)
+		tc.want.Detail = strings.Replace(tc.want.Detail, "URL", os.Getenv("SLUICE_ADMIN_URL"), 1)
 		tc.want.Type = "urn:sluice:error:" + tc.want.Code
 		for _, line := range []string{"keys list --json", "upstreams --json", "upstreams drain x --json", "usage --json", "ledger list --json"} {
 			var out, err bytes.Buffer

@@ -237,13 +237,15 @@ func (v *verifyCommand) run(std *streams) error {
 	return err
 }
 
-// loadConfig reads the configuration that a command is told of, or the usual one.
+// loadConfig reads the configuration that a command is told of, or the usual one. The store may have what it lacks.
 func loadConfig(named string) (*config.Config, error) {
+	o := app.ConfigOptions(context.Background(), os.Getenv)
+	o.Open = true
 	path := configPath(named)
 	if path == "" {
-		return config.Default(os.Getenv)
+		return config.Default(o)
 	}
-	return config.Load(path, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
+	return config.Load(path, o)
 }
 
 type recomputeCommand struct {

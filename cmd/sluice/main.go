@@ -52,9 +52,9 @@ type checked struct {
 	Keys      int    `json:"keys"`
 }
 
-func (c *checkCommand) run(std *streams, file string) error {
+func (c *checkCommand) run(ctx context.Context, std *streams, file string) error {
 	file = flags.Absolute(file)
-	cfg, err := config.Load(file, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
+	cfg, err := config.Load(file, app.ConfigOptions(ctx, os.Getenv))
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func TestCommandLine(t *testing.T) {
 		{"keys list --local -c good.yaml", 0, "NAME"},
 		{"keys show nobody --local -c good.yaml", 1, `key: there is none with the id or name "nobody"`},
 		{"keys create ci --local -c good.yaml --models gpt-*", 0, "This is the only time that the key is shown"},
-		{"keys create ci --local -c good.yaml", 4, "is taken"},
+		{"keys create ci --local -c good.yaml", 5, "is taken"},
 		{"keys update ci --local -c good.yaml --requests 600/min", 1, "such as 600/minute"},
 		{"keys update ci --local -c good.yaml --requests 600/minute --budget 5/month", 0, "version 2"},
 		{"keys update ci --local -c good.yaml --tokens 5/day --clear models,price", 1, `"price" cannot be cleared`},

@@ -245,7 +245,7 @@ func (c *explainCommand) run(ctx context.Context, std *streams) error {
 	}
 	e := new(route.Explanation)
 	if c.config != "" {
-		cfg, err := config.Load(c.config, config.Options{Getenv: os.Getenv, Kinds: app.Kinds()})
+		cfg, err := config.Load(c.config, app.ConfigOptions(ctx, os.Getenv))
 		if err != nil {
 			return err
 		}

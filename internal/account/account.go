@@ -216,7 +216,7 @@ const (
 	CodeRefused = "sign_in_refused" // the one answer to whoever fails to sign in
 	CodeNeeded  = "code_needed"     // the password was right, and a one-time code is needed
 	CodeEnded   = "session_ended"   // no session, or one that ended
-	CodeToken   = "token_refused"   //nolint:gosec // no credential
+	CodeToken   = "token_refused"
 	CodeLink    = "link_refused"
 	CodeWeak    = "password_weak"
 )

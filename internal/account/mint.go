@@ -25,7 +25,7 @@ import (
 //	sll-<43 secret><4 checksum>               a one-time link
 //	xxxx-xxxx-xxxx                            a recovery code: 60 bits, each good once and behind a lock
 const (
-	tokenPrefix   = "slt-" //nolint:gosec // no credential
+	tokenPrefix   = "slt-"
 	sessionPrefix = "sls-"
 	linkPrefix    = "sll-"
 	publicLen     = 12

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	_ "embed" // openapi.json
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -130,7 +131,7 @@ func (h *Handler) rescue(w http.ResponseWriter, r *http.Request, id string) {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler {
+	if errors.Is(http.ErrAbortHandler, p) {
 		panic(p)
 	}
 	h.o.Log.Error("panic in the admin API", "event", "panic", "request", id, "path", r.Pattern, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

@@ -272,6 +272,9 @@ func nameOf(t reflect.Type) string {
 	if other := renamed[t.String()]; other != "" {
 		return other
 	}
+	if t.Name() == "" {
+		return ""
+	}
 	outer, inner, generic := strings.Cut(t.Name(), "[")
 	if generic {
 		inner = strings.TrimSuffix(inner, "]")

@@ -21,10 +21,16 @@ type Books interface {
 
 // bySelection selects calls.
 var bySelection = []Param{
-	{Name: "organisation", Doc: "Only calls of this organisation, by its id."}, {Name: "team", Doc: "Of this team, by its id."}, {Name: "user", Doc: "Of this user, by its id."},
-	{Name: "key", Doc: "Of this key, by its public part."}, {Name: "project", Doc: "Of this project."}, {Name: "tag", Doc: "With this tag."},
-	{Name: "model", Doc: "Of these models: globs with commas between them."}, {Name: "provider", Doc: "By this provider."},
-	{Name: "from", Doc: "today, yesterday, this-month, last-month, a day, a month, or a time as RFC 3339 has it."}, {Name: "until", Doc: "The same; a day or a month is in between."},
+	{Name: "organisation", Doc: "Only calls of this organisation, by its id."},
+	{Name: "team", Doc: "Of this team, by its id."},
+	{Name: "user", Doc: "Of this user, by its id."},
+	{Name: "key", Doc: "Of this key, by its public part."},
+	{Name: "project", Doc: "Of this project."},
+	{Name: "tag", Doc: "With this tag."},
+	{Name: "model", Doc: "Of these models: globs with commas between them."},
+	{Name: "provider", Doc: "By this provider."},
+	{Name: "from", Doc: "today, yesterday, this-month, last-month, a day, a month, or a time as RFC 3339 has it."},
+	{Name: "until", Doc: "The same; a day or a month is in between."},
 	{Name: "zone", Doc: "The time zone of days, such as Europe/Berlin; UTC when left out."},
 }
 
@@ -35,7 +41,8 @@ func (h *Handler) ledger() []Route {
 	}
 	return []Route{
 		get("/admin/usage", "Sum what was used.", Usage{}, []Param{
-			{Name: "by", Doc: "What sums are by: " + words(By) + "; commas between them."}, {Name: "limit", Doc: "How many lines at most: 1 to 9999, 1000 when left out.", Number: true},
+			{Name: "by", Doc: "What sums are by: " + words(By) + "; commas between them."},
+			{Name: "limit", Doc: "How many lines at most: 1 to 9999, 1000 when left out.", Number: true},
 			{Name: "top", Doc: "Instead of limit: only so many, the dearest first.", Number: true},
 		}, func(q *request) (any, error) { return some(report(q, h.o.Books, h.o.Now())) }),
 		get("/admin/ledger", "List calls, the newest first: what they used and how they went, never what was said.", Rows{}, []Param{

@@ -21,7 +21,8 @@ type Route struct {
 	Out          any // the same of its answer; nil: it has none
 	Status       int // of an answer that went well
 	Media        string
-	Matches      bool // it takes If-Match
+	Matches      bool // it takes If-Match, of a version
+	Tagged       bool // it is about an object whose ETag is its own to make; a change takes If-Match
 	Named        bool // it takes an Idempotency-Key
 	Running      bool // it asks a running gateway, not only its store
 
@@ -56,7 +57,8 @@ type request struct {
 	route   *Route
 	who     identity
 	actor   control.Actor
-	version int64 // of If-Match; 0: whatever is there
+	version int64  // of If-Match; 0: whatever is there
+	tag     string // the same, where the route is Tagged
 	text    []byte
 }
 

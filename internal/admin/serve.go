@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,8 +17,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"crypto/sha256"
 
 	"github.com/go-json-experiment/json"
 
@@ -35,7 +34,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	q := &request{Request: r, w: w, route: route}
 	out, err := h.try(q)
 	if err != nil {
-		refuse(w, err, q.version != 0)
+		refuse(w, err, q.version != 0 || q.tag != "")
 		return
 	}
 	if route.write != nil {
@@ -49,7 +48,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	q.describe(out, text)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(route.Status)
-	_, _ = w.Write(append(text, '\n')) //nolint:gosec // JSON, and said to be
+	_, _ = w.Write(append(text, '\n'))
 }
 
 // try gives what a route answers.
@@ -93,11 +92,17 @@ func (q *request) check() error {
 	match := q.Header.Values("If-Match")
 	switch {
 	case len(match) == 0:
-	case !q.route.changes() || !q.route.Matches:
+	case !q.route.changes() || !q.route.Matches && !q.route.Tagged:
 		return llm.Errorf(llm.KindInvalid, "this path takes no If-Match")
 	case len(match) > 1:
 		return llm.Errorf(llm.KindInvalid, "If-Match is said %d times", len(match))
-	case match[0] != "*":
+	case match[0] == "*":
+	case q.route.Tagged:
+		var err error
+		if q.tag, err = strconv.Unquote(match[0]); err != nil || q.tag == "" {
+			return llm.Errorf(llm.KindInvalid, "If-Match must be the ETag of an answer, in quotes, or *")
+		}
+	default:
 		if q.version = versionOf(match[0]); q.version == 0 {
 			return llm.Errorf(llm.KindInvalid, `If-Match must be the ETag of an answer, such as "7", or *`)
 		}
@@ -196,6 +201,15 @@ type object interface {
 
 // describe says in headers which state of an object an answer tells.
 func (q *request) describe(out any, text []byte) {
+	if o, ok := out.(*control.Object); ok {
+		if o.ETag != "" && q.route.Method != http.MethodDelete {
+			q.w.Header().Set("ETag", strconv.Quote(o.ETag))
+		}
+		if q.route.Status == http.StatusCreated {
+			q.w.Header().Set("Location", q.URL.Path+"/"+url.PathEscape(o.Name))
+		}
+		return
+	}
 	o, ok := out.(object)
 	if !ok {
 		return
@@ -302,7 +316,7 @@ func problem(w http.ResponseWriter, status int, code, detail string, items ...fa
 	text, _ := json.Marshal(&p) // texts and a number
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) //nolint:gosec // JSON, and said to be
+	_, _ = w.Write(append(text, '\n'))
 }
 
 // why is what somebody says about what they do.

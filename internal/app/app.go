@@ -23,10 +23,12 @@ import (
 	"sluice/internal/backend/redis"
 	"sluice/internal/backend/sql"
 	"sluice/internal/config"
+	"sluice/internal/control"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
 	"sluice/internal/telemetry"
 	"sluice/internal/upstream"
+	"sluice/internal/vault"
 )
 
 // Options say how the program is started.
@@ -50,6 +52,7 @@ type App struct {
 	revoked *auth.Revoked // keys of the configuration; stored ones are disabled in the store
 	db      *sql.DB
 	people  *people
+	live    *live
 	replica string // this process, among all that share something
 	money   *money
 
@@ -57,6 +60,7 @@ type App struct {
 
 	mu      sync.Mutex // guards what a reload replaces
 	cfg     *config.Config
+	source  *source // of cfg
 	current *built
 }
 
@@ -64,7 +68,7 @@ type App struct {
 func Serve(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	cfg, err := load(o)
+	src, cfg, err := readSource(o, vault.New(o.Getenv, nil))
 	if err != nil {
 		return err
 	}
@@ -74,7 +78,7 @@ func Serve(ctx context.Context, o Options) error {
 		return err
 	}
 	defer l.close()
-	a, err := start(o, cfg)
+	a, err := start(src, cfg)
 	if err != nil {
 		return err
 	}
@@ -110,18 +114,11 @@ func listen(ctx context.Context, cfg *config.Config) (*listeners, error) {
 	return l, nil
 }
 
-func load(o Options) (*config.Config, error) {
-	if o.ConfigPath == "" {
-		return config.Default(o.Getenv)
-	}
-	return config.Load(o.ConfigPath, config.Options{Getenv: o.Getenv, Kinds: Kinds()})
-}
-
-// start makes everything but the listeners.
-func start(o Options, cfg *config.Config) (*App, error) {
-	a := &App{opts: o, cfg: cfg, replica: rand.Text()}
+// start makes everything but the listeners. cfg is what the file says alone.
+func start(src *source, cfg *config.Config) (*App, error) {
+	a := &App{opts: src.o, cfg: cfg, source: src, replica: rand.Text()}
 	var err error
-	if a.logs, err = openLog(cfg.Log, o.Stderr); err != nil {
+	if a.logs, err = openLog(cfg.Log, src.o.Stderr); err != nil {
 		return nil, err
 	}
 	a.log = a.logs.logger
@@ -133,6 +130,11 @@ func start(o Options, cfg *config.Config) (*App, error) {
 	if err := a.openPeople(cfg); err != nil {
 		return nil, err
 	}
+	if err := a.startSettings(context.Background()); err != nil {
+		return nil, err
+	}
+	cfg = a.cfg
+	a.metrics.WatchSettings(func() (revision, refused int64) { at := a.live.standing(); return at.revision, at.refused })
 	if err := a.openFleet(cfg); err != nil {
 		return nil, err
 	}
@@ -174,7 +176,11 @@ func (a *App) openPeople(cfg *config.Config) error {
 	if a.db, err = OpenStore(ctx, cfg, sql.Options{Log: a.log}); err != nil {
 		return err
 	}
-	if a.people, err = openPeople(ctx, cfg, a.db, a.revoked, a.log, a.bindCurrent, ""); err != nil {
+	if a.live, err = openLive(ctx, cfg, a.db); err != nil {
+		return errors.Join(err, a.db.Close())
+	}
+	withSettings := func(o *control.Options) { o.Settings = a.live.settingsOptions(a.currentSource, a.effective) }
+	if a.people, err = openPeople(ctx, cfg, a.db, a.revoked, a.log, a.bindCurrent, "", withSettings); err != nil {
 		return errors.Join(err, a.db.Close())
 	}
 	a.people.run(ctx)
@@ -230,7 +236,13 @@ func (a *App) apply(cfg *config.Config) error {
 
 // reload takes over a changed configuration file. A bad one leaves everything as it is and says why.
 func (a *App) reload(why string) {
-	cfg, err := load(a.opts)
+	a.source.v.Refresh()
+	src, _, err := readSource(a.opts, a.source.v)
+	var cfg *config.Config
+	if err == nil {
+		ctx := context.Background() // Vault's answer is bounded by itself
+		cfg, err = src.with(ctx, a.live.standing().doc, control.OpenSealed(ctx, a.live.vault))
+	}
 	if err == nil {
 		changed := config.Diff(a.cfg, cfg)
 		if sum := pricesSum(cfg); sum != a.current.prices {
@@ -241,6 +253,9 @@ func (a *App) reload(why string) {
 			return
 		}
 		if err = a.apply(cfg); err == nil {
+			a.mu.Lock()
+			a.source = src
+			a.mu.Unlock()
 			a.metrics.Reloaded(true)
 			a.log.Info("configuration replaced", "why", why, "changes", changed)
 			return
@@ -304,28 +319,40 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 			}, a.priceFiles()...)
 		})
 	}
+	newer := make(chan struct{}, 1)
+	servers.Go(func() { a.watchSettings(ctx, newer) })
 	a.gateway.SetReady(true)
 	a.log.Info("listening", "event", "listening", "data", data.Addr().String(), "admin", adminAddr)
 	a.welcome(data.Addr().String(), adminAddr)
 
-	err = a.wait(ctx, signals, changed, failed)
+	err = a.wait(ctx, &events{signals, changed, newer, failed})
 	a.gateway.SetReady(false)
 	a.drain(context.WithoutCancel(ctx), dataServer, signals, killAll)
 	_ = adminServer.Close()
 	return err
 }
 
-// wait returns when the program is to stop.
-func (a *App) wait(ctx context.Context, signals <-chan os.Signal, changed <-chan struct{}, failed <-chan error) error {
+// events are what a running program is told.
+type events struct {
+	signals <-chan os.Signal
+	changed <-chan struct{} // the file
+	newer   <-chan struct{} // the settings
+	failed  <-chan error
+}
+
+// wait returns when the program is to stop. It alone changes the configuration.
+func (a *App) wait(ctx context.Context, e *events) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-failed:
+		case err := <-e.failed:
 			return err
-		case <-changed:
+		case <-e.changed:
 			a.reload("the file changed")
-		case s := <-signals:
+		case <-e.newer:
+			a.takeUp(ctx)
+		case s := <-e.signals:
 			if s != syscall.SIGHUP {
 				a.log.Info("stopping", "signal", s.String())
 				return nil

@@ -21,6 +21,7 @@ import (
 
 	"sluice/internal/mock"
 	"sluice/internal/pgtest"
+	"sluice/internal/vault"
 )
 
 func TestMain(m *testing.M) {
@@ -135,11 +136,11 @@ func newRig(t testing.TB, extra string, opts ...func(*httptest.Server)) *rig {
 		t.Fatal(err)
 	}
 	o := Options{ConfigPath: path, Getenv: func(string) string { return "" }, Stdout: io.Discard, Stderr: r.log}
-	cfg, err := load(o)
+	src, cfg, err := readSource(o, vault.New(o.Getenv, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.app, err = start(o, cfg); err != nil {
+	if r.app, err = start(src, cfg); err != nil {
 		t.Fatal(err)
 	}
 	server, err := r.app.dataServer(context.WithoutCancel(t.Context()))

@@ -150,11 +150,11 @@ type AuditDesk struct {
 
 // OpenAudit opens the audit log of the store that a configuration names. Call Close at the end.
 func OpenAudit(ctx context.Context, o Options) (*AuditDesk, error) {
-	cfg, db, err := openLocal(ctx, o, false)
+	src, cfg, db, err := openLocal(ctx, o, false)
 	if err != nil {
 		return nil, err
 	}
-	p, err := localPeople(ctx, cfg, db)
+	p, err := localPeople(ctx, src, cfg, db)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -200,7 +200,7 @@ func (d *AuditDesk) Redact(ctx context.Context, subject, why string) (*control.R
 // VerifyStore verifies the audit log in the store that a configuration names, and changes nothing. Without keys it takes the one
 // of the configuration.
 func VerifyStore(ctx context.Context, o Options, v audit.VerifyOptions) (*audit.Report, error) {
-	cfg, db, err := openLocal(ctx, o, false)
+	_, cfg, db, err := openLocal(ctx, o, false)
 	if err != nil {
 		return nil, err
 	}

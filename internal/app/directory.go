@@ -19,6 +19,7 @@ import (
 	"sluice/internal/control"
 	"sluice/internal/directory"
 	"sluice/internal/quota"
+	"sluice/internal/vault"
 )
 
 // people are the stored keys and their owners. They outlive configurations.
@@ -35,8 +36,8 @@ type people struct {
 
 // openPeople readies a store of keys: it must have been made under our pepper, and takes over what earlier releases
 // kept in files. bind adds to each caller what the configuration says. operator is whom the audit log knows whoever runs
-// the gateway as; "": as the operator.
-func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who), operator string) (*people, error) {
+// the gateway as; "": as the operator. more says what else control works with.
+func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who), operator string, more ...func(*control.Options)) (*people, error) {
 	store := db.Directory()
 	p := &people{store: store}
 	var err error
@@ -51,10 +52,14 @@ func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *au
 		recorder = byUser{recorder, operator}
 	}
 	p.cache = directory.NewCache(directory.CacheOptions{Source: store, Log: log, Bind: bind})
-	p.control = control.New(control.Options{
+	o := control.Options{
 		Store: store, Hasher: p.hasher, Random: rand.Reader, Period: quota.Span, Log: log,
 		Changed: func(c directory.Change) { p.cache.Invalidate(c) }, Audit: recorder, History: p.audit, Together: db.Together,
-	})
+	}
+	for _, add := range more {
+		add(&o)
+	}
+	p.control = control.New(o)
 	if err = p.control.CheckPepper(ctx); err == nil {
 		err = noteAudit(ctx, store, p.audit.Public(), log)
 	}
@@ -115,12 +120,12 @@ func (a *App) bindCurrent(who *auth.Who) {
 // a gateway, and says where that is. Gateways that share the store hear of what is changed within a second. A store that is not
 // there is made only if create says so. Call closed at the end.
 func Local(ctx context.Context, o Options, create bool) (h http.Handler, at string, closed func() error, err error) {
-	cfg, db, err := openLocal(ctx, o, create)
+	src, cfg, db, err := openLocal(ctx, o, create)
 	if err != nil {
 		return nil, "", nil, err
 	}
 	at = placeOf(cfg)
-	p, err := localPeople(ctx, cfg, db)
+	p, err := localPeople(ctx, src, cfg, db)
 	if err != nil {
 		return nil, at, nil, errors.Join(err, db.Close())
 	}
@@ -142,27 +147,38 @@ func placeOf(cfg *config.Config) string {
 }
 
 // openLocal opens the store that a configuration names, and makes one only if create says so.
-func openLocal(ctx context.Context, o Options, create bool) (*config.Config, *sql.DB, error) {
-	cfg, err := load(o)
+func openLocal(ctx context.Context, o Options, create bool) (*source, *config.Config, *sql.DB, error) {
+	src, cfg, err := readSource(o, vault.New(o.Getenv, nil))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if at := placeOf(cfg); cfg.Store.URL == "" && !create {
 		if _, err := os.Stat(at); err != nil {
-			return nil, nil, fmt.Errorf("there is no store at %s: start a gateway (sluice serve), name its configuration (--config), or make the store (--local)", at)
+			return nil, nil, nil, fmt.Errorf("there is no store at %s: start a gateway (sluice serve), name its configuration (--config), or make the store (--local)", at)
 		}
 	}
 	db, err := OpenStore(ctx, cfg, sql.Options{})
 	if err != nil {
-		return nil, nil, fmt.Errorf("store: %w", err)
+		return nil, nil, nil, fmt.Errorf("store: %w", err)
 	}
-	return cfg, db, nil
+	return src, cfg, db, nil
 }
 
-func localPeople(ctx context.Context, cfg *config.Config, db *sql.DB) (*people, error) {
+func localPeople(ctx context.Context, src *source, cfg *config.Config, db *sql.DB) (*people, error) {
 	revoked, err := auth.OpenRevoked(cfg.Data)
 	if err != nil {
 		return nil, err
 	}
-	return openPeople(ctx, cfg, db, revoked, nil, nil, systemUser())
+	l, err := openLive(ctx, cfg, db)
+	if err != nil {
+		return nil, err
+	}
+	return openPeople(ctx, cfg, db, revoked, nil, nil, systemUser(), func(o *control.Options) {
+		o.Settings = l.settingsOptions(func() *source { return src }, func() *config.Config {
+			if whole, _, err := l.newestGood(ctx, src); err == nil {
+				return whole
+			}
+			return cfg // what the file says is seen in any case
+		})
+	})
 }

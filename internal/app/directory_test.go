@@ -120,7 +120,7 @@ func TestInjectionsIntoTheStore(t *testing.T) {
 	}
 
 	// What is shown as a key at the API's door goes to the database as a hash, whatever it is.
-	cfg, err := load(o)
+	src, cfg, err := readSource(o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestInjectionsIntoTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	p, err := localPeople(t.Context(), cfg, db)
+	p, err := localPeople(t.Context(), src, cfg, db)
 	if err != nil {
 		t.Fatal(err)
 	}

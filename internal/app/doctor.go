@@ -89,13 +89,13 @@ var checks = []check{
 // costs. A configuration that is wrong is a finding, too.
 func Doctor(ctx context.Context, o DoctorOptions) *Diagnosis {
 	d, p := new(Diagnosis), newPatient(o)
-	err := p.load()
+	err := p.load(ctx)
 	if err != nil {
 		d.add("configuration", nil, unreadable(err))
 		d.add("all else", nil, []Finding{skip("it depends on the configuration")})
 		return d
 	}
-	hidden := p.cfg.Secrets()
+	hidden := p.cfg.AllSecrets()
 	d.add("configuration", hidden, []Finding{fine("%s is valid: %d providers, %d models, %d keys",
 		cmp.Or(o.ConfigPath, "the embedded one"), len(p.cfg.Providers), len(p.cfg.Models), len(p.cfg.Keys))})
 	for i, findings := range p.examine(ctx) {
@@ -118,12 +118,13 @@ func newPatient(o DoctorOptions) *patient {
 }
 
 // load reads the configuration, and remembers what was read with it.
-func (p *patient) load() (err error) {
+func (p *patient) load(ctx context.Context) (err error) {
 	if p.o.ConfigPath == "" {
-		p.cfg, err = config.Default(p.o.Getenv)
+		p.cfg, err = config.Default(ConfigOptions(ctx, p.o.Getenv))
 		return err
 	}
-	p.cfg, err = config.Load(p.o.ConfigPath, config.Options{Getenv: p.o.Getenv, Kinds: Kinds(), ReadFile: func(name string) ([]byte, error) {
+	o := ConfigOptions(ctx, p.o.Getenv)
+	o.ReadFile = func(name string) ([]byte, error) {
 		data, err := os.ReadFile(name)
 		if err == nil {
 			p.read = append(p.read, name)
@@ -132,7 +133,8 @@ func (p *patient) load() (err error) {
 			}
 		}
 		return data, err
-	}})
+	}
+	p.cfg, err = config.Load(p.o.ConfigPath, o)
 	return err
 }
 

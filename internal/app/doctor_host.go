@@ -120,7 +120,7 @@ func lookFiles(_ context.Context, p *patient) (out []Finding) {
 
 // literal tells whether the configuration's text has a secret in it, instead of where to find it.
 func (p *patient) literal() bool {
-	for _, secret := range p.cfg.Secrets() {
+	for _, secret := range p.cfg.AllSecrets() {
 		if bytes.Contains(p.text, []byte(secret)) {
 			return true
 		}

@@ -35,7 +35,7 @@ func ill(t *testing.T, text string) *patient {
 	}
 	text = "data: " + filepath.Join(dir, "data") + "\n" + text
 	write(t, p.o.ConfigPath, text, 0o600)
-	if err := p.load(); err != nil {
+	if err := p.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return p

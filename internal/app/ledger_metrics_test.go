@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
 )
 
 // TestMoneyIsTold: the line of a call says who pays how much, metrics sum it, and refusals are counted by what refused.

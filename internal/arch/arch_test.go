@@ -56,14 +56,19 @@ var rooms = map[string]room{
 	"account":                 {may: "llm audit auth directory", tests: "backend/sql"},
 	"account/accounttest":     {may: "account directory"},
 	"account/oidc":            {may: "llm auth account", tests: "directory"},
-	"admin":                   {may: "llm account audit directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest"}, // of quota, route and upstream only what they tell
+	"admin":                   {may: "llm account audit config directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest"}, // of quota, route and upstream only what they tell
 	"audit":                   {may: "llm", tests: "audit/audittest"},
 	"audit/audittest":         {may: "audit"},
-	"control":                 {may: "llm account audit auth rules directory config", tests: "directory/directorytest backend/sql"},
+	"seal":                    {may: "llm", tests: "seal/sealtest"},
+	"seal/sealtest":           {may: "seal"},
+	"vault":                   {},
+	"settings":                {tests: "settings/settingstest"},
+	"settings/settingstest":   {may: "settings"},
+	"control":                 {may: "llm account audit auth rules directory config seal settings", tests: "directory/directorytest backend/sql"},
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
-	"backend/sql":         {may: "llm account auth audit usage directory alert", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest pgtest"},
+	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
 	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
@@ -123,6 +128,8 @@ var laws = [][2]string{
 	{"*", "idempotency/idempotencytest"},
 	{"*", "alert/alerttest"},
 	{"*", "audit/audittest"},
+	{"*", "seal/sealtest"},
+	{"*", "settings/settingstest"},
 	{"*", "directory/directorytest"},
 	{"*", "account/accounttest"},
 	{"*", "quota/quotatest"},

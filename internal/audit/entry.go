@@ -94,7 +94,7 @@ type Change struct {
 // sum is the hash that an entry must have.
 func (e *Entry) sum() Hash {
 	c := begin("sluice audit entry v1")
-	c.text(e.Org).number(e.Seq).text(e.At.String()).number(uint64(e.Behind)) //nolint:gosec // the same 64 bits
+	c.text(e.Org).number(e.Seq).text(e.At.String()).number(uint64(e.Behind))
 	c.text(e.Actor.Kind).text(e.Actor.ID).text(e.Act).text(e.Object.Kind).text(e.Object.ID).text(string(e.Result)).text(e.Request)
 	for _, s := range []*Sealed{&e.Said, &e.Changed} {
 		c.text(s.Key).bytes(s.Data)

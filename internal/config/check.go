@@ -267,7 +267,7 @@ func (d *decoder) providers(c *Config) {
 		}
 	}
 	if len(c.Providers) == 0 && !c.Mock.Enabled && len(d.problems) == 0 {
-		d.fail("providers", "is missing: name at least one, or set mock.enabled to true")
+		d.absent("providers", "is missing: name at least one, or set mock.enabled to true")
 	}
 }
 
@@ -372,6 +372,12 @@ func (d *decoder) unique(seen map[string]int, path, name string, i int, list str
 		return
 	}
 	if first, ok := seen[name]; ok {
+		if _, _, mine := d.inStore(path); mine && len(d.stored) > 0 {
+			if _, _, other := d.inStore(index(list, first)); !other {
+				d.fail(path, "%s is the name of one in the configuration file, which wins: give this one another name, or remove one of them", d.said(path))
+				return
+			}
+		}
 		d.fail(path, "%s is already the name of %s[%d]", d.said(path), list, first)
 		return
 	}

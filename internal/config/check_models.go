@@ -64,7 +64,7 @@ func (d *decoder) deployments(c *Config, m *Model, path string) {
 		}
 		p := c.provider(dep.Provider)
 		if p == nil || !slices.ContainsFunc(p.Credentials, func(s Credential) bool { return s.Name == dep.Credential }) {
-			d.fail(at+".credential", "is %s, which the provider's credentials do not have", d.said(at+".credential"))
+			d.absent(at+".credential", "is %s, which the provider's credentials do not have", d.said(at+".credential"))
 		}
 	}
 }
@@ -90,7 +90,7 @@ func (d *decoder) fallbacks(c *Config, path, own string, names []string) {
 			d.fail(at, "is the model itself")
 		case entry || slash && (c.provider(provider) != nil || c.Mock.Enabled && slices.Contains(Mocks(), provider)):
 		default:
-			d.fail(at, "is %s, which models does not have; provider/model names one without an entry%s", d.said(at), meant(name, modelNames(c, -1)))
+			d.absent(at, "is %s, which models does not have; provider/model names one without an entry%s", d.said(at), meant(name, modelNames(c, -1)))
 		}
 	}
 }
@@ -108,7 +108,7 @@ func (d *decoder) target(c *Config, names map[string]int, i int) {
 		next, ok := names[m.Model]
 		if !ok {
 			if len(way) == 1 && m.Model != "" { // else it is said where the way breaks
-				d.fail(path+".provider", "is missing, and %s is no other entry of models%s", d.said(path+".model"), meant(m.Model, modelNames(c, i)))
+				d.absent(path+".provider", "is missing, and %s is no other entry of models%s", d.said(path+".model"), meant(m.Model, modelNames(c, i)))
 			}
 			return
 		}
@@ -131,7 +131,7 @@ func (d *decoder) knownProvider(c *Config, path, name string) bool {
 	if slices.Contains(known, name) {
 		return true
 	}
-	d.fail(path, "is %s, which providers does not have%s", d.said(path), meant(name, known))
+	d.absent(path, "is %s, which providers does not have%s", d.said(path), meant(name, known))
 	return false
 }
 

@@ -39,6 +39,8 @@ type Config struct {
 	Rules []SharedRule `yaml:"rules"`
 	// Where keys, their owners and the ledger are kept.
 	Store Store `yaml:"store"`
+	// How secrets are kept that are set by the admin API: docs/security.md.
+	Secrets Secrets `yaml:"secrets"`
 	// How calls are accounted for.
 	Ledger Ledger `yaml:"ledger"`
 	// How the log of what people do to the gateway is signed, and where else its checkpoints go.
@@ -84,6 +86,16 @@ type Admin struct {
 	Loopback string `yaml:"loopback" enum:",operator,never" example:"never" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
+}
+
+// Secrets says how the secrets are kept that are set by the admin API, and to which ones elsewhere that may refer.
+type Secrets struct {
+	// What the key-encryption key is made of, at least 32 characters. Replicas that share a store must have the same. Left out: the file secrets.key in the data directory.
+	Key llm.Secret `yaml:"key" example:"${SLUICE_SECRETS_KEY}" restart:"true"`
+	// Instead of key: a program that wraps and unwraps the keyset, with its arguments. It is run without a shell and with one more argument, wrap or unwrap; it reads the one form on its standard input and writes the other on its standard output.
+	Command []string `yaml:"command" example:"/usr/local/bin/sluice-kms" restart:"true"`
+	// What secrets that are set by the admin API may refer to instead of being kept in the store: names of environment variables, file:PATH and vault:MOUNT/PATH#FIELD; * stands for anything. Left out: nothing, since whoever may set a provider could have any secret of this machine sent to it.
+	References []string `yaml:"references" example:"OPENAI_API_KEY"`
 }
 
 // TLS is a certificate and its key.
@@ -213,6 +225,9 @@ type Provider struct {
 	CA string `yaml:"ca" example:"/etc/sluice/upstream-ca.pem"`
 	// How often to ask it whether it is alive, by its list of models, which costs nothing. Left out: never; calls themselves tell.
 	HealthCheck time.Duration `yaml:"health_check" example:"30s"`
+
+	// Stored tells that it is one of the store's.
+	Stored bool `yaml:"-"`
 }
 
 // Credential is one of several that a provider may be called with.

@@ -573,14 +573,14 @@ func TestModel(t *testing.T) {
 }
 
 func TestDefault(t *testing.T) {
-	c, err := Default(env("OPENAI_API_KEY", "sk-one", "GEMINI_API_KEY", "AIza-two"))
+	c, err := Default(Options{Getenv: env("OPENAI_API_KEY", "sk-one", "GEMINI_API_KEY", "AIza-two")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !c.Mock.Enabled || len(c.Providers) != 2 || c.Providers[0].Name != "openai" || c.Providers[1].Kind != "gemini" || c.Providers[1].APIKey != "AIza-two" {
 		t.Errorf("got %+v", c)
 	}
-	if c, err := Default(env()); err != nil || len(c.Providers) != 0 || c.Listen != ":3001" {
+	if c, err := Default(Options{Getenv: env()}); err != nil || len(c.Providers) != 0 || c.Listen != ":3001" {
 		t.Errorf("with nothing set: %+v, %v", c, err)
 	}
 }
@@ -756,7 +756,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestDefaultRefusesBrokenKeys(t *testing.T) {
-	if _, err := Default(env("GEMINI_API_KEY", "AIza\nX-Evil: 1")); err == nil || strings.Contains(err.Error(), "AIza") {
+	if _, err := Default(Options{Getenv: env("GEMINI_API_KEY", "AIza\nX-Evil: 1")}); err == nil || strings.Contains(err.Error(), "AIza") {
 		t.Errorf("got %v, want a refusal without the key", err)
 	}
 }

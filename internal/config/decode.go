@@ -25,8 +25,18 @@ type decoder struct {
 	problems []Problem
 	at       map[string]*yaml.Node // path -> the value's node
 	bad      map[string]bool       // paths with a problem
+	stored   map[string]storedAt   // paths of the store's objects: providers[3]
+	places   map[string]string     // paths of the store's secrets -> their places
+	allowed  []string              // what the store's secrets may refer to
 	visited  int
 	depth    int
+}
+
+func newDecoder(file string, opts Options) *decoder {
+	return &decoder{
+		file: file, opts: opts.orReal(), at: make(map[string]*yaml.Node), bad: make(map[string]bool),
+		stored: make(map[string]storedAt), places: make(map[string]string),
+	}
 }
 
 // Bounds against documents that grow through aliases.
@@ -52,6 +62,9 @@ func (d *decoder) note(n *yaml.Node, path, format string, args ...any) {
 	p := Problem{File: d.file, Path: path, Msg: fmt.Sprintf(format, args...)}
 	if n != nil {
 		p.Line, p.Col = n.Line, n.Column
+	}
+	if at, rest, ok := d.inStore(path); ok {
+		p = Problem{File: at.place.String(), Path: rest, Msg: p.Msg}
 	}
 	d.problems = append(d.problems, p)
 	d.bad[path] = true
@@ -187,7 +200,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		d.note(n, path, "is %s, must be %s", describe(n), want(v.Type()))
 		return
 	}
-	text, expanded, err := d.expand(n)
+	text, expanded, err := d.expand(n, v.Type(), path)
 	if err != nil {
 		d.note(n, path, "%s", err)
 		return

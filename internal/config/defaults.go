@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode"
 
-	"sluice/internal/llm"
+	"go.yaml.in/yaml/v4"
 )
 
 // defaults is what an empty document means. A zero field of a loaded document is filled from here.
@@ -98,20 +98,25 @@ var wellKnown = []struct{ name, env string }{
 }
 
 // Default is the configuration that serves without a file: the mock, and each of OpenAI, Anthropic and
-// Gemini whose API key getenv gives.
-func Default(getenv func(string) string) (*Config, error) {
-	opts := Options{Getenv: getenv}.orReal()
-	c, err := Parse("default.yaml", defaultDocument, opts)
-	if err != nil {
-		return nil, err
-	}
+// Gemini whose API key the environment gives.
+func Default(opts Options) (*Config, error) {
+	d := newDecoder("default.yaml", opts)
+	root := d.read(defaultDocument)
+	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, w := range wellKnown {
-		if key := opts.Getenv(w.env); key != "" {
-			if strings.ContainsFunc(key, unicode.IsControl) {
-				return nil, fmt.Errorf("the environment variable %s holds a control character or line break", w.env)
-			}
-			c.Providers = append(c.Providers, Provider{Name: w.name, Kind: w.name, APIKey: llm.Secret(key)})
+		key := d.opts.Getenv(w.env)
+		if key == "" {
+			continue
 		}
+		if strings.ContainsFunc(key, unicode.IsControl) {
+			return nil, fmt.Errorf("the environment variable %s holds a control character or line break", w.env)
+		}
+		list.Content = append(list.Content, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{
+			textNode("name"), textNode(w.name), textNode("api_key"), textNode("${" + w.env + "}"),
+		}})
 	}
-	return c, nil
+	if root != nil && len(list.Content) > 0 {
+		root.Content = append(root.Content, textNode("providers"), list)
+	}
+	return d.parse(root)
 }

@@ -21,6 +21,14 @@ type Options struct {
 	ReadFile func(string) ([]byte, error)
 	// Kinds are the provider kinds that this build has. Nil: kinds are not checked.
 	Kinds []string
+	// Settings are the objects that are kept in the store beside those of the document. Nil: there are none.
+	Settings *Settings
+	// Open lets the document lack what the store's objects may have, which are not known yet.
+	Open bool
+	// Sealed gives what ${sealed:ID} stands for. It may stand in Settings only, at this place, such as providers/openai/api_key.
+	Sealed func(place, id string) (string, error)
+	// Vault gives what ${vault:MOUNT/PATH#FIELD} stands for. Nil: there is no Vault.
+	Vault func(ref string) (string, error)
 }
 
 // maxDocument bounds a document and each ${file:}, in bytes: past it somebody gave the wrong path.
@@ -69,13 +77,28 @@ func Load(path string, opts Options) (*Config, error) {
 	return Parse(path, data, opts)
 }
 
+// ReadFile reads a document from a file, for Parse.
+func ReadFile(path string) ([]byte, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return data, nil
+}
+
 // Parse reads a document; name stands for its file in errors. What is wrong with it is an *Error.
 func Parse(name string, data []byte, opts Options) (*Config, error) {
-	d := &decoder{file: name, opts: opts.orReal(), at: make(map[string]*yaml.Node), bad: make(map[string]bool)}
+	d := newDecoder(name, opts)
+	return d.parse(d.read(data))
+}
+
+// parse makes a configuration of a document's tree, nil: an empty one, and the store's objects.
+func (d *decoder) parse(root *yaml.Node) (*Config, error) {
 	c := new(Config)
-	if root := d.read(data); root != nil {
+	if root = d.withSettings(root); root != nil {
 		d.value(root, valueOf(c), "")
 	}
+	d.markStored(c)
 	fill(c, defaults())
 	// A document with mistakes of form is checked for mistakes of meaning, too: all are told at once.
 	check(d, c)

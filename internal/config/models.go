@@ -35,6 +35,9 @@ type Model struct {
 	Reasoning bool `yaml:"reasoning"`
 	// Waits that differ from the provider's.
 	Timeouts Wait `yaml:"timeouts"`
+
+	// Stored tells that it is one of the store's.
+	Stored bool `yaml:"-"`
 }
 
 // Deployment is one place that can serve a model.

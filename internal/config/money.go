@@ -44,6 +44,9 @@ type SharedRule struct {
 	// Organisations that it holds for.
 	Organisations []string `yaml:"organisations" example:"default"`
 	Rule          `yaml:",inline"`
+
+	// Stored tells that it is one of the store's.
+	Stored bool `yaml:"-"`
 }
 
 // Holds tells whether the rule holds for a key, by its name or public part, and its owners.
@@ -245,6 +248,7 @@ func (d *decoder) money(c *Config) {
 	if u := string(c.Store.URL); u != "" && !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") && !strings.HasPrefix(u, "sqlite:") {
 		d.fail("store.url", "must begin with postgres:// or sqlite:")
 	}
+	d.secrets(&c.Secrets)
 	if c.Pepper != "" {
 		if why := Weak(string(c.Pepper)); why != "" {
 			d.fail("pepper", "%s: make one by: openssl rand -hex 32", why)
@@ -261,6 +265,18 @@ func (d *decoder) money(c *Config) {
 			d.fail(path+".secret", "%s: make one by: openssl rand -hex 32", why)
 		}
 		d.webURL(path+".url", string(w.URL))
+	}
+}
+
+func (d *decoder) secrets(s *Secrets) {
+	if why := Weak(string(s.Key)); s.Key != "" && why != "" {
+		d.fail("secrets.key", "%s: make one by: openssl rand -hex 32", why)
+	}
+	if s.Key != "" && s.Command != nil {
+		d.fail("secrets.command", "stands beside key: keep one of them")
+	}
+	if s.Command != nil && (len(s.Command) == 0 || s.Command[0] == "") {
+		d.fail("secrets.command", "is empty: name a program, or leave it out")
 	}
 }
 

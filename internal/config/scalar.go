@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -118,11 +119,15 @@ func parseTime(s string) (time.Time, error) {
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand replaces ${NAME}, ${NAME:-default} and ${file:path} in a text and tells whether there were any;
+// expand replaces ${NAME}, ${NAME:-default}, ${file:path} and ${vault:path#field} in a text and tells whether there were any;
 // $${ stands for a plain ${. What a reference gives is not looked at again.
-func (d *decoder) expand(n *yaml.Node) (text string, expanded bool, err error) {
+func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (text string, expanded bool, err error) {
 	if n.ShortTag() != "!!str" || !strings.Contains(n.Value, "${") {
 		return n.Value, false, nil
+	}
+	if _, _, stored := d.inStore(path); stored {
+		text, err = d.storedReference(n.Value, t, path)
+		return text, true, err
 	}
 	var out strings.Builder
 	for rest := n.Value; ; {
@@ -162,10 +167,20 @@ func (d *decoder) reference(ref string) (string, error) {
 		// Editors and echo end a file with a line break that is no part of a secret.
 		return strings.TrimRight(string(data), "\r\n"), nil
 	}
+	if path, ok := strings.CutPrefix(ref, "vault:"); ok {
+		if d.opts.Vault == nil {
+			return "", errors.New("${vault:}: no Vault can be asked here")
+		}
+		val, err := d.opts.Vault(path)
+		if err != nil {
+			return "", fmt.Errorf("${vault:}: %w", err)
+		}
+		return val, nil
+	}
 	name, def, hasDefault := strings.Cut(ref, ":-")
 	if !envName.MatchString(name) {
 		// Not repeated: people write secrets between the braces, too.
-		return "", errors.New("what stands in ${} is no reference: write ${NAME}, ${NAME:-default} or ${file:/path}")
+		return "", errors.New("what stands in ${} is no reference: write ${NAME}, ${NAME:-default}, ${file:/path} or ${vault:MOUNT/PATH#FIELD}")
 	}
 	val := d.opts.Getenv(name)
 	if val == "" && !hasDefault {

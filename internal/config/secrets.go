@@ -6,9 +6,9 @@ import (
 	"sluice/internal/llm"
 )
 
-// Secrets are all that the configuration holds, wherever they stand, but for clients' keys: those are hashes by now. Whoever
+// AllSecrets are all that the configuration holds, wherever they stand, but for clients' keys: those are hashes by now. Whoever
 // tells something about a configuration can hold it against them.
-func (c *Config) Secrets() []string { return secrets(reflect.ValueOf(c).Elem(), nil) }
+func (c *Config) AllSecrets() []string { return secrets(reflect.ValueOf(c).Elem(), nil) }
 
 func secrets(v reflect.Value, all []string) []string {
 	switch {

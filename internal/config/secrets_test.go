@@ -18,7 +18,7 @@ providers:
 		t.Fatal(err)
 	}
 	want := []string{"f3c1a9d07b5e482c96ad14e87f20b3c5", "first-hidden", "header-hidden", "second-hidden", "redis://:redis-hidden@127.0.0.1:6379"}
-	if diff := cmp.Diff(want, c.Secrets()); diff != "" {
+	if diff := cmp.Diff(want, c.AllSecrets()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -31,6 +31,7 @@ type Options struct {
 	// Together runs what it is given in one transaction of the Store and of Audit, perhaps more than once; nil: each of their
 	// methods is one of its own, for tests.
 	Together func(ctx context.Context, do func(context.Context) error) error
+	Settings SettingsOptions
 	Hasher   *auth.Hasher
 	Random   io.Reader                                                                      // cryptographic
 	Changed  func(directory.Change)                                                         // is told of every change, after it was stored; nil: nobody
@@ -52,6 +53,9 @@ func New(o Options) *Control {
 	}
 	if o.Together == nil {
 		o.Together = func(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
+	}
+	if o.Settings.Changed == nil {
+		o.Settings.Changed = func() {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

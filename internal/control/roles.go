@@ -63,7 +63,10 @@ var acts = func() map[Act]right {
 	add(right{roles: seeing, all: true}, "upstreams.read", "config.read", "config.plan", "prices.read", "explain")
 	add(right{roles: running, all: true}, "upstreams.change", "debug.read")
 	add(right{roles: admins, all: true}, "config.apply", "config.rollback", "prices.change", "ledger.recompute")
-	add(right{roles: admins, all: true, secret: true}, "credentials.change")
+	for _, kind := range []Act{"providers", "models", "deployments", "rules"} {
+		add(right{roles: admins, all: true}, kind+".create", kind+".update", kind+".delete")
+	}
+	add(right{roles: admins, all: true, secret: true}, "credentials.change", "credentials.create", "credentials.update", "credentials.delete")
 	add(right{roles: auditing}, "audit.read", "audit.export")
 	add(right{roles: owner, all: true, secret: true}, "audit.redact", "secrets.rotate")
 	return m

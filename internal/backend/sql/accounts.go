@@ -26,9 +26,22 @@ const accountColumns text = "a.id, a.name, a.email, a.role, a.realm_kind, a.real
 // intoAccount is where they are read to. Of an outer join all may be NULL.
 func intoAccount(a *account.Account) []any {
 	return []any{
-		orZero[string]{&a.ID}, orZero[string]{&a.Name}, orZero[string]{&a.Email}, asWord[account.Role]{&a.Role}, asWord[kind]{&a.Realm.Kind}, orZero[string]{&a.Realm.ID},
-		orZero[string]{&a.Realm.Org}, asBit{&a.Disabled}, orZero[string]{&a.Password}, &a.TOTP, orZero[string]{&a.Issuer}, orZero[string]{&a.Subject},
-		asTime{&a.Created}, asTime{&a.Updated}, orZero[string]{&a.Maker}, orZero[int64]{&a.Version},
+		orZero[string]{&a.ID},
+		orZero[string]{&a.Name},
+		orZero[string]{&a.Email},
+		asWord[account.Role]{&a.Role},
+		asWord[kind]{&a.Realm.Kind},
+		orZero[string]{&a.Realm.ID},
+		orZero[string]{&a.Realm.Org},
+		asBit{&a.Disabled},
+		orZero[string]{&a.Password},
+		&a.TOTP,
+		orZero[string]{&a.Issuer},
+		orZero[string]{&a.Subject},
+		asTime{&a.Created},
+		asTime{&a.Updated},
+		orZero[string]{&a.Maker},
+		orZero[int64]{&a.Version},
 	}
 }
 

@@ -115,8 +115,17 @@ const tokenColumns text = "t.id, t.name, t.hash, t.account_id, t.maker, t.role, 
 
 func intoToken(k *account.Token) []any {
 	return []any{
-		&k.ID, &k.Name, asKeyed{&k.Hash}, orZero[string]{&k.Maker}, &k.MakerName, asWord[account.Role]{&k.Role}, asWord[kind]{&k.Realm.Kind}, &k.Realm.ID, &k.Realm.Org,
-		asList{&k.Scopes}, asTime{&k.Created}, asTime{&k.Expires}, asTime{&k.Used},
+		&k.ID, &k.Name,
+		asKeyed{&k.Hash},
+		orZero[string]{&k.Maker},
+		&k.MakerName,
+		asWord[account.Role]{&k.Role},
+		asWord[kind]{&k.Realm.Kind},
+		&k.Realm.ID, &k.Realm.Org,
+		asList{&k.Scopes},
+		asTime{&k.Created},
+		asTime{&k.Expires},
+		asTime{&k.Used},
 	}
 }
 

@@ -12,6 +12,10 @@ import (
 	"sluice/internal/audit/audittest"
 	"sluice/internal/directory"
 	"sluice/internal/directory/directorytest"
+	"sluice/internal/seal"
+	"sluice/internal/seal/sealtest"
+	"sluice/internal/settings"
+	"sluice/internal/settings/settingstest"
 	"sluice/internal/usage"
 	"sluice/internal/usage/usagetest"
 )
@@ -68,5 +72,17 @@ func TestTrail(t *testing.T) {
 			o := another(t, o)
 			return open(t, o).Trail(), open(t, o).Trail()
 		}})
+	})
+}
+
+func TestSettings(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		settingstest.Run(t, settingstest.Harness{Open: func(t *testing.T) settings.Store { return open(t, another(t, o)).Settings() }})
+	})
+}
+
+func TestSecrets(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		sealtest.Run(t, sealtest.Harness{Open: func(t *testing.T) seal.Store { return open(t, another(t, o)).Secrets() }})
 	})
 }

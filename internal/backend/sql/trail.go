@@ -31,7 +31,7 @@ func (s *session) hold(ctx context.Context, what, name string) error {
 		return nil
 	}
 	sum := sha256.Sum256([]byte("sluice " + what + "\x00" + name))
-	_, err := s.exec(ctx, say("SELECT pg_advisory_xact_lock(?)", int64(binary.BigEndian.Uint64(sum[:8])))) //nolint:gosec // any number serves
+	_, err := s.exec(ctx, say("SELECT pg_advisory_xact_lock(?)", int64(binary.BigEndian.Uint64(sum[:8]))))
 	return err
 }
 
@@ -83,8 +83,15 @@ func headInto(h *audit.Head) []any { return []any{&h.Org, &h.Seq, asSum{&h.Hash}
 
 func entryInto(e *audit.Entry) []any {
 	return []any{
-		&e.Version, &e.Org, &e.Seq, asStamp{&e.At}, &e.Behind, &e.Actor.Kind, &e.Actor.ID, &e.Act, &e.Object.Kind, &e.Object.ID, &e.Result, &e.Request,
-		&e.Said.Key, asBytes{&e.Said.Data}, &e.Changed.Key, asBytes{&e.Changed.Data}, asSum{&e.Prev}, asSum{&e.Hash},
+		&e.Version, &e.Org, &e.Seq,
+		asStamp{&e.At},
+		&e.Behind, &e.Actor.Kind, &e.Actor.ID, &e.Act, &e.Object.Kind, &e.Object.ID, &e.Result, &e.Request,
+		&e.Said.Key,
+		asBytes{&e.Said.Data},
+		&e.Changed.Key,
+		asBytes{&e.Changed.Data},
+		asSum{&e.Prev},
+		asSum{&e.Hash},
 	}
 }
 

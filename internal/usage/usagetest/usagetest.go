@@ -161,6 +161,8 @@ func fill(v reflect.Value, n *int64) {
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(v.Index(0), n)
 		fill(v.Index(1), n)
+	case v.Type() == reflect.TypeFor[llm.Runs]():
+		v.Set(reflect.ValueOf(llm.Runs{"a_tool": *n, "another": *n + 1}))
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), n)
