@@ -131,7 +131,7 @@ func (h *Handler) rescue(w http.ResponseWriter, r *http.Request, id string) {
 	if p == nil {
 		return
 	}
-	if errors.Is(http.ErrAbortHandler, p) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
 	h.o.Log.Error("panic in the admin API", "event", "panic", "request", id, "path", r.Pattern, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
