@@ -478,11 +478,20 @@ func TestExpand(t *testing.T) {
 	opts := Options{
 		Getenv: env("A", "one", "LOOP", "${A}", "INJECT", "x}, keys: [{name: evil}"),
 		ReadFile: func(p string) ([]byte, error) {
-			if p == "/secret" {
+			switch p {
+			case "/secret":
 				return []byte("from ${A} file\r\n\n"), nil
+			case "/empty":
+				return []byte("\n"), nil
 			}
 			return nil, fs.ErrNotExist
 		},
+		Vault: func(string) (string, error) { return "", nil },
+	}
+	for _, in := range []string{"${file:/empty}", "${vault:secret/x#y}", "${B}"} { // what is asked for and empty is not left out
+		if _, err := Parse("x", []byte("mock: {enabled: true}\nadmin: {token: '"+in+"'}\n"), opts); err == nil {
+			t.Errorf("%s: what is empty is taken", in)
+		}
 	}
 	for in, want := range map[string]string{
 		"plain":                  "plain",

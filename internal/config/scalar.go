@@ -165,7 +165,11 @@ func (d *decoder) reference(ref string) (string, error) {
 			return "", fmt.Errorf("${file:%s}: the file has more than %d bytes", clip(path), maxDocument)
 		}
 		// Editors and echo end a file with a line break that is no part of a secret.
-		return strings.TrimRight(string(data), "\r\n"), nil
+		text := strings.TrimRight(string(data), "\r\n")
+		if text == "" { // a secret that was mounted wrongly must not turn off what it is for
+			return "", fmt.Errorf("${file:%s}: the file is empty", clip(path))
+		}
+		return text, nil
 	}
 	if path, ok := strings.CutPrefix(ref, "vault:"); ok {
 		if d.opts.Vault == nil {
@@ -174,6 +178,9 @@ func (d *decoder) reference(ref string) (string, error) {
 		val, err := d.opts.Vault(path)
 		if err != nil {
 			return "", fmt.Errorf("${vault:}: %w", err)
+		}
+		if val == "" {
+			return "", fmt.Errorf("${vault:%s}: the value is empty", clip(path))
 		}
 		return val, nil
 	}

@@ -213,10 +213,15 @@ func serve(dir, config string, env ...string) (*gateway, error) {
 
 // serveOther starts a gateway of another binary so.
 func serveOther(bin, dir, config string, env ...string) (*gateway, error) {
-	file := filepath.Join(dir, "sluice.yaml")
 	head := "listen: 127.0.0.1:0\nadmin: {listen: \"127.0.0.1:0\"}\ndata: " + filepath.Join(dir, "data") + "\nkeys:\n  - {name: e2e, key: " + key + ", models: [\"*\"]}\n" +
 		"  - {name: stranger, key: " + strangersKey + ", models: [\"nothing-*\"]}\n"
-	if err := os.WriteFile(file, []byte(head+config), 0o600); err != nil {
+	return serveWhole(bin, dir, head+config, env...)
+}
+
+// serveWhole starts a gateway with a configuration to which nothing is added.
+func serveWhole(bin, dir, config string, env ...string) (*gateway, error) {
+	file := filepath.Join(dir, "sluice.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
 	var up struct{ Event, Data, Admin string }
