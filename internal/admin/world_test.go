@@ -196,6 +196,13 @@ func (w *world) settle() {
 		things["person"], things["session"], things["token"] = p.account, p.actor.Session, strings.Split(p.token, "-")[1]
 		w.ship(i, team.ID, user.ID, key.ID, things["org"])
 	}
+	empty := control.Change{Name: control.Some("empty")}
+	_, err := w.control.Organisations().Create(ctx, root, control.NewOrganisation{Change: empty})
+	w.ok(err)
+	_, err = w.control.Teams().Create(ctx, root, control.NewTeam{Organisation: "acme", Change: empty})
+	w.ok(err)
+	_, err = w.control.Users().Create(ctx, root, control.NewUser{Organisation: "acme", UserChange: control.UserChange{Change: empty}})
+	w.ok(err)
 	s := w.control.Settings()
 	make := func(kind, of, value string) {
 		_, err := s.Create(ctx, root, kind, of, control.NewObject{Value: jsontext.Value(value)})
@@ -325,8 +332,8 @@ const (
 
 // request makes the request of a person.
 func (w *world) request(p *person, how way, method, path, body string) *http.Request {
-	r := httptest.NewRequestWithContext(w.t.Context(), method, "http://127.0.0.1:3002"+path, strings.NewReader(body))
-	r.RemoteAddr = "127.0.0.1:5"
+	r := httptest.NewRequestWithContext(w.t.Context(), method, path, strings.NewReader(body))
+	r.Host, r.RemoteAddr = "127.0.0.1:3002", "127.0.0.1:5"
 	if body == "" {
 		r.Body, r.ContentLength = http.NoBody, 0
 	}
@@ -335,7 +342,7 @@ func (w *world) request(p *person, how way, method, path, body string) *http.Req
 	}
 	switch how {
 	case byCookie:
-		r.AddCookie(&http.Cookie{Name: cookiePlain, Value: p.cookie})
+		r.AddCookie(&http.Cookie{Name: cookieName, Value: p.cookie})
 		r.Header.Set(csrfHeader, p.csrf)
 	case byToken:
 		r.Header.Set("Authorization", "Bearer "+p.token)
