@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -140,7 +141,7 @@ func operation(r *Route, schemas *schemas) node {
 		parameters = append(parameters, node{"name": p.Name, "in": "query", "description": p.Doc, "schema": schema})
 	}
 	statuses := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable}
-	if r.Matches {
+	if r.Matches || r.Tagged && r.changes() {
 		header("If-Match", "The ETag of the object that the change is made of; without it, it is made of whatever is there.", node{"type": "string"})
 		statuses = append(statuses, http.StatusPreconditionFailed)
 	}
@@ -177,7 +178,7 @@ func operation(r *Route, schemas *schemas) node {
 
 func responses(r *Route, schemas *schemas, statuses []int) node {
 	headers := node{"X-Request-Id": node{"description": "The id of the request, which the audit log has, too.", "schema": node{"type": "string"}}}
-	if _, ok := r.Out.(object); ok && r.Method != http.MethodDelete {
+	if _, ok := r.Out.(object); (ok || r.Tagged) && r.Method != http.MethodDelete {
 		headers["ETag"] = node{"description": "The state of the object, for If-Match.", "schema": node{"type": "string"}}
 	}
 	good := node{"description": "Done.", "headers": headers}
@@ -186,7 +187,7 @@ func responses(r *Route, schemas *schemas, statuses []int) node {
 		good["content"] = node{"application/json": node{"schema": schemas.out(r.Out)}}
 	case r.Media != "":
 		schema := node{}
-		if !strings.Contains(r.Media, "json") {
+		if r.Media != "application/json" {
 			schema["type"] = "string"
 		}
 		good["content"] = node{r.Media: node{"schema": schema}}
@@ -198,7 +199,7 @@ func responses(r *Route, schemas *schemas, statuses []int) node {
 		out["200"] = twin
 	}
 	if r.For == ForAnybody && r.Method == http.MethodGet {
-		return out
+		statuses = []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusServiceUnavailable}
 	}
 	for _, s := range statuses {
 		if _, given := out[fmt.Sprint(s)]; !given {
@@ -251,6 +252,8 @@ func special(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{}
 	case t == reflect.TypeFor[netip.Addr](), t == reflect.TypeFor[netip.Prefix]():
 		return &jsonschema.Schema{Type: "string"}
+	case t.Kind() == reflect.Array && t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		return &jsonschema.Schema{Type: "string"}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
 		return nil
 	case strings.HasPrefix(t.Name(), "Maybe["):
@@ -265,7 +268,7 @@ func special(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	return nil
 }
 
-var renamed = map[string]string{"audit.Page": "AuditPage", "audit.View": "AuditEntry", "audit.ActorView": "Actor", "audit.ObjectView": "ActedOn", "config.Place": "Place", "upstream.View": "Deployment", "route.Explanation": "Plan", "quota.Standing": "Standing", "rules.Override": "BudgetOverride"}
+var renamed = map[string]string{"control.Plan": "ConfigPlan", "audit.Page": "AuditPage", "audit.View": "AuditEntry", "audit.ActorView": "Actor", "audit.ObjectView": "ActedOn", "config.Place": "Place", "upstream.View": "Deployment", "route.Explanation": "Plan", "quota.Standing": "Standing", "rules.Override": "BudgetOverride"}
 
 // nameOf is the name of a type in the document: Page[control.KeyView] is KeyViewPage.
 func nameOf(t reflect.Type) string {

@@ -119,7 +119,8 @@ func (q *request) query() error {
 		return llm.Errorf(llm.KindInvalid, "query: cannot be read")
 	}
 	for name, list := range values {
-		if !slices.ContainsFunc(q.route.Query, func(p Param) bool { return p.Name == name }) {
+		at := slices.IndexFunc(q.route.Query, func(p Param) bool { return p.Name == name })
+		if at < 0 {
 			return llm.Errorf(llm.KindInvalid, "query: there is no %.40q; there are %s", name, cmp.Or(paramNames(q.route.Query), "none"))
 		}
 		if len(list) != 1 {
@@ -130,6 +131,9 @@ func (q *request) query() error {
 		}
 		if !utf8.ValidString(list[0]) || strings.ContainsFunc(list[0], unicode.IsControl) {
 			return llm.Errorf(llm.KindInvalid, "query: %s has a character that no text here has", name)
+		}
+		if n, err := strconv.Atoi(list[0]); q.route.Query[at].Number && (err != nil || n < 1) {
+			return llm.Errorf(llm.KindInvalid, "query: %s must be a number from 1", name)
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ var rooms = map[string]room{
 	"account":                 {may: "llm audit auth directory", tests: "backend/sql"},
 	"account/accounttest":     {may: "account directory"},
 	"account/oidc":            {may: "llm auth account", tests: "directory"},
-	"admin":                   {may: "llm account audit config directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest"}, // of quota, route and upstream only what they tell
+	"admin":                   {may: "llm account audit config directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest backend/sql seal pgtest"}, // of quota, route and upstream only what they tell
 	"audit":                   {may: "llm", tests: "audit/audittest"},
 	"audit/audittest":         {may: "audit"},
 	"seal":                    {may: "llm", tests: "seal/sealtest"},
