@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
@@ -285,5 +286,5 @@ func (h *Handler) link(q *request) (any, error) {
 	if err := h.o.Door.Redeem(q.Context(), account.Redemption(in), h.client(q)); err != nil {
 		return nil, err
 	}
-	return &LinkOut{email, reset, true}, nil
+	return &LinkOut{cmp.Or(email, account.NormalEmail(in.Email)), reset, true}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -87,15 +88,17 @@ func (a *App) inviteOwner(ctx context.Context) string {
 }
 
 // CreateOwner makes an owner in the store that a configuration names, or lets one set another password, and says where the store is.
-// It is for whoever has the store, and so needs no gateway and no other proof.
-func CreateOwner(ctx context.Context, o Options, address string) (in *control.Invited, at string, err error) {
-	d, err := OpenAudit(ctx, o)
+// It is for whoever has the store, and so needs no gateway and no other proof. A store that is not there is made only if create says so.
+func CreateOwner(ctx context.Context, o Options, address string, create bool) (in *control.Invited, at string, err error) {
+	src, cfg, db, err := openLocal(ctx, o, create)
 	if err != nil {
 		return nil, "", err
 	}
-	in, err = d.people.control.Accounts().CreateOwner(ctx, control.Owner("operator"), address)
-	if failed := d.Close(context.WithoutCancel(ctx)); err == nil {
-		err = failed
+	defer func() { err = errors.Join(err, db.Close()) }()
+	p, err := localPeople(ctx, src, cfg, db)
+	if err != nil {
+		return nil, "", err
 	}
-	return in, placeOf(d.Config), err
+	in, err = p.control.Accounts().CreateOwner(ctx, control.Owner("operator"), address)
+	return in, placeOf(cfg), errors.Join(err, p.closeLocal(context.WithoutCancel(ctx)))
 }
