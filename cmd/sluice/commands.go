@@ -48,6 +48,7 @@ func (p *program) commands() *cobra.Command {
 	required(c, "key", "request")
 	root.AddCommand(c, p.upstreams())
 	root.AddCommand(p.directory()...)
+	root.AddCommand(p.admin(), p.accounts(), p.sessions(), p.tokens())
 	root.AddCommand(p.usage(), p.ledger(), p.prices())
 
 	m := new(mock.Command)

@@ -46,7 +46,7 @@ func (p *program) complete(root *cobra.Command) {
 		if word := argument(leaf.Use); word == "FILE" {
 			leaf.ValidArgsFunction = files
 		} else if path := listOf(leaf, word); path != "" {
-			names := listed(path, false)
+			names := listed(path, word == "TOKEN")
 			leaf.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 				if len(args) > 0 {
 					return nil, cobra.ShellCompDirectiveNoFileComp
@@ -84,6 +84,10 @@ func listOf(c *cobra.Command, word string) string {
 	switch kind := c.Parent().Name(); {
 	case word == "DEPLOYMENT":
 		return "/admin/upstreams"
+	case word == "ACCOUNT":
+		return "/admin/accounts"
+	case word == "TOKEN":
+		return "/admin/tokens"
 	case word == "NAME" && c.Name() != "create" && (kind == "keys" || owners[kind] != ""):
 		return "/admin/" + kind
 	}
@@ -113,16 +117,19 @@ func listed(path string, ids bool) cobra.CompletionFunc {
 			gateway.url = f.Value.String()
 		}
 		var list struct {
-			Data        []struct{ ID, Name string }
+			Data        []struct{ ID, Name, Email string }
 			Deployments []struct{ Deployment string }
 		}
 		if err := gateway.call(c.Context(), path, nil, &list); err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		for _, d := range list.Deployments {
-			list.Data = append(list.Data, struct{ ID, Name string }{d.Deployment, d.Deployment})
+			list.Data = append(list.Data, struct{ ID, Name, Email string }{ID: d.Deployment, Name: d.Deployment})
 		}
 		for _, one := range list.Data {
+			if path == "/admin/accounts" {
+				one.Name = or(one.Email, one.ID)
+			}
 			word, about := plain(one.Name), ""
 			if ids {
 				word, about = plain(one.ID), "\t"+plain(one.Name)

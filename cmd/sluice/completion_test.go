@@ -13,6 +13,8 @@ func TestCompletion(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, ok := map[string]string{
 			"/admin/keys":      `{"data":[{"id":"k1","name":"ci"},{"id":"k2","name":"lap\u001b[2Jtop"}]}`,
+			"/admin/accounts":  `{"data":[{"id":"a1","name":"Ada","email":"ada@example.org"},{"id":"a2","name":"owner","email":""}]}`,
+			"/admin/tokens":    `{"data":[{"id":"t1","name":"ci"}]}`,
 			"/admin/teams":     `{"data":[{"id":"t1","name":"research"}]}`,
 			"/admin/upstreams": `{"deployments":[{"deployment":"openai/gpt-4o"}]}`,
 		}[r.URL.Path]
@@ -33,6 +35,9 @@ func TestCompletion(t *testing.T) {
 		{"keys show ci _", no},
 		{"keys create _", no},
 		{"users show _", no}, // the gateway refuses
+		{"accounts show _", "ada@example.org\na2\n" + no},
+		{"sessions end a_", "ada@example.org\na2\n" + no},
+		{"tokens delete _", "t1\tci\n" + no},
 		{"upstreams drain _", "openai/gpt-4o\n" + no},
 		{"keys list --team _", "research\n" + no},
 		{"usage --team _", "t1\tresearch\n" + no},

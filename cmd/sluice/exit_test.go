@@ -31,7 +31,7 @@ func TestRefusals(t *testing.T) {
 		body   string
 		want   complaint
 	}{
-		{401, `{"code":"unauthorized","detail":"Send the token."}`, complaint{Status: 401, Title: "Unauthorized", Code: "unauthorized", Detail: "the gateway at URL does not know who you are: put a token in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", Exit: exitRefused}},
+		{401, `{"code":"unauthorized","detail":"Send the token."}`, complaint{Status: 401, Title: "Unauthorized", Code: "unauthorized", Detail: "the gateway at URL does not know who you are: put a token (sluice tokens create) in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", Exit: exitRefused}},
 		{403, `no JSON`, complaint{Status: 403, Title: "Forbidden", Code: "failed", Detail: "you may not do that: nothing more is told", Exit: exitRefused}},
 		{400, `{"code":"invalid_request","detail":"No.","errors":[{"pointer":"/name","detail":"is empty"}]}`, complaint{
 			Status: 400, Title: "Bad Request", Code: "invalid_request", Detail: "the gateway answered 400 Bad Request: No.", Exit: exitFailed,

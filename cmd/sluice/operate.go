@@ -143,7 +143,7 @@ func (a *admin) refused(resp *http.Response, answer []byte, shown bool) error {
 	r := refusal(resp.StatusCode, answer, "the gateway answered "+resp.Status+": ", "")
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		r.text = fmt.Sprintf("the gateway at %s does not know who you are: put a token in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", a.url)
+		r.text = fmt.Sprintf("the gateway at %s does not know who you are: put a token (sluice tokens create) in SLUICE_ADMIN_TOKEN or name a file that holds one (--token-file)", a.url)
 		if shown {
 			r.text = fmt.Sprintf("the gateway at %s does not take the token: it is unknown, ended, or was cut", a.url)
 		}

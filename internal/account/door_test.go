@@ -119,14 +119,12 @@ func (r *rig) in(t *testing.T, name string, more ...string) *account.Entered {
 	return e
 }
 
-// codeOf wants a refusal, and gives it.
-func codeOf(t *testing.T, what string, err error, want string) *llm.Error {
+// codeOf wants a refusal.
+func codeOf(t *testing.T, what string, err error, want string) {
 	t.Helper()
-	e := llm.AsError(err)
-	if err == nil || e.Code != want {
+	if e := llm.AsError(err); err == nil || e.Code != want {
 		t.Errorf("%s: got %v (code %q), want the code %q", what, err, e.Code, want)
 	}
-	return e
 }
 
 func (r *rig) alive(t *testing.T, what string, e *account.Entered, want bool) {
@@ -175,7 +173,8 @@ func TestNothingIsTold(t *testing.T) {
 	} {
 		before := r.Hashes()
 		_, err := r.SignIn(t.Context(), account.Credentials{Email: c.email, Password: c.password}, here)
-		e := codeOf(t, c.name, err, account.CodeRefused)
+		codeOf(t, c.name, err, account.CodeRefused)
+		e := llm.AsError(err)
 		if n := r.Hashes() - before; n != 1 {
 			t.Errorf("%s: %d hashes were computed, want 1", c.name, n)
 		}
@@ -380,6 +379,7 @@ func TestFixation(t *testing.T) {
 	codeOf(t, "a wrong proof", err, account.CodeRefused)
 	for range 5 {
 		_, err = r.Prove(t.Context(), string(proved.Cookie), account.Proof{Password: "wrong password"}, here)
+		codeOf(t, "wrong proofs", err, account.CodeRefused)
 	}
 	_, err = r.Prove(t.Context(), string(proved.Cookie), account.Proof{Password: good}, here)
 	codeOf(t, "guesses at a proof", err, account.CodeRefused)

@@ -109,8 +109,17 @@ func (d *Door) follow(ctx context.Context, a *Account, f Foreign) (*Account, boo
 	return a, true, err
 }
 
+// A Started is a sign-in that is under way at a provider of identities.
+type Started struct {
+	URL    string     // where the browser goes
+	Cookie llm.Secret // what it must bring back with the answer: HttpOnly, Secure, SameSite=Lax, for Lives of package oidc
+}
+
 // Identities is a provider of identities: package oidc's.
 type Identities interface {
+	// Start begins a sign-in. prove has the provider ask for the person's credentials even if it knows them (step-up).
+	Start(ctx context.Context, prove bool) (*Started, error)
+
 	// Finish takes the answer that a browser brings back, with the cookie that it was sent off with. proved: the person was asked anew, as was
 	// wanted.
 	Finish(ctx context.Context, query url.Values, cookie string) (f *Foreign, proved bool, err error)
@@ -119,7 +128,23 @@ type Identities interface {
 // Return takes somebody back who was sent to a provider of identities: query is that of the redirect, cookie the one of that sign-in, current
 // the one of the session that the browser has ("": none). They are signed in, or, if they were sent for a proof, have given it.
 func (d *Door) Return(ctx context.Context, p Identities, query url.Values, cookie, current string, from Client) (*Entered, error) {
+	address := d.mint.triesOf("", from.Address)[1:] // whoever comes back with what was not asked for does not fill the audit log
+	locked, began, err := d.try(ctx, address)
+	if err != nil {
+		return nil, failed(err)
+	}
+	if began {
+		d.tellLock(ctx, nil, "", from)
+	}
+	if locked {
+		return nil, errRefused
+	}
 	f, proved, err := p.Finish(ctx, query, cookie)
+	if err == nil || llm.AsError(err).Kind == llm.KindOverloaded { // the provider's failure is not theirs
+		if err := d.forgive(ctx, address); err != nil {
+			return nil, failed(err)
+		}
+	}
 	if err != nil {
 		return nil, d.refuse(ctx, event(actBegin, nil, "", from), "provider of identities: "+err.Error(), err)
 	}

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -57,10 +58,9 @@ func (d *Door) Redeem(ctx context.Context, r Redemption, from Client) error {
 		if a.Email = NormalEmail(r.Email); a.Email == "" {
 			return &llm.Error{Kind: llm.KindInvalid, Msg: "what was sent cannot be taken", Problems: []llm.Problem{{At: "/email", Msg: "give the e-mail address that you will sign in with"}}}
 		}
+		a.Name = a.Email
 	}
-	if name := strings.TrimSpace(clip(r.Name, 128)); name != "" {
-		a.Name = name
-	}
+	a.Name = cmp.Or(strings.TrimSpace(clip(r.Name, 128)), a.Name)
 	if why := Weak(r.Password, a.Email, a.Name); why != "" {
 		return weakError(why)
 	}

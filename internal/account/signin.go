@@ -79,10 +79,10 @@ func unproved(e *audit.Event) *audit.Event {
 }
 
 // try counts a try before it is known what comes of it, so that many at a time are no more than one after another. locked tells that
-// it must fail; began, that one of the locks begins with it for the first time in a row of failures.
+// it must fail; began, that one of the locks begins with it for the first time in a row of failures. The last key is the address's.
 func (d *Door) try(ctx context.Context, keys []Hash) (locked, began bool, err error) {
 	now := d.now()
-	free := []int{freeAccount, freeAddress}
+	free := []int{freeAccount, freeAddress}[2-len(keys):]
 	err = d.o.Store.Try(ctx, keys, func(tries []Tries) {
 		locked, began = false, false
 		for _, t := range tries {
@@ -102,11 +102,12 @@ func (d *Door) try(ctx context.Context, keys []Hash) (locked, began bool, err er
 // try others' passwords for ever by signing in between.
 func (d *Door) forgive(ctx context.Context, keys []Hash) error {
 	return d.o.Store.Try(ctx, keys, func(tries []Tries) {
-		tries[0] = Tries{}
 		if len(tries) > 1 {
-			if tries[1].Count--; tries[1].Count <= 0 {
-				tries[1] = Tries{}
-			}
+			tries[0] = Tries{}
+		}
+		address := &tries[len(tries)-1]
+		if address.Count--; address.Count <= 0 {
+			*address = Tries{}
 		}
 	})
 }

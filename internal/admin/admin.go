@@ -14,12 +14,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/account"
 	"sluice/internal/control"
 	"sluice/internal/llm"
 	"sluice/internal/telemetry"
@@ -33,12 +35,16 @@ type Options struct {
 	Gateway Gateway // the one that runs here; nil: only its store is here
 	Twins   Twins   // nil: creates may not be named
 	Door    Door    // nil: there are no accounts and no tokens
+	// Identities are a provider of identities that people may sign in at; nil: there is none.
+	Identities account.Identities
 	// Owned tells whether there is an owner who can sign in; nil: there is none.
 	Owned func(context.Context) (bool, error)
 
 	Listen string // the listener's own address
 	// Hosts are more names that a Host header may carry.
 	Hosts []string
+	// Proxies are the peers whose X-Forwarded-For is believed.
+	Proxies []netip.Prefix
 	// Token is admin.token: whoever sends it is the owner; "": there is none.
 	Token llm.Secret
 	// Loopback is admin.loopback.
@@ -110,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
 	head.Set("Cache-Control", "no-store")
 	defer h.rescue(w, r, id)
-	if from := r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+	if from := r.Header.Get("Sec-Fetch-Site"); (from == "cross-site" || from == "same-site") && !isReturn(r) {
 		problem(w, http.StatusForbidden, "cross_site", "This listener takes no requests that another site's page makes.")
 		return
 	}

@@ -25,6 +25,7 @@ type Route struct {
 	Tagged       bool // it is about an object whose ETag is its own to make; a change takes If-Match
 	Named        bool // it takes an Idempotency-Key
 	Running      bool // it asks a running gateway, not only its store
+	Foreign      bool // its query is another's to make
 
 	serve func(*request) (any, error) // gives a value of Out
 	write func(*request) error        // instead, for an answer that is no JSON object

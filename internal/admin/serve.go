@@ -76,8 +76,10 @@ var errNoGateway = &llm.Error{Kind: llm.KindOverloaded, Msg: "no gateway runs he
 
 // check reads what surrounds the body, strictly: what a route does not know it does not ignore.
 func (q *request) check() error {
-	if err := q.query(); err != nil {
-		return err
+	if !q.route.Foreign {
+		if err := q.query(); err != nil {
+			return err
+		}
 	}
 	for _, text := range []string{q.ref(), q.PathValue("key")} {
 		if isSecret(text) {

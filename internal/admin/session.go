@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
@@ -105,6 +106,8 @@ func (h *Handler) sessions() []Route {
 		self(http.MethodPost, "/admin/session/totp/confirm", "Put an authenticator's secret in force. The answer has recovery codes, once.", Confirmation{}, Codes{}, http.StatusOK, h.confirm),
 		self(http.MethodPost, "/admin/session/totp/codes", "Take other recovery codes, which are in the answer, once.", Nothing{}, Codes{}, http.StatusOK, h.newCodes),
 		self(http.MethodDelete, "/admin/session/totp", "Do without one-time codes, where the role may.", nil, Session{}, http.StatusOK, h.dropTOTP),
+		h.depart(),
+		h.comeBack(),
 		open(http.MethodPost, "/admin/links", "Set the password of an account by a one-time link, or without a password tell whose it would be.", LinkIn{}, LinkOut{}, http.StatusOK, h.link),
 	}
 }
@@ -283,5 +286,5 @@ func (h *Handler) link(q *request) (any, error) {
 	if err := h.o.Door.Redeem(q.Context(), account.Redemption(in), h.client(q)); err != nil {
 		return nil, err
 	}
-	return &LinkOut{email, reset, true}, nil
+	return &LinkOut{cmp.Or(email, account.NormalEmail(in.Email)), reset, true}, nil
 }

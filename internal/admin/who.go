@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/internal/account"
 	"sluice/internal/audit"
@@ -32,6 +34,7 @@ type Door interface {
 	Confirm(ctx context.Context, cookie, ticket, code string, from account.Client) (*account.Entered, []string, error)
 	NewCodes(ctx context.Context, cookie string, from account.Client) ([]string, error)
 	DropTOTP(ctx context.Context, cookie string, from account.Client) error
+	Return(ctx context.Context, p account.Identities, query url.Values, cookie, current string, from account.Client) (*account.Entered, error)
 }
 
 // An identity is who makes a request.
@@ -142,12 +145,16 @@ func owner(name string, from account.Client) control.Actor {
 // forwarded are headers by which a proxy says that a request is not its own. They are believed in that alone.
 var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
 
+func proxied(r *http.Request) bool {
+	return slices.ContainsFunc(forwarded, func(name string) bool { return r.Header.Get(name) != "" })
+}
+
 // trusts tells whether a request that shows nothing is the operator's, as it comes from this machine.
 func (h *Handler) trusts(r *http.Request) (bool, error) {
 	if h.o.Token != "" || h.o.Loopback == LoopbackNever || !peer(r).IsLoopback() {
 		return false, nil
 	}
-	if slices.ContainsFunc(forwarded, func(name string) bool { return r.Header.Get(name) != "" }) {
+	if proxied(r) {
 		return false, nil
 	}
 	if h.o.Loopback == LoopbackOperator || h.o.Owned == nil {
@@ -163,10 +170,28 @@ func (h *Handler) trusts(r *http.Request) (bool, error) {
 	return !owned && err == nil, err
 }
 
-// client is where a request comes from: its peer. No header says otherwise.
+// client is where a request comes from.
 func (h *Handler) client(q *request) account.Client {
 	agent := q.UserAgent()
-	return account.Client{Address: peer(q.Request), Agent: agent[:min(len(agent), 200)], Request: q.w.Header().Get("X-Request-Id")}
+	return account.Client{Address: h.address(q.Request), Agent: agent[:min(len(agent), 200)], Request: q.w.Header().Get("X-Request-Id")}
+}
+
+// address is a request's client: its peer or, where that is a trusted proxy, the nearest hop of X-Forwarded-For that is none. What
+// stands farther from us anybody can have written.
+func (h *Handler) address(r *http.Request) netip.Addr {
+	at := peer(r)
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !slices.ContainsFunc(h.o.Proxies, func(p netip.Prefix) bool { return p.Contains(at) }) {
+			break
+		}
+		next, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		at = next.Unmap().WithZone("")
+	}
+	return at
 }
 
 func peer(r *http.Request) netip.Addr {
@@ -192,13 +217,16 @@ func plain(r *http.Request) bool {
 		host = name
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return r.TLS == nil && peer(r).IsLoopback() && (strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback())
+	return r.TLS == nil && !proxied(r) && peer(r).IsLoopback() && (strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback())
 }
 
-func sessionCookie(r *http.Request) string {
-	names := []string{cookieName}
+func sessionCookie(r *http.Request) string { return cookieOf(r, cookieName, cookiePlain) }
+
+// cookieOf is the value of the cookie of a name; other is its name where it needs no TLS.
+func cookieOf(r *http.Request, name, other string) string {
+	names := []string{name}
 	if plain(r) {
-		names = append(names, cookiePlain)
+		names = append(names, other)
 	}
 	for _, name := range names {
 		if list := r.CookiesNamed(name); len(list) == 1 {
@@ -212,9 +240,14 @@ func sessionCookie(r *http.Request) string {
 
 // setCookie gives a browser a session; "" takes it away.
 func setCookie(q *request, value llm.Secret) {
-	c := &http.Cookie{Name: cookieName, Value: string(value), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	giveCookie(q, cookieName, cookiePlain, string(value), 0)
+}
+
+// giveCookie gives a browser a cookie for as long as it says, 0 until it is closed; "" takes it away.
+func giveCookie(q *request, name, other, value string, lives time.Duration) {
+	c := &http.Cookie{Name: name, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(lives.Seconds())} //nolint:gosec // G124: all three are set
 	if plain(q.Request) {
-		c.Name, c.Secure = cookiePlain, false
+		c.Name, c.Secure = other, false
 	}
 	if value == "" {
 		c.MaxAge = -1

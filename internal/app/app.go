@@ -180,7 +180,8 @@ func (a *App) openPeople(cfg *config.Config) error {
 		return errors.Join(err, a.db.Close())
 	}
 	withSettings := func(o *control.Options) { o.Settings = a.live.settingsOptions(a.currentSource, a.effective) }
-	if a.people, err = openPeople(ctx, cfg, a.db, a.revoked, a.log, a.bindCurrent, "", withSettings); err != nil {
+	signIn := func() *config.SignIn { return &a.effective().SignIn }
+	if a.people, err = openPeople(ctx, cfg, a.db, a.revoked, a.log, a.bindCurrent, "", signIn, withSettings); err != nil {
 		return errors.Join(err, a.db.Close())
 	}
 	a.people.run(ctx)
@@ -323,7 +324,7 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 	servers.Go(func() { a.watchSettings(ctx, newer) })
 	a.gateway.SetReady(true)
 	a.log.Info("listening", "event", "listening", "data", data.Addr().String(), "admin", adminAddr)
-	a.welcome(data.Addr().String(), adminAddr)
+	a.welcome(ctx, data.Addr().String(), adminAddr)
 
 	err = a.wait(ctx, &events{signals, changed, newer, failed})
 	a.gateway.SetReady(false)

@@ -44,7 +44,7 @@ func onEngines(t *testing.T, test func(t *testing.T, b *books)) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = db.Close() })
-			p, err := openPeople(t.Context(), cfg, db, nil, nil, nil, "")
+			p, err := openPeople(t.Context(), cfg, db, nil, nil, nil, "", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -333,7 +333,7 @@ func TestAuditKeysOfReplicas(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		other, err := openPeople(ctx, &cfg, db, nil, slog.New(slog.NewJSONHandler(&said, nil)), nil, "ann")
+		other, err := openPeople(ctx, &cfg, db, nil, slog.New(slog.NewJSONHandler(&said, nil)), nil, "ann", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"sluice/internal/account"
 	"sluice/internal/admin"
 	"sluice/internal/audit"
 	"sluice/internal/auth"
@@ -28,6 +29,7 @@ type people struct {
 	store   directory.Store
 	cache   *directory.Cache
 	control *control.Control
+	door    *account.Door
 	audit   *audit.Log
 	anchors *os.File // nil: there is none
 	stop    context.CancelFunc
@@ -36,8 +38,9 @@ type people struct {
 
 // openPeople readies a store of keys: it must have been made under our pepper, and takes over what earlier releases
 // kept in files. bind adds to each caller what the configuration says. operator is whom the audit log knows whoever runs
-// the gateway as; "": as the operator. more says what else control works with.
-func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who), operator string, more ...func(*control.Options)) (*people, error) {
+// the gateway as; "": as the operator. signIn is what the configuration in force says of signing in; nil: nothing. more says what
+// else control works with.
+func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *auth.Revoked, log *slog.Logger, bind func(*auth.Who), operator string, signIn func() *config.SignIn, more ...func(*control.Options)) (*people, error) {
 	store := db.Directory()
 	p := &people{store: store}
 	var err error
@@ -53,13 +56,16 @@ func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *au
 	}
 	p.cache = directory.NewCache(directory.CacheOptions{Source: store, Log: log, Bind: bind})
 	o := control.Options{
-		Store: store, Hasher: p.hasher, Random: rand.Reader, Period: quota.Span, Log: log,
+		Store: store, Accounts: db.Accounts(), Hasher: p.hasher, Random: rand.Reader, Period: quota.Span, Log: log,
 		Changed: func(c directory.Change) { p.cache.Invalidate(c) }, Audit: recorder, History: p.audit, Together: db.Together,
 	}
 	for _, add := range more {
 		add(&o)
 	}
 	p.control = control.New(o)
+	if p.door, err = openDoor(db, p.hasher, recorder, signIn, log); err != nil {
+		return nil, errors.Join(err, p.closeAnchors())
+	}
 	if err = p.control.CheckPepper(ctx); err == nil {
 		err = noteAudit(ctx, store, p.audit.Public(), log)
 	}
@@ -72,11 +78,12 @@ func openPeople(ctx context.Context, cfg *config.Config, db *sql.DB, revoked *au
 	return p, nil
 }
 
-// run keeps the cache true and makes checkpoints of the audit log until close.
+// run keeps the cache true, makes checkpoints of the audit log and removes sessions that are over until close.
 func (p *people) run(ctx context.Context) {
 	ctx, p.stop = context.WithCancel(ctx)
 	p.work.Go(func() { p.cache.Run(ctx) })
 	p.work.Go(func() { p.audit.Run(ctx) })
+	p.work.Go(func() { p.door.Run(ctx) })
 }
 
 // close ends what runs. The last checkpoint needs the store.
@@ -130,7 +137,7 @@ func Local(ctx context.Context, o Options, create bool) (h http.Handler, at stri
 		return nil, at, nil, errors.Join(err, db.Close())
 	}
 	h, err = admin.New(admin.Options{
-		Control: p.control, Books: db.Ledger(), Recount: recounter{books: db.Ledger()}.recount, Twins: db.Twins(), Local: true, Listen: "127.0.0.1:0",
+		Control: p.control, Books: db.Ledger(), Recount: recounter{books: db.Ledger()}.recount, Twins: db.Twins(), Door: p.door, Local: true, Listen: "127.0.0.1:0",
 	})
 	if err != nil {
 		return nil, at, nil, errors.Join(err, p.closeLocal(ctx), db.Close())
@@ -173,7 +180,7 @@ func localPeople(ctx context.Context, src *source, cfg *config.Config, db *sql.D
 	if err != nil {
 		return nil, err
 	}
-	return openPeople(ctx, cfg, db, revoked, nil, nil, systemUser(), func(o *control.Options) {
+	return openPeople(ctx, cfg, db, revoked, nil, nil, systemUser(), nil, func(o *control.Options) {
 		o.Settings = l.settingsOptions(func() *source { return src }, func() *config.Config {
 			if whole, _, err := l.newestGood(ctx, src); err == nil {
 				return whole

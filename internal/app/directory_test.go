@@ -31,7 +31,7 @@ func TestPeopleOfTwoReplicas(t *testing.T) {
 	defer db.Close()
 	var replicas [2]*people
 	for i := range replicas {
-		p, err := openPeople(ctx, cfg, db, nil, nil, func(w *auth.Who) { w.Labels = append(w.Labels, "bound") }, "")
+		p, err := openPeople(ctx, cfg, db, nil, nil, func(w *auth.Who) { w.Labels = append(w.Labels, "bound") }, "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestPeopleOfTwoReplicas(t *testing.T) {
 
 	// One with a pepper of its own must not serve: nobody could call.
 	stranger := &config.Config{Data: t.TempDir()}
-	if _, err := openPeople(ctx, stranger, db, nil, nil, nil, ""); err == nil || !strings.Contains(err.Error(), "another pepper") {
+	if _, err := openPeople(ctx, stranger, db, nil, nil, nil, "", nil); err == nil || !strings.Contains(err.Error(), "another pepper") {
 		t.Errorf("another pepper: %v", err)
 	}
 }

@@ -13,9 +13,15 @@ func (a *App) operators(listen string) (http.Handler, error) {
 		return nil, err
 	}
 	c := &a.cfg.Admin
-	return admin.New(admin.Options{
+	o := admin.Options{
 		Control: a.people.control, Books: a.money.db.Ledger(), Recount: a.money.recounter().recount, Gateway: running{a}, Twins: a.db.Twins(),
-		Listen: listen, Hosts: c.Hosts, Token: c.Token, Loopback: admin.Loopback(c.Loopback), Secret: secret,
-		Metrics: a.metrics.Handler(), Pprof: c.Pprof, Log: a.log,
-	})
+		Door: a.people.door, Owned: a.people.control.Accounts().Owned, Listen: listen, Hosts: c.Hosts, Proxies: c.TrustedProxies,
+		Token: c.Token, Loopback: admin.Loopback(c.Loopback), Secret: secret, Metrics: a.metrics.Handler(), Pprof: c.Pprof, Log: a.log,
+	}
+	if a.cfg.SignIn.OIDC.Issuer != "" {
+		if o.Identities, err = a.people.identities(&a.cfg.SignIn.OIDC); err != nil {
+			return nil, err
+		}
+	}
+	return admin.New(o)
 }

@@ -51,7 +51,7 @@ func caller(k *config.Key) *auth.Who {
 }
 
 // welcome tells a person at a terminal what to do next. It is short where a configuration says that they know.
-func (a *App) welcome(data, admin string) {
+func (a *App) welcome(ctx context.Context, data, admin string) {
 	base := a.baseURL(data)
 	out := &strings.Builder{}
 	fmt.Fprintf(out, "\nSluice is ready: API on %s, metrics on http://%s/metrics\n", base, admin)
@@ -65,6 +65,7 @@ func (a *App) welcome(data, admin string) {
 			"Lost it? sluice keys rotate first --grace 0 gives a new one.\n")
 	}
 	a.firstKey = ""
+	out.WriteString(a.inviteOwner(ctx))
 	if a.mock != nil {
 		fmt.Fprint(out, strings.NewReplacer("{base}", base, "{key}", key).Replace(examples))
 	}

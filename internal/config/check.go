@@ -102,6 +102,11 @@ func (d *decoder) listeners(c *Config) {
 			d.fail(index("admin.hosts", i), "must be a host name without scheme, port or *")
 		}
 	}
+	for i, p := range c.Admin.TrustedProxies {
+		if p.Bits() == 0 {
+			d.fail(index("admin.trusted_proxies", i), "is everybody, who could then say that they are anybody: name the proxies")
+		}
+	}
 	if c.Admin.Token != "" {
 		if why := Weak(string(c.Admin.Token)); why != "" {
 			d.fail("admin.token", "%s: make one with at least 256 random bits, for example by: openssl rand -hex 32", why)

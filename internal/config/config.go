@@ -84,6 +84,8 @@ type Admin struct {
 	Token llm.Secret `yaml:"token" example:"${SLUICE_ADMIN_TOKEN}" restart:"true"`
 	// When a request from this machine itself, which shows nothing, is an owner's: operator, always; never; left out, as long as there is no owner's account. Where token is set, never.
 	Loopback string `yaml:"loopback" enum:",operator,never" example:"never" restart:"true"`
+	// Address ranges of the proxies in front of the admin listener, whose X-Forwarded-For is believed. The client is then the nearest hop that is none of them; it is what the audit log has, and what too many failed sign-ins lock out. Left out: the peer is the client, whatever a header says.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" example:"10.20.0.5/32" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
 }

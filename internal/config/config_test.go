@@ -39,7 +39,7 @@ var valid = map[string]string{
 	"mock": "mock: {enabled: true}\n",
 	"full": `
 listen: 0.0.0.0:8443
-admin: {listen: "off", hosts: [sluice-admin.internal], token: "${CI_KEY}", pprof: "${PPROF:-true}"}
+admin: {listen: "off", hosts: [sluice-admin.internal], trusted_proxies: [10.20.0.0/24], token: "${CI_KEY}", pprof: "${PPROF:-true}"}
 h2c: true
 data: /var/lib/sluice
 limits:
@@ -169,7 +169,7 @@ func TestParseFull(t *testing.T) {
 	december, january := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	want := &Config{
 		Listen: "0.0.0.0:8443",
-		Admin:  Admin{Listen: "off", Hosts: []string{"sluice-admin.internal"}, Token: goodKey, Pprof: true},
+		Admin:  Admin{Listen: "off", Hosts: []string{"sluice-admin.internal"}, Token: goodKey, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/24")}, Pprof: true},
 		SignIn: SignIn{
 			Idle: 10 * time.Minute, Absolute: time.Hour, RequireTOTP: []string{"owner", "admin"},
 			OIDC: OIDC{
@@ -429,8 +429,8 @@ func TestProblems(t *testing.T) {
 		{"redis", "mock: {enabled: true}\nredis: {url: 'http://pw@h:1', cluster: true}\n", []string{"2:14 redis.url: must be an address such as redis://"}},
 		{"redis without an address", "mock: {enabled: true}\nredis: {sentinel: m, addresses: [a]}\n", []string{"2:8 redis.url: is missing", "2:34 redis.addresses[0]: must be host:port"}},
 		{"redis cluster", "mock: {enabled: true}\nredis: {url: 'redis://h/1', cluster: true, ca: /none}\n", []string{"2:14 redis.url: only database 0", "2:48 redis.ca: not exist"}},
-		{"listeners", "listen: localhost\nadmin: {listen: ':99999', hosts: ['a:1']}\n", []string{
-			"1:9 listen: must be host:port", "2:17 admin.listen: 0 to 65535", "2:35 admin.hosts[0]: without scheme",
+		{"listeners", "listen: localhost\nadmin: {listen: ':99999', hosts: ['a:1'], trusted_proxies: [0.0.0.0/0]}\n", []string{
+			"1:9 listen: must be host:port", "2:17 admin.listen: 0 to 65535", "2:35 admin.hosts[0]: without scheme", "2:61 admin.trusted_proxies[0]: is everybody",
 		}},
 		{"same address", "listen: ':1'\nadmin: {listen: ':1'}\n", []string{"2:17 admin.listen: another port"}},
 		{"half of TLS", "tls: {cert: a}\nh2c: true\n", []string{"1:6 tls.key: needs its key"}},

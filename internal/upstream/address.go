@@ -47,8 +47,9 @@ func checkAddress(ip netip.Addr, allow []netip.Prefix) error {
 	return nil
 }
 
-// control checks each address before it is connected to; it has the form of net.Dialer.Control.
-func control(allow []netip.Prefix) func(network, address string, c syscall.RawConn) error {
+// Guard checks each address before it is connected to; it has the form of net.Dialer.Control. It serves everything that goes where a
+// configuration says, not only calls of models.
+func Guard(allow []netip.Prefix) func(network, address string, c syscall.RawConn) error {
 	return func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {

@@ -40,7 +40,7 @@ const (
 func NewTransport(o TransportOptions) *Transport {
 	dialer := &net.Dialer{Timeout: orDefault(o.Connect, 3*time.Second), KeepAlive: 30 * time.Second}
 	if o.Proxy == nil {
-		dialer.Control = control(o.AllowPrivate)
+		dialer.Control = Guard(o.AllowPrivate)
 	} // else every dial goes to the proxy, which the operator has named
 
 	t := &Transport{std: &http.Transport{

@@ -156,14 +156,8 @@ type underway struct {
 	Began                  int64 // seconds since 1970
 }
 
-// A Started is a sign-in that is under way at the provider.
-type Started struct {
-	URL    string     // where the browser goes
-	Cookie llm.Secret // what it must bring back with the answer: HttpOnly, Secure, SameSite=Lax, for Lives
-}
-
-// Start begins a sign-in. prove has the provider ask for the person's credentials even if it knows them (step-up).
-func (p *Provider) Start(ctx context.Context, prove bool) (*Started, error) {
+// Start implements account.Identities.
+func (p *Provider) Start(ctx context.Context, prove bool) (*account.Started, error) {
 	ctx = oidc.ClientContext(ctx, p.client)
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -184,8 +178,8 @@ func (p *Provider) Start(ctx context.Context, prove bool) (*Started, error) {
 	if prove {
 		opts = append(opts, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
 	}
-	cookie := prefix + base64.RawURLEncoding.EncodeToString(p.box.Seal(nil, nil, plain, p.about()))
-	return &Started{URL: p.config(found).AuthCodeURL(w.State, opts...), Cookie: llm.Secret(cookie)}, nil
+	cookie := prefix + base64.RawURLEncoding.EncodeToString(p.box.Seal(nil, nil, plain, p.about())) //nolint:gosec // G407: the box draws a nonce for each
+	return &account.Started{URL: p.config(found).AuthCodeURL(w.State, opts...), Cookie: llm.Secret(cookie)}, nil
 }
 
 // about binds cookies to the provider.
@@ -219,7 +213,7 @@ func refused(format string, args ...any) error {
 	}
 }
 
-// Finish takes the provider's answer: the query of the redirect, and the cookie of Start. Proved tells that Start was told to prove, and that the
+// Finish implements account.Identities: it takes the provider's answer, the query of the redirect, and the cookie of Start. Proved tells that Start was told to prove, and that the
 // person was asked since. The caller removes the cookie, whatever comes of it. See account.Door.Return, which calls it.
 func (p *Provider) Finish(ctx context.Context, query url.Values, cookie string) (f *account.Foreign, proved bool, err error) {
 	w, err := p.open(cookie)

@@ -102,17 +102,17 @@ func browse(t *testing.T, at, user string) url.Values {
 		}
 		return to
 	}
-	login := step(client.Get(at)) //nolint:noctx,bodyclose // a test; step closes it
+	login := step(client.Get(at))
 	form := url.Values{"username": {user}, "password": {"pw"}, "id": {login.Query().Get("authRequestID")}}
-	back := step(client.PostForm(login.Scheme+"://"+login.Host+"/login/username", form)) //nolint:noctx,bodyclose // a test; step closes it
-	end := step(client.Get(back.String()))                                               //nolint:noctx,bodyclose // a test; step closes it
+	back := step(client.PostForm(login.Scheme+"://"+login.Host+"/login/username", form))
+	end := step(client.Get(back.String()))
 	if !strings.HasPrefix(end.String(), redirect+"?") {
 		t.Fatalf("the provider sends the browser to %s", end)
 	}
 	return end.Query()
 }
 
-func begin(t *testing.T, p *Provider, prove bool) *Started {
+func begin(t *testing.T, p *Provider, prove bool) *account.Started {
 	t.Helper()
 	s, err := p.Start(t.Context(), prove)
 	if err != nil {
@@ -219,7 +219,7 @@ func TestBoundToTheBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.Get(begin(t, other, false).URL) //nolint:noctx // a test
+	res, err := http.Get(begin(t, other, false).URL)
 	if err != nil {
 		t.Fatal(err)
 	}
