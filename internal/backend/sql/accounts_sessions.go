@@ -111,7 +111,7 @@ func (t *Accounts) EndSessions(ctx context.Context, of, but string) (n int64, er
 	return n, accountFailed("end sessions", err)
 }
 
-const tokenColumns text = "t.id, t.name, t.hash, t.account_id, t.maker, t.role, t.realm_kind, t.realm_id, t.realm_org, t.scopes, t.created, t.expires, t.used"
+const tokenColumns text = "t.id, t.name, t.hash, t.account_id, t.maker, t.role, t.realm_kind, t.realm_id, t.realm_org, t.scopes, t.created, t.expires, t.used" //nolint:gosec // names of columns
 
 func intoToken(k *account.Token) []any {
 	return []any{

@@ -111,7 +111,7 @@ func (t *Secrets) Reseal(ctx context.Context, v *seal.Value, was uint32, keyset 
 	return nil
 }
 
-const secretColumns text = "SELECT id, purpose, object, key, sealed, created, unused FROM secrets"
+const secretColumns text = "SELECT id, purpose, object, key, sealed, created, unused FROM secrets" //nolint:gosec // names of columns
 
 func scanSecret(all *[]seal.Value) func(*sql.Rows) error {
 	return func(r *sql.Rows) error {
