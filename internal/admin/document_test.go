@@ -220,7 +220,7 @@ func newSchemas(t testing.TB) *schemas {
 	s := &schemas{inDefs: map[string]*jsonschema.Schema{}, defs: map[string]*jsonschema.Schema{}}
 	make := func() *jsonschema.Reflector {
 		r := &jsonschema.Reflector{Anonymous: true, FieldNameTag: "json", Namer: nameOf}
-		for _, pkg := range []string{"admin", "control", "rules", "quota", "route", "upstream", "telemetry"} {
+		for _, pkg := range []string{"admin", "control", "rules", "quota", "route", "upstream", "telemetry", "audit", "config"} {
 			if err := r.AddGoComments("sluice/internal/"+pkg, "../"+pkg); err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +265,7 @@ func special(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	return nil
 }
 
-var renamed = map[string]string{"upstream.View": "Deployment", "route.Explanation": "Plan", "quota.Standing": "Standing", "rules.Override": "BudgetOverride"}
+var renamed = map[string]string{"audit.Page": "AuditPage", "audit.View": "AuditEntry", "audit.ActorView": "Actor", "audit.ObjectView": "ActedOn", "config.Place": "Place", "upstream.View": "Deployment", "route.Explanation": "Plan", "quota.Standing": "Standing", "rules.Override": "BudgetOverride"}
 
 // nameOf is the name of a type in the document: Page[control.KeyView] is KeyViewPage.
 func nameOf(t reflect.Type) string {

@@ -49,8 +49,20 @@ func (p *params) number(name string, usual, most int) int {
 	return n
 }
 
-// filter reads what selects calls.
-func (p *params) filter() usage.Filter {
+// yes reads a member that is true or left out.
+func (p *params) yes(name string) bool {
+	switch p.text(name) {
+	case "true":
+		return true
+	case "", "false":
+		return false
+	}
+	p.fail("%s must be true or false", name)
+	return false
+}
+
+// span reads zone, from and until.
+func (p *params) span() (from, until time.Time) {
 	p.zone = time.UTC
 	if name := p.text("zone"); name != "" {
 		zone, err := time.LoadLocation(name)
@@ -60,19 +72,25 @@ func (p *params) filter() usage.Filter {
 			p.zone = zone
 		}
 	}
+	if text := p.text("from"); text != "" {
+		from = p.moment(text, false)
+	}
+	if text := p.text("until"); text != "" {
+		until = p.moment(text, true)
+	}
+	if !until.IsZero() && !from.IsZero() && !until.After(from) {
+		p.fail("until is not after from")
+	}
+	return from, until
+}
+
+// filter reads what selects calls.
+func (p *params) filter() usage.Filter {
 	f := usage.Filter{
 		Org: p.text("organisation"), Team: p.text("team"), User: p.text("user"), Key: p.text("key"), Project: p.text("project"), Tag: p.text("tag"),
 		Models: p.list("model"), Provider: p.text("provider"),
 	}
-	if text := p.text("from"); text != "" {
-		f.From = p.moment(text, false)
-	}
-	if text := p.text("until"); text != "" {
-		f.Until = p.moment(text, true)
-	}
-	if !f.Until.IsZero() && !f.From.IsZero() && !f.Until.After(f.From) {
-		p.fail("until is not after from")
-	}
+	f.From, f.Until = p.span()
 	return f
 }
 

@@ -30,6 +30,8 @@ type Gateway interface {
 	Revoke(public string) error
 	// Standing is how the limits and budgets of a stored key stand, by its id.
 	Standing(ctx context.Context, id string) (*quota.Standing, error)
+	// Prices are what each deployment costs now.
+	Prices() *Prices
 	// MaxBody is the largest request that the gateway takes, in bytes.
 	MaxBody() int64
 }
@@ -51,6 +53,35 @@ type Redis struct {
 	Failed  int64     `json:"failed"`          // calls tried in vain
 	Skipped int64     `json:"skipped"`         // calls not tried, because those before had failed
 	Listens int       `json:"listens"`         // subscriptions that stand
+}
+
+// Prices is what GET /admin/prices answers.
+type Prices struct {
+	At   time.Time `json:"at"` // for calls that begin then: prices have days, and hours
+	Data []Price   `json:"data"`
+}
+
+// A Price is what a deployment of a model costs. Amounts are decimal dollars: rates for a million tokens, fees for a call of a tool
+// that runs at the vendor.
+type Price struct {
+	Model      string            `json:"model"` // as clients call it
+	Deployment string            `json:"deployment"`
+	Provider   string            `json:"provider"`
+	Upstream   string            `json:"upstream_model"`
+	From       string            `json:"from"` // own (it stands beside the deployment), table (of prices), guess (prices.unknown), or none
+	Rates      map[string]string `json:"rates,omitzero"`
+	Above      []PriceAbove      `json:"above,omitzero"`
+	Service    map[string]int64  `json:"service_percent,omitzero"`
+	Fees       map[string]string `json:"fees,omitzero"`
+	Source     string            `json:"source,omitzero"`  // where the price was seen
+	Checked    string            `json:"checked,omitzero"` // when it was
+	Version    string            `json:"version,omitzero"` // as rows of the ledger name it
+}
+
+// PriceAbove is what all tokens of a call cost when the model reads more than so many.
+type PriceAbove struct {
+	Over  int64             `json:"over"`
+	Rates map[string]string `json:"rates"`
 }
 
 // An Operation is what POST /admin/upstreams takes.
@@ -88,6 +119,7 @@ func (h *Handler) running() []Route {
 	return []Route{
 		get("/admin/upstreams", "upstreams.read", "Show how the deployments fare.", Upstreams{}, func(*request) (any, error) { return h.o.Gateway.Upstreams(), nil }),
 		post("/admin/upstreams", "upstreams.change", "Drain, disable, enable or reset a deployment, on all replicas.", Operation{}, upstream.View{}, h.operate),
+		get("/admin/prices", "prices.read", "Show what each deployment of each model costs now.", Prices{}, func(*request) (any, error) { return h.o.Gateway.Prices(), nil }),
 		post("/admin/explain", "explain", "Plan a call without making it.", Question{}, route.Explanation{}, h.explain),
 		post("/admin/keys/revoke", "keys.disable", "Refuse a key of the configuration on all replicas, whatever it says; a stored one is disabled.", Revocation{}, Revocation{}, h.revoke),
 		get("/admin/keys/{ref}/budgets", "keys.read", "Show what a key's limits are, and what is spent and left of its budgets.", quota.Standing{}, h.standing),

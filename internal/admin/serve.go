@@ -29,6 +29,9 @@ import (
 // maxBody bounds the body of a request, but for the call that one wants explained.
 const maxBody = 1 << 20
 
+// slowBody is for how long a body may come.
+const slowBody = 30 * time.Second
+
 // serve does what a route says with a request: who makes it, whether they may, whether it can be read, and only then the act.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	q := &request{Request: r, w: w, route: route}
@@ -47,7 +50,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	}
 	q.describe(out, text)
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(route.Status)
+	w.WriteHeader(created(w.Header(), route.Status))
 	_, _ = w.Write(append(text, '\n'))
 }
 
@@ -173,6 +176,9 @@ func (q *request) media() error {
 // body gives the body as it came.
 func (q *request) body(most int64) ([]byte, error) {
 	if q.text == nil {
+		rc := http.NewResponseController(q.w)
+		_ = rc.SetReadDeadline(time.Now().Add(slowBody)) // a writer that knows none needs none
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 		text, err := io.ReadAll(http.MaxBytesReader(nil, q.Body, most))
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			return nil, &llm.Error{Kind: llm.KindTooLarge, Msg: fmt.Sprintf("the body has more than %d bytes", most)}

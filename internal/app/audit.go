@@ -26,9 +26,6 @@ import (
 // auditKey is the file of the data directory with the private key that signs checkpoints.
 const auditKey = "audit.key"
 
-// noteAuditKey is the note of the store with the public key of the first gateway. Others have notes of their own.
-const noteAuditKey = "audit_key"
-
 // OpenAuditKey reads the private key of the audit log that a configuration means. One in the data directory is made where it is
 // missing, if create says so.
 func OpenAuditKey(cfg *config.Config, create bool) (*audit.Signer, error) {
@@ -79,9 +76,9 @@ func openAudit(cfg *config.Config, db *sql.DB, hasher *auth.Hasher, log *slog.Lo
 
 // noteAudit keeps in the store which public key the first gateway had, and says so when this one has another.
 func noteAudit(ctx context.Context, store directory.Store, mine audit.PublicKey, log *slog.Logger) error {
-	first, err := store.Note(ctx, noteAuditKey, mine.String())
+	first, err := store.Note(ctx, control.NoteAuditKey, mine.String())
 	if err == nil && first != mine.String() {
-		_, err = store.Note(ctx, noteAuditKey+" "+mine.ID(), mine.String())
+		_, err = store.Note(ctx, control.NoteAuditKey+" "+mine.ID(), mine.String())
 		if log != nil {
 			log.Warn("this gateway signs the audit log with another key than the first one did: whoever verifies it needs both; audit.key gives replicas the same one",
 				"event", "audit_key_differs", "first", first, "mine", mine.String())
@@ -168,16 +165,12 @@ func (d *AuditDesk) Close(ctx context.Context) error {
 
 // Keys are the public keys that gateways of this store said they sign with, the first one's first. They are for comparison only:
 // whoever has the store can change them.
-func (d *AuditDesk) Keys(ctx context.Context) (list []string, err error) {
-	first, err := d.db.Directory().Note(ctx, noteAuditKey, "")
-	if err == nil && first != "" {
-		list = append(list, first)
+func (d *AuditDesk) Keys(ctx context.Context) ([]string, error) {
+	keys, err := d.people.control.Audit().Keys(ctx, control.Owner("operator"))
+	if err != nil {
+		return nil, err
 	}
-	mine := d.people.audit.Public().String()
-	if err == nil && mine != first {
-		list = append(list, mine)
-	}
-	return list, err
+	return keys.Keys, nil
 }
 
 // List gives entries of the log, the newest first.

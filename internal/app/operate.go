@@ -5,9 +5,11 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"sluice/internal/admin"
 	"sluice/internal/auth"
+	"sluice/internal/catalog"
 	"sluice/internal/config"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
@@ -63,6 +65,54 @@ func (a running) Revoke(public string) error {
 	err := a.revoked.Add(public)
 	a.fleet.Revoke(public) // even if this replica will have forgotten it after a restart
 	return err
+}
+
+// Prices are what each deployment costs now.
+func (a running) Prices() *admin.Prices {
+	a.mu.Lock()
+	cfg, b := a.cfg, a.current
+	a.mu.Unlock()
+	out := &admin.Prices{At: time.Now().UTC(), Data: []admin.Price{}}
+	for i := range cfg.Models {
+		m, _ := cfg.Model(cfg.Models[i].Name)
+		for _, d := range m.Places() {
+			p := admin.Price{Model: m.Name, Deployment: d.Name, Provider: d.Provider, Upstream: d.Model, From: "none"}
+			if price, ok := b.state.Price(&llm.Target{Provider: d.Provider, Model: d.Model}, out.At); ok {
+				priced(&p, price)
+			}
+			out.Data = append(out.Data, p)
+		}
+	}
+	return out
+}
+
+func priced(p *admin.Price, price *catalog.Price) {
+	switch p.From = "table"; {
+	case price.Guess:
+		p.From = "guess"
+	case price.Source == "":
+		p.From = "own"
+	}
+	rates := func(r catalog.Rates) map[string]string {
+		out := make(map[string]string)
+		for name, rate := range r.All() {
+			out[name] = llm.Nano(rate).String()
+		}
+		return out
+	}
+	p.Rates, p.Service, p.Source, p.Version = rates(price.Rates), price.Service, price.Source, price.Version
+	for _, s := range price.Steps {
+		p.Above = append(p.Above, admin.PriceAbove{Over: s.Over, Rates: rates(s.Rates)})
+	}
+	for tool, fee := range price.Fees {
+		if p.Fees == nil {
+			p.Fees = make(map[string]string)
+		}
+		p.Fees[tool] = fee.String()
+	}
+	if !price.Checked.IsZero() {
+		p.Checked = price.Checked.Format(time.DateOnly)
+	}
 }
 
 // MaxBody is the largest request that is taken.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -123,6 +124,39 @@ func (s Audits) Export(ctx context.Context, a Actor, x AuditExport, w io.Writer)
 		return err
 	}
 	return log.Export(ctx, audit.ExportFilter{Org: org, Sealed: x.Sealed}, w)
+}
+
+// NoteAuditKey is the note of the store with the public key of the first gateway. Another one that signs with a key of its own has
+// the note of this name and, after a space, that key's id.
+const NoteAuditKey = "audit_key"
+
+// AuditKeys are public keys that gateways said they sign with. They are for comparison only: whoever has the store, or the gateway,
+// can tell others.
+type AuditKeys struct {
+	Signing string   `json:"signing"` // that of the gateway that answers
+	Keys    []string `json:"keys"`    // it and that of the first gateway, which comes first
+}
+
+// Keys tells the public keys.
+func (s Audits) Keys(ctx context.Context, a Actor) (*AuditKeys, error) {
+	if err := a.May("audit.read"); err != nil {
+		return nil, err
+	}
+	if s.c.o.History == nil {
+		return nil, errors.New("control has no audit log to read")
+	}
+	first, err := s.c.o.Store.Note(ctx, NoteAuditKey, "")
+	if err != nil {
+		return nil, fmt.Errorf("audit keys: %w", err)
+	}
+	out := &AuditKeys{Signing: s.c.o.History.Public().String(), Keys: []string{}}
+	if first != "" {
+		out.Keys = append(out.Keys, first)
+	}
+	if first != out.Signing {
+		out.Keys = append(out.Keys, out.Signing)
+	}
+	return out, nil
 }
 
 // A Redaction is what came of one.
