@@ -202,7 +202,7 @@ func (v *Vault) read(ctx context.Context) (*keys, error) {
 	}
 	kek := v.kek()
 	if kept.KEK != kek.Name() {
-		return nil, fmt.Errorf("the secrets in the store are sealed under another key-encryption key (%s, ours is %s): %s", kept.KEK, kek.Name(), kek.Cure())
+		return nil, llm.Errorf(llm.KindOverloaded, "the secrets in the store are sealed under another key-encryption key (%s, ours is %s): %s", kept.KEK, kek.Name(), kek.Cure())
 	}
 	h, err := keyset.ReadWithContext(ctx, keyset.NewBinaryReader(bytes.NewReader(kept.Wrapped)), wrapper{kek}, nil)
 	if err != nil {
