@@ -28,20 +28,7 @@ func (p *program) commands() *cobra.Command {
 	c.Long = c.Short + " Without a configuration it serves a built-in fake upstream, and the providers whose API keys are in the environment."
 	root.AddCommand(c)
 
-	conf := p.group("config", "Check a configuration, or describe what it may say.")
-	checks := new(checkCommand)
-	check := p.command("check [FILE]", "Read a configuration as serve would and tell everything that is wrong with it.",
-		func(f *pflag.FlagSet) { f.BoolVar(&checks.json, "json", false, "Print JSON.") }, nil)
-	check.Long = check.Short + " FILE is sluice.yaml when left out."
-	check.Args = arguments(0, 1)
-	check.RunE = func(_ *cobra.Command, args []string) error {
-		file := append(args, "sluice.yaml")[0]
-		p.run = func(ctx context.Context) error { return checks.run(ctx, p.std, file) }
-		return nil
-	}
-	conf.AddCommand(check)
-	conf.AddCommand(p.command("schema", "Print the JSON Schema of sluice.yaml, for editors.", nil, func(_ context.Context, std *streams) error { return printSchema(std) }))
-	root.AddCommand(conf)
+	root.AddCommand(p.configuration())
 
 	explain := new(explainCommand)
 	c = p.command("explain --key NAME --request FILE", "Tell where a request would go, and why, without calling anybody.", explain.flags, explain.run)
@@ -49,7 +36,7 @@ func (p *program) commands() *cobra.Command {
 	root.AddCommand(c, p.upstreams())
 	root.AddCommand(p.directory()...)
 	root.AddCommand(p.admin(), p.accounts(), p.sessions(), p.tokens())
-	root.AddCommand(p.usage(), p.ledger(), p.prices())
+	root.AddCommand(p.usage(), p.ledger(), p.prices(), p.audit(), p.secrets())
 
 	m := new(mock.Command)
 	c = p.command("mock", "Run the fake upstream on its own, to test clients and gateways.", m.Flags, alone(m.Run))

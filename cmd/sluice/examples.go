@@ -8,12 +8,27 @@ import (
 
 // examples are what a person would type, by the command's path. Where a path begins with OWNERS it stands for each kind
 // of owner, and so do OWNERS and NAME in its example.
-var examples = map[string]string{
+var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"serve":         "sluice serve\nsluice serve --config /etc/sluice/sluice.yaml",
 	"config check":  "sluice config check\nsluice config check /etc/sluice/sluice.yaml --json",
 	"config schema": "sluice config schema > sluice.schema.json",
-	"mock":          "sluice mock --listen 127.0.0.1:3010 --default 'delay=2s'",
-	"bench":         "sluice bench --compare --scenario small,stream",
+
+	"config plan":     "sluice config plan settings.yaml",
+	"config apply":    "sluice config apply settings.yaml --why 'a region in Europe'\nsluice config apply settings.yaml --base 7 --yes --json",
+	"config show":     "sluice config show > settings.yaml\nsluice config show 7\nsluice config show --whole",
+	"config history":  "sluice config history --limit 10",
+	"config rollback": "sluice config rollback 7 --why 'the new provider refuses calls'",
+	"config status":   "sluice config status",
+	"secrets rotate":  "sluice secrets rotate\nsluice secrets rotate --config old.yaml --kek new.yaml",
+
+	"audit list":   "sluice audit list --act 'keys.*' --from yesterday\nsluice audit list --result refused --json",
+	"audit export": "sluice audit export --output log.jsonl",
+	"audit verify": "sluice audit verify log.jsonl --key sluice-audit:MCow...\nsluice audit verify --store --anchor audit-anchor.jsonl",
+	"audit redact": "sluice audit redact 01hr3v9k --why 'request of 2030-01-02'",
+	"audit keys":   "sluice audit keys\nsluice audit keys --new > audit.key",
+
+	"mock":  "sluice mock --listen 127.0.0.1:3010 --default 'delay=2s'",
+	"bench": "sluice bench --compare --scenario small,stream",
 
 	"explain":           "sluice explain --key ci --request chat.json\necho '{\"model\":\"fast\",\"messages\":[]}' | sluice explain --key ci --request -",
 	"upstreams list":    "sluice upstreams\nsluice upstreams list --json",

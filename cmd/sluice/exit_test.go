@@ -41,7 +41,7 @@ func TestRefusals(t *testing.T) {
 		refusing(t, tc.status, tc.body)
 		tc.want.Detail = strings.Replace(tc.want.Detail, "URL", os.Getenv("SLUICE_ADMIN_URL"), 1)
 		tc.want.Type = "urn:sluice:error:" + tc.want.Code
-		for _, line := range []string{"keys list --json", "upstreams --json", "upstreams drain x --json", "usage --json", "ledger list --json"} {
+		for _, line := range []string{"keys list --json", "upstreams --json", "upstreams drain x --json", "usage --json", "ledger list --json", "config history --json", "config status --json", "config show --json", "config rollback 1 --yes --json", "secrets rotate --json", "audit list --json", "audit keys --json", "audit redact x --why y --yes --json"} {
 			var out, err bytes.Buffer
 			if code := run(strings.Fields(line), &out, &err); code != tc.want.Exit || out.Len() > 0 {
 				t.Errorf("%s, %d: code %d, want %d; out: %s", line, tc.status, code, tc.want.Exit, out.String())

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,6 +107,31 @@ func (a *admin) call(ctx context.Context, path string, in, out any) error {
 func (a *admin) ask(ctx context.Context, q ask, out any) error {
 	ctx, stop := context.WithTimeout(ctx, cmp.Or(a.patience, 10*time.Second))
 	defer stop()
+	return a.do(ctx, q, func(body io.Reader) error {
+		answer, err := io.ReadAll(io.LimitReader(body, maxAnswer))
+		if err == nil {
+			err = json.Unmarshal(answer, out)
+		}
+		if err != nil {
+			return fmt.Errorf("read the gateway's answer: %w", err)
+		}
+		return nil
+	})
+}
+
+// copy writes what a path gives that is no JSON object, however long it takes.
+func (a *admin) copy(ctx context.Context, path string, to io.Writer) error {
+	return a.do(ctx, asking(path, nil), func(body io.Reader) error {
+		_, err := io.Copy(to, body)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return errBroken
+		}
+		return err
+	})
+}
+
+// do sends a request, and has the answer read that went well.
+func (a *admin) do(ctx context.Context, q ask, read func(io.Reader) error) error {
 	req, err := q.request(ctx, strings.TrimSuffix(a.url, "/"))
 	if err != nil {
 		return fmt.Errorf("--admin-url: %w", err)
@@ -122,17 +148,14 @@ func (a *admin) ask(ctx context.Context, q ask, out any) error {
 		return fmt.Errorf("no gateway answers at %s: %w; start one (sluice serve), or name another with --admin-url", a.url, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		return read(resp.Body)
+	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
-	if resp.StatusCode/100 != 2 {
-		return a.refused(resp, answer, token != "")
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("read the gateway's answer: %w", err)
-	}
-	return nil
+	return a.refused(resp, answer, token != "")
 }
 
 // patient follows nobody elsewhere: a token is for the gateway that was named.

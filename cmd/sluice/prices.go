@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -247,14 +244,8 @@ func (p *pricesCommand) update(std *streams, file string) error {
 		return err
 	}
 	if !p.yes {
-		fmt.Fprintf(std.out, "Keep it as %s? Type yes: ", app.PriceFile(cfg))
-		answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-		if strings.TrimSpace(answer) != "yes" {
-			fmt.Fprintln(std.out)
-			if err != nil {
-				return errors.New("nobody said yes, so nothing was changed: --yes says it on the command line")
-			}
-			return errors.New("nothing was changed")
+		if err := confirmed(std.out, fmt.Sprintf("Keep it as %s?", app.PriceFile(cfg))); err != nil {
+			return err
 		}
 	}
 	if err := app.KeepPrices(cfg, text); err != nil {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"sluice/internal/audit"
@@ -136,58 +134,6 @@ func systemUser() string {
 		return u.Username
 	}
 	return "user " + strconv.Itoa(os.Getuid())
-}
-
-// An AuditDesk is the audit log of the store that a configuration names, for whoever may use that store.
-type AuditDesk struct {
-	Config *config.Config
-	db     *sql.DB
-	people *people
-}
-
-// OpenAudit opens the audit log of the store that a configuration names. Call Close at the end.
-func OpenAudit(ctx context.Context, o Options) (*AuditDesk, error) {
-	src, cfg, db, err := openLocal(ctx, o, false)
-	if err != nil {
-		return nil, err
-	}
-	p, err := localPeople(ctx, src, cfg, db)
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return &AuditDesk{cfg, db, p}, nil
-}
-
-// Close makes a checkpoint of what was recorded, and ends the work.
-func (d *AuditDesk) Close(ctx context.Context) error {
-	return errors.Join(d.people.closeLocal(ctx), d.db.Close())
-}
-
-// Keys are the public keys that gateways of this store said they sign with, the first one's first. They are for comparison only:
-// whoever has the store can change them.
-func (d *AuditDesk) Keys(ctx context.Context) ([]string, error) {
-	keys, err := d.people.control.Audit().Keys(ctx, control.Owner("operator"))
-	if err != nil {
-		return nil, err
-	}
-	return keys.Keys, nil
-}
-
-// List gives entries of the log, the newest first.
-func (d *AuditDesk) List(ctx context.Context, l control.AuditList) (*audit.Page, error) {
-	return d.people.control.Audit().List(ctx, control.Owner("operator"), l)
-}
-
-// Export writes the log.
-func (d *AuditDesk) Export(ctx context.Context, x control.AuditExport, w io.Writer) error {
-	return d.people.control.Audit().Export(ctx, control.Owner("operator"), x, w)
-}
-
-// Redact makes unreadable what the log has about a subject.
-func (d *AuditDesk) Redact(ctx context.Context, subject, why string) (*control.Redaction, error) {
-	who := control.Owner("operator")
-	who.Why = strings.TrimSpace(why)
-	return d.people.control.Audit().Redact(ctx, who, subject)
 }
 
 // VerifyStore verifies the audit log in the store that a configuration names, and changes nothing. Without keys it takes the one

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -311,4 +312,30 @@ func (a *App) startSettings(ctx context.Context) error {
 	a.live.set(at)
 	a.cfg = cfg
 	return nil
+}
+
+// RewrapSecrets wraps the keyset of the store that a configuration names by the key-encryption key that another one names, and says
+// where the store is and what that key is called. Gateways that have the old one go on until they start anew.
+func RewrapSecrets(ctx context.Context, o Options, to string) (at, name string, err error) {
+	other := o
+	other.ConfigPath = to
+	_, cfg, err := readSource(other, vault.New(o.Getenv, nil))
+	if err != nil {
+		return "", "", err
+	}
+	kek, err := openKEK(cfg)
+	if err != nil {
+		return "", "", err
+	}
+	src, cfg, db, err := openLocal(ctx, o, false)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	p, err := localPeople(ctx, src, cfg, db)
+	if err != nil {
+		return "", "", err
+	}
+	_, err = p.control.Settings().RewrapSecrets(ctx, control.Owner("operator"), kek)
+	return placeOf(cfg), kek.Name(), errors.Join(err, p.closeLocal(context.WithoutCancel(ctx)))
 }

@@ -80,7 +80,7 @@ const keyPrefix = "sluice-audit:"
 func NewSigner(seed string) (*Signer, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(seed))
 	if err != nil || len(b) != ed25519.SeedSize {
-		return nil, fmt.Errorf("the private key of the audit log must be %d bytes in base64; sluice audit key --new draws one", ed25519.SeedSize)
+		return nil, fmt.Errorf("the private key of the audit log must be %d bytes in base64; sluice audit keys --new draws one", ed25519.SeedSize)
 	}
 	return &Signer{ed25519.NewKeyFromSeed(b)}, nil
 }
@@ -108,7 +108,7 @@ type PublicKey ed25519.PublicKey
 func ParsePublicKey(text string) (PublicKey, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(strings.TrimSpace(text), keyPrefix))
 	if err != nil || len(b) != ed25519.PublicKeySize {
-		return nil, errors.New("not a public key of an audit log, which looks like " + keyPrefix + "BASE64 and is told by: sluice audit key")
+		return nil, errors.New("not a public key of an audit log, which looks like " + keyPrefix + "BASE64 and is told by: sluice audit keys")
 	}
 	return b, nil
 }

@@ -43,14 +43,13 @@ func parseLine(text []byte) (l line, err error) {
 	return l, nil
 }
 
-// walk goes through what a store has up to a checkpoint, in the order of exports, and gives the heads at its end. org is the one
-// chain that is meant; nil: all.
-func walk(ctx context.Context, s Store, org *string, until uint64, take func(line) error) (map[string]Head, error) {
+// walk goes through what a store has up to a checkpoint, in the order of exports. org is the one chain that is meant; nil: all.
+func walk(ctx context.Context, s Store, org *string, until uint64, take func(line) error) error {
 	heads := map[string]Head{}
 	for after := uint64(0); after < until; {
 		list, err := s.Checkpoints(ctx, after, until)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(list) == 0 {
 			break
@@ -63,16 +62,16 @@ func walk(ctx context.Context, s Store, org *string, until uint64, take func(lin
 			}
 			for _, h := range c.Heads {
 				if err := walkChain(ctx, s, h.Org, heads[h.Org].Seq, h.Seq, take); err != nil {
-					return nil, err
+					return err
 				}
 				heads[h.Org] = h
 			}
 			if err := take(line{Checkpoint: c}); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return heads, nil
+	return nil
 }
 
 // walkChain goes through entries with numbers in (after, until].
@@ -134,7 +133,7 @@ func (l *Log) Export(ctx context.Context, f ExportFilter, w io.Writer) error {
 		return fmt.Errorf("audit export: %w", err)
 	}
 	r := newReading(l)
-	_, err = walk(ctx, l.o.Store, f.Org, until, func(one line) error {
+	err = walk(ctx, l.o.Store, f.Org, until, func(one line) error {
 		if one.Entry != nil && !f.Sealed {
 			if err := r.disclose(ctx, one.Entry); err != nil {
 				return err

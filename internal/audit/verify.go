@@ -194,7 +194,7 @@ func VerifyStore(ctx context.Context, s Store, o VerifyOptions) (*Report, error)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	if _, err := walk(ctx, s, nil, until, take); err != nil {
+	if err := walk(ctx, s, nil, until, take); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	chains, err := s.Chains(ctx)

@@ -39,7 +39,7 @@ type Config struct {
 	Rules []SharedRule `yaml:"rules"`
 	// Where keys, their owners and the ledger are kept.
 	Store Store `yaml:"store"`
-	// How secrets are kept that are set by the admin API: docs/security.md.
+	// How secrets are kept that are set by the admin API (docs/settings.md).
 	Secrets Secrets `yaml:"secrets"`
 	// How calls are accounted for.
 	Ledger Ledger `yaml:"ledger"`

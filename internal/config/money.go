@@ -115,7 +115,7 @@ type Ledger struct {
 
 // Audit says how the audit log is kept. It is kept for ever.
 type Audit struct {
-	// The private key that its checkpoints are signed with, as sluice audit key --new draws it; replicas should have the same. Left out: the file audit.key of the data directory, made at the first start.
+	// The private key that its checkpoints are signed with, as sluice audit keys --new draws it; replicas should have the same. Left out: the file audit.key of the data directory, made at the first start.
 	Key llm.Secret `yaml:"key" example:"${SLUICE_AUDIT_KEY}" restart:"true"`
 	// A file that is given each checkpoint as a line: with it, sluice audit verify finds that the end of the log was taken away or written anew (docs/audit.md).
 	Anchor string `yaml:"anchor" example:"/var/log/sluice/audit-anchor.jsonl" restart:"true"`
@@ -256,7 +256,7 @@ func (d *decoder) money(c *Config) {
 	}
 	if c.Audit.Key != "" {
 		if why := Weak(string(c.Audit.Key)); why != "" {
-			d.fail("audit.key", "%s: make one by: sluice audit key --new", why)
+			d.fail("audit.key", "%s: make one by: sluice audit keys --new", why)
 		}
 	}
 	for i := range c.Alerts.Webhooks {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -194,11 +193,11 @@ func flat(s *Settings, p Place) map[string]string {
 			n.Tag, n.Value = "!!null", ""
 		}
 	})
-	flatten(n, objects[p.Kind].form, "", out)
+	flatten(n, "", out)
 	return out
 }
 
-func flatten(n *yaml.Node, t reflect.Type, at string, out map[string]string) {
+func flatten(n *yaml.Node, at string, out map[string]string) {
 	under := func(name string) string {
 		if at == "" {
 			return name
@@ -208,11 +207,11 @@ func flatten(n *yaml.Node, t reflect.Type, at string, out map[string]string) {
 	switch {
 	case n.Kind == yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			flatten(n.Content[i+1], t, under(n.Content[i].Value), out)
+			flatten(n.Content[i+1], under(n.Content[i].Value), out)
 		}
 	case n.Kind == yaml.SequenceNode && len(n.Content) > 0 && n.Content[0].Kind == yaml.MappingNode:
 		for i, item := range n.Content {
-			flatten(item, t, under(cmp.Or(nameOf(item), fmt.Sprint(i))), out)
+			flatten(item, under(cmp.Or(nameOf(item), fmt.Sprint(i))), out)
 		}
 	case isNull(n):
 	default:

@@ -23,7 +23,7 @@ type change struct {
 	act  Act
 	what string       // for the history: create providers/openai
 	at   config.Place // zero: the whole document
-	base int64        // that it must be made of; 0: whatever is the newest
+	base *int64       // that it must be made of; nil: whatever is the newest
 	from int64        // of a roll back: the revision whose content it is
 	edit func(*config.Settings) (*config.Settings, error)
 }
@@ -70,7 +70,7 @@ func (s Settings) change(ctx context.Context, a Actor, c *change) (int64, *confi
 			return d.next(), d.doc, nil
 		case !errors.Is(err, errFaster):
 			return 0, nil, err
-		case try == changeTries || c.base != 0:
+		case try == changeTries || c.base != nil:
 			return 0, nil, llm.Errorf(llm.KindConflict, "the settings were changed by somebody else meanwhile: look at them and try again")
 		}
 	}
@@ -168,8 +168,8 @@ func (s Settings) draft(ctx context.Context, c *change) (*draft, error) {
 	if d.number, d.old, err = s.newest(ctx); err != nil {
 		return nil, err
 	}
-	if c.base != 0 && c.base != d.number {
-		return nil, llm.Errorf(llm.KindConflict, "the settings are at revision %d, not at %d any more: plan again", d.number, c.base)
+	if c.base != nil && *c.base != d.number {
+		return nil, llm.Errorf(llm.KindConflict, "the settings are at revision %d, not at %d any more: plan again", d.number, *c.base)
 	}
 	next, err := c.edit(d.old)
 	if err != nil {

@@ -18,9 +18,11 @@ import (
 	"sluice/internal/settings"
 )
 
-// Document is a whole document of settings, as YAML or JSON. A secret in it is plain, a reference, or *** for what is there.
-type Document struct {
-	Document string `json:"document"`
+// Proposal is what the settings could be: a whole document, as YAML or JSON, or the content of an earlier revision. A secret in a
+// document is plain, a reference, or *** for what is there.
+type Proposal struct {
+	Document string `json:"document,omitzero"`
+	Revision int64  `json:"revision,omitzero"` // instead of a document: what a roll back to it would change
 }
 
 // Plan is what a document would change.
@@ -32,7 +34,7 @@ type Plan struct {
 // Application is a document that is to be the settings from now on.
 type Application struct {
 	Document string `json:"document"`
-	Base     int64  `json:"base,omitzero"` // of the plan: with another revision it is refused; 0: whatever is there
+	Base     *int64 `json:"base,omitzero"` // of the plan: with another revision it is refused; left out: whatever is there
 	Why      string `json:"why,omitzero"`
 }
 
@@ -75,12 +77,19 @@ type ReplicaView struct {
 	Seen     time.Time `json:"seen"`
 }
 
-// Plan tells what a document would change, or what is wrong with it.
-func (s Settings) Plan(ctx context.Context, a Actor, in Document) (*Plan, error) {
+// Plan tells what a document or a roll back would change, or what is wrong with it.
+func (s Settings) Plan(ctx context.Context, a Actor, in Proposal) (*Plan, error) {
 	if err := a.May("config.plan"); err != nil {
 		return nil, err
 	}
-	d, err := s.draft(ctx, &change{edit: given(in.Document)})
+	c := &change{edit: given(in.Document)}
+	switch {
+	case in.Revision != 0 && in.Document != "":
+		return nil, llm.Errorf(llm.KindInvalid, "plan a document or a revision, not both")
+	case in.Revision != 0:
+		c = s.rollback(ctx, in.Revision)
+	}
+	d, err := s.draft(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -138,19 +147,22 @@ func (s Settings) Rollback(ctx context.Context, a Actor, in Rollback) (*Applied,
 	if in.Why != "" {
 		a.Why = in.Why
 	}
-	number := in.Revision
-	if number < 1 {
-		return nil, llm.Errorf(llm.KindInvalid, "revision must be the number of one; to have none of the settings, apply an empty document")
-	}
-	c := change{act: "config.rollback", what: fmt.Sprint("rollback ", number), from: number}
+	return s.whole(ctx, a, s.rollback(ctx, in.Revision))
+}
+
+func (s Settings) rollback(ctx context.Context, number int64) *change {
+	c := &change{act: "config.rollback", what: fmt.Sprint("rollback ", number), from: number}
 	c.edit = func(*config.Settings) (*config.Settings, error) {
+		if number < 1 {
+			return nil, llm.Errorf(llm.KindInvalid, "revision must be the number of one; to have none of the settings, apply an empty document")
+		}
 		_, doc, err := s.revision(ctx, number)
 		if err != nil {
 			return nil, err
 		}
 		return doc, s.complete(ctx, number, doc)
 	}
-	return s.whole(ctx, a, &c)
+	return c
 }
 
 // complete refuses a revision of which a secret is gone.

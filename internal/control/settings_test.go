@@ -253,7 +253,7 @@ func TestSettingsRights(t *testing.T) {
 		refused(t, string(role)+" applies", err, llm.KindForbidden)
 		_, err = r.RotateSecrets(ctx, a)
 		refused(t, string(role)+" rotates", err, llm.KindForbidden)
-		_, err = r.Plan(ctx, a, Document{})
+		_, err = r.Plan(ctx, a, Proposal{})
 		if (err == nil) != (role != RoleMember) {
 			t.Errorf("%s plans: %v", role, err)
 		}
@@ -267,14 +267,14 @@ func TestSettingsRights(t *testing.T) {
 func TestPlanApplyRollback(t *testing.T) {
 	ctx, r := t.Context(), newSettingsRig(t)
 	doc := "providers:\n- {name: eu, kind: openai, api_key: planted-one}\nmodels:\n- {name: a, provider: eu, model: x}\n"
-	plan, err := r.Plan(ctx, r.root, Document{doc})
+	plan, err := r.Plan(ctx, r.root, Proposal{Document: doc})
 	if err != nil || plan.Base != 0 || len(plan.Changes) != 2 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
 	if n, _ := r.store.Newest(ctx); n != 0 {
 		t.Error("a plan changed something")
 	}
-	applied, err := r.Apply(ctx, r.root, Application{Document: doc, Base: plan.Base, Why: "a new region"})
+	applied, err := r.Apply(ctx, r.root, Application{Document: doc, Base: &plan.Base, Why: "a new region"})
 	if err != nil || applied.Revision != 1 || len(applied.Changes) != 2 {
 		t.Fatalf("%+v, %v", applied, err)
 	}
@@ -283,24 +283,33 @@ func TestPlanApplyRollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What is shown can be applied: it changes nothing.
-	again, err := r.Plan(ctx, r.root, Document{shown.Document})
+	again, err := r.Plan(ctx, r.root, Proposal{Document: shown.Document})
 	if err != nil || len(again.Changes) != 0 || again.Base != 1 {
 		t.Errorf("what was shown would change %+v, %v", again, err)
 	}
 	next := strings.NewReplacer("model: x", "model: y", "api_key: '***'", "api_key: (unchanged)").Replace(shown.Document)
-	plan, err = r.Plan(ctx, r.root, Document{next})
+	plan, err = r.Plan(ctx, r.root, Proposal{Document: next})
 	want := []config.ObjectChange{{Place: config.Place{Kind: "model", Name: "a"}, What: "changed", Fields: []config.FieldChange{{Field: "model", Before: `"x"`, After: `"y"`}}}}
 	if err != nil || cmp.Diff(want, plan.Changes) != "" {
 		t.Errorf("%v: %s", err, cmp.Diff(want, plan.Changes))
 	}
-	_, err = r.Apply(ctx, r.root, Application{Document: next, Base: 7})
+	_, err = r.Apply(ctx, r.root, Application{Document: next, Base: new(int64(7))})
 	refused(t, "another base", err, llm.KindConflict)
-	if _, err = r.Apply(ctx, r.root, Application{Document: next, Base: 1}); err != nil {
+	_, err = r.Apply(ctx, r.root, Application{Document: next, Base: new(int64(0))})
+	refused(t, "a base before the first", err, llm.KindConflict)
+	if _, err = r.Apply(ctx, r.root, Application{Document: next, Base: new(int64(1))}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err = r.Apply(ctx, r.root, Application{Document: "{}"}); err != nil {
 		t.Fatal(err)
 	}
+	if plan, err = r.Plan(ctx, r.root, Proposal{Revision: 1}); err != nil || plan.Base != 3 || len(plan.Changes) != 2 {
+		t.Errorf("a roll back would change %+v, %v", plan, err)
+	}
+	_, err = r.Plan(ctx, r.root, Proposal{Revision: 1, Document: "{}"})
+	refused(t, "two proposals", err, llm.KindInvalid)
+	_, err = r.Plan(ctx, r.root, Proposal{Revision: -1})
+	refused(t, "no revision", err, llm.KindInvalid)
 	back, err := r.Rollback(ctx, r.root, Rollback{Revision: 1, Why: "it was better"})
 	if err != nil || back.Revision != 4 || len(back.Changes) != 2 {
 		t.Fatalf("%+v, %v", back, err)

@@ -202,7 +202,7 @@ func (v *Vault) read(ctx context.Context) (*keys, error) {
 	}
 	kek := v.kek()
 	if kept.KEK != kek.Name() {
-		return nil, fmt.Errorf("the secrets in the store are sealed under another key-encryption key (%s, ours is %s): %s", kept.KEK, kek.Name(), kek.Cure())
+		return nil, llm.Errorf(llm.KindOverloaded, "the secrets in the store are sealed under another key-encryption key (%s, ours is %s): %s", kept.KEK, kek.Name(), kek.Cure())
 	}
 	h, err := keyset.ReadWithContext(ctx, keyset.NewBinaryReader(bytes.NewReader(kept.Wrapped)), wrapper{kek}, nil)
 	if err != nil {
@@ -251,7 +251,7 @@ func (v *Vault) put(ctx context.Context, h *keyset.Handle, was int64, kek KEK) (
 	if err := h.WriteWithContext(ctx, keyset.NewBinaryWriter(&b), wrapper{kek}, nil); err != nil {
 		return 0, fmt.Errorf("wrap keyset: %w", err)
 	}
-	k := &Keyset{Version: 1 + mathrand.Int64N(math.MaxInt64), KEK: kek.Name(), Wrapped: b.Bytes()}
+	k := &Keyset{Version: 1 + mathrand.Int64N(math.MaxInt64), KEK: kek.Name(), Wrapped: b.Bytes()} //nolint:gosec // a version must differ, not be hard to guess
 	return k.Version, v.o.Store.PutKeyset(ctx, k, was)
 }
 
