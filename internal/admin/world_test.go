@@ -46,6 +46,8 @@ type world struct {
 	mint    *account.Mint
 	cfg     *config.Config
 
+	doorSettings *account.Settings // nil: the defaults
+
 	people map[string]*person // by role and realm: "operator team"
 	things [3]map[string]string
 	planted
@@ -108,7 +110,12 @@ func newWorld(t testing.TB, dsn string) *world {
 	w.ok(err)
 	history, err := audit.New(audit.Options{Store: db.Trail(), Signer: w.signer, Wrap: wrap})
 	w.ok(err)
-	w.door, err = account.New(account.Options{Store: db.Accounts(), Audit: history, Together: db.Together, Hasher: hasher, Random: rand.Reader})
+	w.door, err = account.New(account.Options{Store: db.Accounts(), Audit: history, Together: db.Together, Hasher: hasher, Random: rand.Reader, Settings: func() account.Settings {
+		if w.doorSettings != nil {
+			return *w.doorSettings
+		}
+		return account.Settings{}
+	}})
 	w.ok(err)
 	w.mint, err = account.NewMint(hasher, rand.Reader)
 	w.ok(err)
