@@ -92,6 +92,7 @@ func New(o Options) (*Handler, error) {
 		h.mux.HandleFunc(r.pattern(), func(w http.ResponseWriter, req *http.Request) { h.serve(w, req, r) })
 	}
 	h.mux.HandleFunc("/", h.nothing)
+	h.mux.HandleFunc("/debug/pprof", h.nothing) // or the mux would send it on to its form with a slash
 	return h, nil
 }
 
@@ -157,7 +158,8 @@ func (h *Handler) knows(host string) bool {
 
 // strange tells of a path that could be read in two ways. The mux would send it on to its clean form; nobody needs that.
 func strange(r *http.Request) bool {
-	if !strings.HasPrefix(r.URL.Path, "/") || r.URL.Host != "" && r.URL.Host != r.Host {
+	u := r.URL
+	if !strings.HasPrefix(u.Path, "/") || u.User != nil || (u.Scheme != "" || u.Host != "") && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Host != r.Host) {
 		return true
 	}
 	for part := range strings.SplitSeq(r.URL.EscapedPath()[1:], "/") {

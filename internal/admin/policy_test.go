@@ -249,11 +249,14 @@ func (w *world) look(c *call, r *Route, p *person, how way, place int, a *httpte
 			}
 		}
 	}
-	w.reveals(r, text, wrong)
+	if p.realm.Kind != "" && (strings.Contains(text, "planted") || done && r.Path == "/admin/ledger" && (strings.Contains(text, "main") || strings.Contains(text, `"replica"`))) {
+		wrong("it tells how the gateway is built (S18)")
+	}
+	w.reveals(text, wrong)
 }
 
 // reveals finds planted secrets in an answer.
-func (w *world) reveals(_ *Route, text string, wrong func(string, ...any)) {
+func (w *world) reveals(text string, wrong func(string, ...any)) {
 	w.t.Helper()
 	for what, secret := range w.planted {
 		if strings.Contains(text, secret) {

@@ -81,8 +81,8 @@ func (q *request) check() error {
 			return err
 		}
 	}
-	for _, text := range []string{q.ref(), q.PathValue("key")} {
-		if isSecret(text) {
+	for part := range strings.SplitSeq(q.URL.Path, "/") {
+		if isSecret(part) {
 			return errSecretInURL
 		}
 	}
@@ -121,6 +121,9 @@ func (q *request) query() error {
 		return llm.Errorf(llm.KindInvalid, "query: cannot be read")
 	}
 	for name, list := range values {
+		if isSecret(name) {
+			return errSecretInURL
+		}
 		at := slices.IndexFunc(q.route.Query, func(p Param) bool { return p.Name == name })
 		if at < 0 {
 			return llm.Errorf(llm.KindInvalid, "query: there is no %.40q; there are %s", name, cmp.Or(paramNames(q.route.Query), "none"))
@@ -153,9 +156,9 @@ func paramNames(list []Param) string {
 // errSecretInURL refuses keys and tokens where logs of proxies and browsers keep them.
 var errSecretInURL = &llm.Error{Kind: llm.KindInvalid, Msg: "a secret does not belong in an address, which others log: consider it known, and rotate it"}
 
-// isSecret tells whether a text begins as a key or a token of ours does, and is long enough to be one.
+// isSecret tells whether a text begins as a key, token, session or one-time link of ours does, and is long enough to be one.
 func isSecret(text string) bool {
-	return len(text) > 24 && (strings.HasPrefix(text, "sk-slc-") || strings.HasPrefix(text, "slt-"))
+	return len(text) > 24 && slices.ContainsFunc([]string{"sk-slc-", "slt-", "sls-", "sll-"}, func(p string) bool { return strings.HasPrefix(text, p) })
 }
 
 // media refuses bodies that a form or a script of another site could send without asking.

@@ -46,6 +46,8 @@ type world struct {
 	mint    *account.Mint
 	cfg     *config.Config
 
+	doorSettings *account.Settings // nil: the defaults
+
 	people map[string]*person // by role and realm: "operator team"
 	things [3]map[string]string
 	planted
@@ -108,7 +110,12 @@ func newWorld(t testing.TB, dsn string) *world {
 	w.ok(err)
 	history, err := audit.New(audit.Options{Store: db.Trail(), Signer: w.signer, Wrap: wrap})
 	w.ok(err)
-	w.door, err = account.New(account.Options{Store: db.Accounts(), Audit: history, Together: db.Together, Hasher: hasher, Random: rand.Reader})
+	w.door, err = account.New(account.Options{Store: db.Accounts(), Audit: history, Together: db.Together, Hasher: hasher, Random: rand.Reader, Settings: func() account.Settings {
+		if w.doorSettings != nil {
+			return *w.doorSettings
+		}
+		return account.Settings{}
+	}})
 	w.ok(err)
 	w.mint, err = account.NewMint(hasher, rand.Reader)
 	w.ok(err)
@@ -194,7 +201,7 @@ func (w *world) settle() {
 		w.planted["link of "+name] = made.Token
 		things["account"], things["email"] = made.Account.ID, made.Account.Email
 		things["person"], things["session"], things["token"] = p.account, p.actor.Session, strings.Split(p.token, "-")[1]
-		w.ship(i, team.ID, user.ID, key.ID, things["org"])
+		w.ship("req-"+places[i], team.ID, user.ID, key.ID, things["org"])
 	}
 	empty := control.Change{Name: control.Some("empty")}
 	_, err := w.control.Organisations().Create(ctx, root, control.NewOrganisation{Change: empty})
@@ -229,20 +236,18 @@ func quoted(s string) string {
 }
 
 // ship puts a call in the books.
-func (w *world) ship(i int, team, user, key, org string) {
+func (w *world) ship(id, team, user, key, org string) {
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	row := usage.Row{
-		Replica: "replica", Position: uint64(i) + 1, Status: 200, //nolint:gosec // 0 to 2
-		Call: usage.Call{RequestID: "req-" + places[i], Payer: usage.Payer{Org: org, Team: team, User: user, Key: key, Tags: []string{"t"}}, Charged: at, Start: at, Format: "openai", Op: llm.OpChat, Model: "fast", BytesIn: 1},
+		Replica: "replica", Status: 200,
+		Call: usage.Call{RequestID: id, Payer: usage.Payer{Org: org, Team: team, User: user, Key: key, Tags: []string{"t"}}, Charged: at, Start: at, Format: "openai", Op: llm.OpChat, Model: "fast", BytesIn: 1},
 		Mark: usage.Mark{Provider: "filed", Upmodel: "m", Credential: "main", Attempts: 1, Usage: llm.Usage{Input: llm.Tokens(3), Output: llm.Tokens(4)}, Costs: usage.Costs{Input: 5}, Total: time.Second},
 	}
 	books := w.db.Ledger()
-	if i == own {
-		_, err := books.Join(w.t.Context(), "replica")
-		w.ok(err)
-	}
-	shipped, err := books.Shipped(w.t.Context(), "replica")
+	now, err := books.Join(w.t.Context(), "replica")
 	w.ok(err)
+	shipped := now.Shipped
+	row.Position = shipped + 1
 	w.ok(books.Ship(w.t.Context(), &usage.Batch{Replica: "replica", After: shipped, Position: shipped + 2, Rows: []usage.Row{row}, Ended: []string{row.RequestID}}))
 }
 

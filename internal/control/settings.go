@@ -92,14 +92,18 @@ func OpenSealed(ctx context.Context, v *seal.Vault) func(place, id string) (stri
 // unusedFor is for how long a secret is kept that the newest revision does not use: so long it can be rolled back to.
 const unusedFor = 30 * 24 * time.Hour
 
-// newest is the newest revision's number and document.
+// newest is the newest revision's number and document, in one question.
 func (s Settings) newest(ctx context.Context) (int64, *config.Settings, error) {
-	n, err := s.c.o.Settings.Store.Newest(ctx)
+	r, err := s.c.o.Settings.Store.Get(ctx, 0)
+	if errors.Is(err, settings.ErrNotFound) {
+		_, doc, err := s.revision(ctx, 0)
+		return 0, doc, err
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("settings: %w", err)
 	}
-	_, doc, err := s.revision(ctx, n)
-	return n, doc, err
+	doc, err := config.ParseSettings(fmt.Sprintf("revision %d", r.Number), r.Document)
+	return r.Number, doc, err
 }
 
 // revision is one revision and its document. 0 is that of the time before there were any.

@@ -29,6 +29,9 @@ func (m *Memory) Newest(context.Context) (int64, error) {
 func (m *Memory) Get(_ context.Context, n int64) (*Revision, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if n == 0 {
+		n = int64(len(m.revisions))
+	}
 	if n < 1 || n > int64(len(m.revisions)) {
 		return nil, ErrNotFound
 	}

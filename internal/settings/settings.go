@@ -47,7 +47,7 @@ type Store interface {
 	// Newest is the number of the newest revision; 0: there is none. It costs next to nothing: replicas ask twice a second.
 	Newest(ctx context.Context) (int64, error)
 
-	// Get reads a revision. ErrNotFound.
+	// Get reads a revision; 0: the newest. ErrNotFound.
 	Get(ctx context.Context, number int64) (*Revision, error)
 
 	// List reads revisions below a number (0: all), the newest first, without their documents; at most limit of them, or MaxList.

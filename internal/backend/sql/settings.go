@@ -35,7 +35,12 @@ func (t *Settings) Get(ctx context.Context, number int64) (*settings.Revision, e
 	var at int64
 	found := false
 	err := t.db.alone(ctx, func(ctx context.Context, s *session) (err error) {
-		q := say("SELECT number, based, at, by, act, why, document FROM settings WHERE number = ?", number)
+		q := say("SELECT number, based, at, by, act, why, document FROM settings")
+		if number == 0 {
+			q.and(" ORDER BY number DESC LIMIT 1")
+		} else {
+			q.and(" WHERE number = ?", number)
+		}
 		found, err = s.one(ctx, q, &r.Number, &r.Based, &at, &r.By, &r.Act, &r.Why, &r.Document)
 		return err
 	})

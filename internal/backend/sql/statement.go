@@ -104,6 +104,7 @@ func (s *session) prepared(ctx context.Context, text string) *sql.Stmt {
 func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
 	var r sql.Result
 	var err error
+	tally(ctx)
 	text := q.in(s.dialect)
 	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
 		r, err = stmt.ExecContext(ctx, q.args...)
@@ -120,6 +121,7 @@ func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
 func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) error) error {
 	var rows *sql.Rows
 	var err error
+	tally(ctx)
 	text := q.in(s.dialect)
 	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
 		rows, err = stmt.QueryContext(ctx, q.args...)

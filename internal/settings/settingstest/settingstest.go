@@ -48,6 +48,9 @@ func testRevisions(ctx context.Context, t *testing.T, s settings.Store) {
 	if n, err := s.Newest(ctx); n != 0 || err != nil {
 		t.Errorf("an empty store: %d, %v", n, err)
 	}
+	if _, err := s.Get(ctx, 0); !errors.Is(err, settings.ErrNotFound) {
+		t.Errorf("the newest of an empty store: %v", err)
+	}
 	for _, n := range []int64{0, 2} {
 		if err := s.Append(ctx, revision(n)); !errors.Is(err, settings.ErrTaken) {
 			t.Errorf("%d as the first: %v", n, err)
@@ -67,7 +70,10 @@ func testRevisions(ctx context.Context, t *testing.T, s settings.Store) {
 			t.Errorf("%v: %s", err, cmp.Diff(revision(n), got))
 		}
 	}
-	for _, n := range []int64{-1, 0, 3} {
+	if got, err := s.Get(ctx, 0); err != nil || cmp.Diff(revision(2), got) != "" {
+		t.Errorf("the newest: %v: %s", err, cmp.Diff(revision(2), got))
+	}
+	for _, n := range []int64{-1, 3} {
 		if _, err := s.Get(ctx, n); !errors.Is(err, settings.ErrNotFound) {
 			t.Errorf("revision %d: %v", n, err)
 		}

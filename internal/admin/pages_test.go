@@ -1,0 +1,124 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"sluice/internal/account"
+	"sluice/internal/backend/sql"
+	"sluice/internal/config"
+	"sluice/internal/control"
+)
+
+// statements are how many each page of a list takes, where it is not one.
+var statements = map[string]int64{
+	"GET /admin/audit":                   2, // entries; and the data keys that open them, all at once
+	"GET /admin/accounts/{ref}/sessions": 2, // the account; its sessions
+	"GET /admin/usage":                   2, // which whole days have sums; the sums
+}
+
+// A page of a list takes the same few statements however many objects it has: one, but for what is said above.
+func TestStatements(t *testing.T) {
+	w := newWorld(t, "")
+	count := func(path string) (n int64, listed int) {
+		ctx, counted := sql.Counted(t.Context())
+		rec := w.do(w.request(root, byToken, "GET", path, "").WithContext(ctx))
+		if rec.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+		var v struct {
+			Data, Lines []jsontext.Value
+		}
+		w.ok(json.Unmarshal(rec.Body.Bytes(), &v))
+		return counted.Load(), len(v.Data) + len(v.Lines)
+	}
+	lists := map[string]string{}
+	for i := range w.handler.table {
+		r := &w.handler.table[i]
+		props := answerOf(t, r)
+		if r.Method != http.MethodGet || r.Running || r.For != "" || props["data"] == nil && props["lines"] == nil {
+			continue
+		}
+		path := strings.NewReplacer("/admin/accounts/{ref}", "/admin/accounts/"+w.things[own]["person"], "/admin/providers/{of}", "/admin/providers/eu", "/admin/models/{of}", "/admin/models/group").Replace(r.Path)
+		if r.Path == "/admin/usage" {
+			path += "?by=key,model,day"
+		}
+		lists[r.pattern()] = path
+	}
+	few, many := map[string][2]int64{}, 30
+	for pattern, path := range lists {
+		count(path) // what is looked up once and kept
+		n, listed := count(path)
+		few[pattern] = [2]int64{n, int64(listed)}
+	}
+	w.crowd(many)
+	for pattern, path := range lists {
+		count(path)
+		n, listed := count(path)
+		want := max(statements[pattern], 1)
+		if n != few[pattern][0] || n != want {
+			t.Errorf("%s took %d statements, and %d with more to list; want %d", pattern, few[pattern][0], n, want)
+		}
+		if int64(listed) < few[pattern][1]+10 {
+			t.Errorf("%s lists %d, where it listed %d: the test makes no more of them", pattern, listed, few[pattern][1])
+		}
+	}
+	if len(lists) < 15 {
+		t.Errorf("only %d lists: %v", len(lists), lists)
+	}
+}
+
+// answerOf are the members of what a route answers, by the document.
+func answerOf(t testing.TB, r *Route) node {
+	t.Helper()
+	var doc node
+	if err := json.Unmarshal(document, &doc); err != nil {
+		t.Fatal(err)
+	}
+	at, _ := doc["paths"].(node)[r.Path].(node)
+	if at == nil || r.Out == nil {
+		return nil
+	}
+	answers := at[strings.ToLower(r.Method)].(node)["responses"].(node)
+	schema := resolve(doc, answers[fmt.Sprint(r.Status)].(node)["content"].(node)["application/json"].(node)["schema"].(node))
+	props, _ := schema["properties"].(node)
+	return props
+}
+
+// crowd makes so many more of everything.
+func (w *world) crowd(n int) {
+	ctx, owner := w.t.Context(), control.Owner("tests")
+	s := w.control.Settings()
+	make := func(kind, of, value string) {
+		_, err := s.Create(ctx, owner, kind, of, control.NewObject{Value: jsontext.Value(value)})
+		w.ok(err)
+	}
+	for i := range n {
+		name := fmt.Sprintf("crowd-%d", i)
+		ch := control.Change{Name: control.Some(name)}
+		_, err := w.control.Organisations().Create(ctx, owner, control.NewOrganisation{Change: ch})
+		w.ok(err)
+		_, err = w.control.Teams().Create(ctx, owner, control.NewTeam{Organisation: "acme", Change: ch})
+		w.ok(err)
+		_, err = w.control.Users().Create(ctx, owner, control.NewUser{Organisation: "acme", UserChange: control.UserChange{Change: ch}})
+		w.ok(err)
+		_, err = w.control.Keys().Create(ctx, owner, control.NewKey{Organisation: "acme", KeyChange: control.KeyChange{Change: ch}})
+		w.ok(err)
+		w.enter("own person", control.RoleOperator, account.Realm{Kind: "team", ID: w.things[own]["team"], Org: w.things[own]["org"]})
+		w.enter(name, control.RoleAuditor, account.Realm{})
+		w.ship(name, w.things[own]["team"], "", name, w.things[own]["org"])
+		if i >= 12 {
+			continue
+		}
+		make(config.KindProvider, "", `{"name":"`+name+`","kind":"openai","base_url":"https://x.example/v1","api_key":"planted-stored-key"}`)
+		make(config.KindCredential, "eu", `{"name":"`+name+`","api_key":"planted-stored-key"}`)
+		make(config.KindModel, "", `{"name":"`+name+`","provider":"filed","model":"m"}`)
+		make(config.KindDeployment, "group", `{"name":"`+name+`","provider":"eu","model":"`+name+`"}`)
+		make(config.KindRule, "", `{"name":"`+name+`","requests":["5/minute"]}`)
+	}
+}
