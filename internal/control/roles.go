@@ -92,7 +92,9 @@ func (a Actor) May(act Act) error {
 		return llm.Errorf(llm.KindForbidden, "%s concerns the whole gateway, and your role is bounded to the %s %s", act, a.Kind, a.Realm)
 	case len(a.Scopes) > 0 && !slices.ContainsFunc(a.Scopes, func(s string) bool { return llm.Match(s, string(act)) }):
 		return llm.Errorf(llm.KindForbidden, "the token's scopes do not allow %s", act)
-	case r.secret && !a.Fresh && !slices.Contains(a.Scopes, string(act)): // a token must have been made for it, by its own name: no glob gives it
+	case r.secret && a.Audit.Kind == account.ByToken && !slices.Contains(a.Scopes, string(act)): // it must have been made for it, by its own name: no glob gives it
+		return &llm.Error{Kind: llm.KindForbidden, Msg: string(act) + " needs a fresh proof, which no token gives: a token does it only if its scopes name it whole", Code: CodeProof}
+	case r.secret && a.Audit.Kind != account.ByToken && !a.Fresh:
 		return &llm.Error{Kind: llm.KindForbidden, Msg: string(act) + " needs a fresh proof that it is you: sign in again, or send your code (POST /admin/session/proof)", Code: CodeProof}
 	}
 	return nil
