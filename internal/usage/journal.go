@@ -31,7 +31,7 @@ type JournalOptions struct {
 
 	Gone    time.Duration // after so much silence other replicas close a replica's open calls; 0: 5 min
 	Keep    time.Duration // of rows; sums are kept five times as long. 0: for good
-	Batch   int           // rows of a batch; 0: 500, some 5 ms of a CPU
+	Batch   int           // rows of a batch; 0: 1000, some 5 ms of a CPU
 	Wait    time.Duration // for a batch to fill; 0: 200 ms
 	Backoff time.Duration // before the first retry; doubles up to fifty times as much. 0: 100 ms
 	Log     *slog.Logger  // nil: nothing is said
@@ -110,7 +110,7 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 		o.WAL.Log = o.Log
 	}
 	o.Gone = or(o.Gone, 5*time.Minute)
-	o.Batch = or(o.Batch, 500)
+	o.Batch = or(o.Batch, 1000)
 	o.Wait = or(o.Wait, 200*time.Millisecond)
 	o.recall = or(o.recall, recall)
 	o.Backoff = or(o.Backoff, 100*time.Millisecond)

@@ -56,7 +56,7 @@ func cpu() time.Duration {
 func BenchmarkShip(b *testing.B) {
 	for _, engine := range []string{"sqlite", "postgres"} {
 		for _, n := range []int{1, 50, 500, 1000} {
-			for _, payers := range []int{20, 5000} {
+			for _, payers := range []int{1, 20, 5000} {
 				b.Run(fmt.Sprintf("%s/rows=%d/payers=%d", engine, n, payers), func(b *testing.B) {
 					o := Options{Dir: b.TempDir()}
 					if engine == "postgres" {

@@ -108,17 +108,21 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 		return nil, s.copyRows(ctx, rows, numbers)
 	}
 	var plain, others []int
+	first := -1
 	for i := range rows {
-		if isPlain(&rows[i]) && rows[i].Replica == rows[0].Replica {
-			plain = append(plain, i)
-		} else {
+		if r := &rows[i]; !isPlain(r) || first >= 0 && (r.Replica != rows[first].Replica || r.PriceVersion != rows[first].PriceVersion) {
 			others = append(others, i)
+			continue
 		}
+		if first < 0 {
+			first = i
+		}
+		plain = append(plain, i)
 	}
 	var f former
 	for piece := range pieces(plain) {
 		f.reset()
-		f.args = append(f.args, clean(rows[0].Replica))
+		f.args = append(f.args, clean(rows[first].Replica), clean(rows[first].PriceVersion))
 		for _, i := range piece {
 			if err := f.addPlain(numbers[i], &rows[i]); err != nil {
 				return nil, err
@@ -143,19 +147,19 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 }
 
 // plainColumns and plainRow are for rows as nearly all are. Each argument is bound, boxed and copied twice, so what is the same in all
-// of them is said in the statement, and the replica once for all of its rows.
+// of them is said in the statement, and what is the same in all of one batch once.
 const (
-	plainColumns text = "replica, charged, series, request_id, position, status, input, cache_read, output, reasoning, cost, price_version, detail, " +
-		"error, cache_write, saved, estimated, partial, cache"
-	plainRow text = "(?1,?,?,?,?,?,?,?,?,?,?,?,?,'',NULL,0,0,0,'')"
+	plainColumns text = "replica, price_version, charged, series, request_id, position, input, cache_read, output, reasoning, cost, detail, " +
+		"status, error, cache_write, saved, estimated, partial, cache"
+	plainRow text = "(?1,?2,?,?,?,?,?,?,?,?,?,?,200,'',NULL,0,0,0,'')"
 )
 
 // isPlain tells whether a row can go in by that statement.
 func isPlain(r *usage.Row) bool {
-	return r.Error == "" && r.Cache == "" && r.Saved == 0 && !r.Estimated && !r.Partial && !r.Usage.CacheWrite.Known
+	return r.Status == 200 && r.Error == "" && r.Cache == "" && r.Saved == 0 && !r.Estimated && !r.Partial && !r.Usage.CacheWrite.Known
 }
 
-// addPlain appends a row's arguments for plainRow, but for the replica.
+// addPlain appends a row's arguments for plainRow, but for those that all rows share.
 func (f *former) addPlain(series int64, r *usage.Row) error {
 	at := len(f.buf)
 	var err error
@@ -164,8 +168,8 @@ func (f *former) addPlain(series int64, r *usage.Row) error {
 	}
 	u := &r.Usage
 	f.args = append(f.args,
-		r.Charged.UnixMicro(), series, clean(r.RequestID), int64(r.Position), int64(r.Status),
-		count(u.Input), count(u.CacheRead), count(u.Output), count(u.Reasoning), int64(r.Costs.Total()), clean(r.PriceVersion), f.buf[at:])
+		r.Charged.UnixMicro(), series, clean(r.RequestID), int64(r.Position),
+		count(u.Input), count(u.CacheRead), count(u.Output), count(u.Reasoning), int64(r.Costs.Total()), f.buf[at:])
 	return nil
 }
 

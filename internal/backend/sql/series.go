@@ -25,6 +25,12 @@ func seriesOf(r *usage.Row) series {
 	}
 }
 
+// samePayer tells whether two rows are of one series, as those that follow one another often are: to look that up takes longer.
+func samePayer(a, b *usage.Row) bool {
+	return a.Key == b.Key && a.Model == b.Model && a.Provider == b.Provider && a.Org == b.Org && a.Team == b.Team && a.User == b.User &&
+		a.Project == b.Project && slices.Equal(a.Tags, b.Tags)
+}
+
 // clean takes out what PostgreSQL does not keep: a row is never refused for the sake of a letter.
 func clean(s string) string {
 	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
@@ -100,6 +106,10 @@ func (db *DB) number(ctx context.Context, rows []usage.Row) ([]int64, error) {
 	ids, all := make([]int64, len(rows)), make([]series, len(rows))
 	unknown := make(map[series]int64)
 	for i := range rows {
+		if i > 0 && samePayer(&rows[i], &rows[i-1]) {
+			all[i], ids[i] = all[i-1], ids[i-1]
+			continue
+		}
 		all[i] = seriesOf(&rows[i])
 		var ok bool
 		if ids[i], ok = db.series.get(all[i]); !ok {

@@ -53,6 +53,7 @@ type Log struct {
 	failures         atomic.Int64  // of the disk
 
 	flushing sync.Mutex // held while files are flushed or removed; taken before mu
+	syncer   *syncer    // used by who holds flushing
 
 	mu       sync.Mutex // guards what follows, and the segments' fields
 	made     sync.Cond  // a segment was made, or could not be
@@ -112,6 +113,7 @@ func Open(dir string, o Options) (*Log, error) {
 		l.lock.Close()
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
+	l.syncer = newSyncer()
 	l.flush()
 	l.making = l.wanted()
 	l.work.Go(l.flusher)
@@ -328,7 +330,7 @@ func (l *Log) flush() {
 	}
 	l.mu.Unlock()
 	for _, p := range pieces {
-		if err := l.o.Disk("sync", func() error { return p.sync(p.from, p.to) }); err != nil {
+		if err := l.o.Disk("sync", func() error { return p.sync(l.syncer, p.from, p.to) }); err != nil {
 			l.fail("sync", err)
 			continue
 		}
@@ -364,6 +366,7 @@ func (l *Log) Close() error {
 	close(l.stop)
 	l.work.Wait()
 	l.flush()
+	l.syncer.close()
 	l.unmap()
 	return l.lock.Close()
 }

@@ -34,6 +34,6 @@ func (r *region) put(off int, head, body []byte) error {
 	return err
 }
 
-func (r *region) sync(_, _ int) error { return r.file.Sync() }
+func (r *region) sync(_ *syncer, _, _ int) error { return r.file.Sync() }
 
 func (r *region) close() error { return r.file.Close() }

@@ -12,7 +12,8 @@ import (
 
 // A region is a file's bytes in memory. What put wrote outlives the process, and the machine once sync is done.
 type region struct {
-	mem []byte
+	mem  []byte
+	file *os.File
 }
 
 // mapFile maps a file as long as it is.
@@ -21,19 +22,16 @@ func mapFile(path string) (*region, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	r := &region{file: f}
 	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	if err == nil && info.Size() > 0 {
+		r.mem, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	}
-	if info.Size() == 0 {
-		return &region{}, nil
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("map %s: %w", path, err)
 	}
-	return &region{mem}, nil
+	return r, nil
 }
 
 // put writes head and then body at off.
@@ -44,12 +42,17 @@ func (r *region) put(off int, head, body []byte) (err error) {
 	return nil
 }
 
-func (r *region) sync(from, to int) error {
+// sync puts on the disk what was put between from and to.
+func (r *region) sync(by *syncer, from, to int) error {
+	if ok, err := by.sync(r.file); ok {
+		return err
+	}
 	from -= from % os.Getpagesize()
 	return unix.Msync(r.mem[from:to], unix.MS_SYNC)
 }
 
 func (r *region) close() error {
+	defer r.file.Close()
 	if r.mem == nil {
 		return nil
 	}
