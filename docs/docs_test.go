@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/internal/control"
 	"sluice/internal/wire"
 )
 
@@ -54,5 +58,35 @@ func TestLinks(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// accounts.md lists every act with who may do it, as the code has it.
+func TestActsAreListed(t *testing.T) {
+	text, err := os.ReadFile("accounts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := map[bool]string{true: "x"}
+	got, want := map[string]string{}, map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[a-z_]+(?:\\.[a-z_]+)?`.*?) \\|(.*)\\|$").FindAllStringSubmatch(string(text), -1) {
+		for act := range strings.FieldsSeq(row[1]) {
+			var cells []string
+			for cell := range strings.SplitSeq(row[2], "|") {
+				cells = append(cells, strings.TrimSpace(cell))
+			}
+			got[strings.Trim(act, "`")] = strings.Join(cells, "|")
+		}
+	}
+	for _, act := range control.Acts() {
+		roles, whole, proof := control.Allowed(act)
+		var cells []string
+		for _, r := range control.Roles {
+			cells = append(cells, x[slices.Contains(roles, r)])
+		}
+		want[string(act)] = strings.Join(append(cells, x[whole], x[proof]), "|")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("accounts.md and the table of acts (-code +page):\n%s", diff)
 	}
 }

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"sluice/internal/account"
 	"sluice/internal/audit"
@@ -184,6 +188,70 @@ func TestNothingIsTold(t *testing.T) {
 		if e.Msg != first.Msg || e.Kind != first.Kind || e.Status != first.Status || e.RetryAfter != first.RetryAfter || e.Param != first.Param {
 			t.Errorf("%s: the answer is another: %v", c.name, e)
 		}
+	}
+}
+
+// A counter counts what a sign-in asks of the store.
+type counter struct {
+	account.Store
+	asked atomic.Int64
+}
+
+func (c *counter) Try(ctx context.Context, keys []account.Hash, next func([]account.Tries)) error {
+	c.asked.Add(1)
+	return c.Store.Try(ctx, keys, next)
+}
+
+func (c *counter) ByEmail(ctx context.Context, email string) (*account.Account, error) {
+	c.asked.Add(1)
+	return c.Store.ByEmail(ctx, email)
+}
+
+func (c *counter) SetPassword(ctx context.Context, id, was, is string) error {
+	c.asked.Add(1)
+	return c.Store.SetPassword(ctx, id, was, is)
+}
+
+// Refusals of all kinds, mixed, each cost the same: one hash, and the same questions to the store (S21). Work is counted, not time,
+// which a busy machine makes up.
+func TestNothingIsTimed(t *testing.T) {
+	r := newRig(t)
+	for i := range 30 {
+		r.person(t, fmt.Sprintf("known%d", i), account.RoleAdmin)
+		off := r.person(t, fmt.Sprintf("off%d", i), account.RoleAdmin)
+		off, err := r.store.Account(t.Context(), off.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off.Disabled = true; r.store.Update(t.Context(), off) != nil {
+			t.Fatal("the account cannot be disabled")
+		}
+	}
+	c := &counter{Store: r.store}
+	o := r.o
+	o.Store = c
+	door, err := account.New(o.Cheap(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type work struct{ hashes, questions int64 }
+	seen := map[work]map[string]int{}
+	kinds := []string{"known", "unknown", "off", "no"}
+	for _, n := range mathrand.New(mathrand.NewPCG(1, 2)).Perm(30 * len(kinds)) {
+		kind := kinds[n%len(kinds)]
+		from := account.Client{Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})}
+		before := work{door.Hashes(), c.asked.Load()}
+		_, err := door.SignIn(t.Context(), account.Credentials{Email: fmt.Sprintf("%s%d@example.org", kind, n/len(kinds)), Password: "wrong password"}, from)
+		codeOf(t, kind, err, account.CodeRefused)
+		w := work{door.Hashes() - before.hashes, c.asked.Load() - before.questions}
+		if seen[w] == nil {
+			seen[w] = map[string]int{}
+		}
+		seen[w][kind]++
+	}
+	want := map[work]map[string]int{{1, 2}: {"known": 30, "unknown": 30, "off": 30, "no": 30}}
+	if diff := cmp.Diff(want, seen, cmp.AllowUnexported(work{})); diff != "" {
+		t.Errorf("refusals take different work (-want +got):\n%s", diff)
 	}
 }
 

@@ -153,7 +153,7 @@ func operation(r *Route, schemas *schemas) node {
 		header("X-Sluice-Why", "Why it is done, for the audit log.", node{"type": "string", "maxLength": 500})
 		header(csrfHeader, "Of requests with a session's cookie: what GET /admin/session calls csrf.", node{"type": "string"})
 	}
-	if strings.Contains(r.Path, "{") || r.Query != nil {
+	if strings.Contains(r.Path, "{") || r.Query != nil || r.Foreign {
 		statuses = append(statuses, http.StatusNotFound)
 	}
 	if r.changes() {
@@ -198,7 +198,7 @@ func responses(r *Route, schemas *schemas, statuses []int) node {
 		twin["description"] = "A request of the same Idempotency-Key had done it: this is the object as it stands, without a secret."
 		out["200"] = twin
 	}
-	if r.For == ForAnybody && r.Method == http.MethodGet {
+	if r.For == ForAnybody && r.Method == http.MethodGet && r.Path != departPath && r.Path != returnPath {
 		statuses = []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusServiceUnavailable}
 	}
 	for _, s := range statuses {
