@@ -146,7 +146,8 @@ func TestQueriesAreBounded(t *testing.T) {
 			"redirect=//evil.example", "callback=x", "_method=DELETE", "$where=1", "limit[]=1", "__proto__[x]=1", "%00=1", "a%0d%0ab=1", "limit=1&limit=2", "%zz=1", "a;b=1",
 		} {
 			rec := w.do(w.request(root, byToken, "GET", path+"?"+q, ""))
-			if rec.Code != 400 || rec.Header().Get("Location") != "" {
+			strict := rec.Code == 400 || r.Foreign && rec.Code == 404 // what a provider of identities adds to its answer is its own business
+			if !strict || rec.Header().Get("Location") != "" {
 				t.Errorf("%s?%s: %d %.200s", path, q, rec.Code, rec.Body)
 			}
 		}
@@ -154,7 +155,7 @@ func TestQueriesAreBounded(t *testing.T) {
 }
 
 // open is all that nobody in particular may come to.
-var open = []string{"GET /health", "GET /build", "GET /metrics", "GET /admin/openapi.json", "POST /admin/session", "POST /admin/links"}
+var open = []string{"GET /health", "GET /build", "GET /metrics", "GET /admin/openapi.json", "POST /admin/session", "POST /admin/links", "GET " + departPath, "GET " + returnPath}
 
 // What is open to anybody is this, and nothing else.
 func TestOpenList(t *testing.T) {

@@ -45,12 +45,12 @@ func (h *Handler) depart() Route {
 		p := params{values: q.URL.Query()}
 		next, prove := p.text("next"), p.text("prove")
 		switch {
-		case h.o.Identities == nil || h.o.Door == nil:
-			return errNoIdentities
 		case next != "" && !isLocal(next):
 			return llm.Errorf(llm.KindInvalid, "next: must be a path of this listener, such as /admin/session")
 		case prove != "" && prove != "true":
 			return llm.Errorf(llm.KindInvalid, "prove: must be true, or left out")
+		case h.o.Identities == nil || h.o.Door == nil:
+			return errNoIdentities
 		}
 		s, err := h.o.Identities.Start(q.Context(), prove == "true")
 		if err != nil {

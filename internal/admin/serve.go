@@ -76,10 +76,8 @@ var errNoGateway = &llm.Error{Kind: llm.KindOverloaded, Msg: "no gateway runs he
 
 // check reads what surrounds the body, strictly: what a route does not know it does not ignore.
 func (q *request) check() error {
-	if !q.route.Foreign {
-		if err := q.query(); err != nil {
-			return err
-		}
+	if err := q.query(); err != nil {
+		return err
 	}
 	for part := range strings.SplitSeq(q.URL.Path, "/") {
 		if isSecret(part) {
@@ -119,6 +117,9 @@ func (q *request) query() error {
 	values, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {
 		return llm.Errorf(llm.KindInvalid, "query: cannot be read")
+	}
+	if q.route.Foreign {
+		return nil
 	}
 	for name, list := range values {
 		if isSecret(name) {
