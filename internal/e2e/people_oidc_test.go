@@ -203,7 +203,7 @@ func oidcSignIn(t *testing.T, g *gateway, p *identityProvider) {
 		t.Errorf("after it: %s", r.text)
 	}
 	// The role is the provider's to give, and there is no password to guess or to reset.
-	_, out := g.sluice(t, "", "", "accounts", "update", "ada@example.org", "--role", "owner", "--local", "--config", filepath.Join(g.dir, "sluice.yaml"))
+	_, out := g.shell(t, "", "", "accounts", "update", "ada@example.org", "--role", "owner", "--local", "--config", filepath.Join(g.dir, "sluice.yaml"))
 	if !strings.Contains(out, "role and realm come from") {
 		t.Errorf("another role by command: %s", out)
 	}
@@ -253,7 +253,7 @@ func oidcAddresses(t *testing.T, g *gateway, p *identityProvider) {
 		t.Errorf("an address that is not verified: %d %s", r.status, r.text)
 	}
 	file := filepath.Join(g.dir, "sluice.yaml")
-	_, out := g.sluice(t, "", "", "accounts", "create", "bob@example.org", "--role", "owner", "--local", "--json", "--config", file)
+	_, out := g.shell(t, "", "", "accounts", "create", "bob@example.org", "--role", "owner", "--local", "--json", "--config", file)
 	invited := shownLink.FindString(out)
 	p.put("id2", "operations")
 	v := visit(t, g.admin)
@@ -263,7 +263,7 @@ func oidcAddresses(t *testing.T, g *gateway, p *identityProvider) {
 	}
 	// eve's is: an account that has a password is hers only if it was invited for her, and never used.
 	v.must(200, http.MethodPost, "/admin/links", map[string]string{"token": invited, "password": ownersPassword})
-	_, out = g.sluice(t, "", "", "accounts", "create", "eve@example.org", "--role", "auditor", "--local", "--json", "--config", file)
+	_, out = g.shell(t, "", "", "accounts", "create", "eve@example.org", "--role", "auditor", "--local", "--json", "--config", file)
 	v.must(200, http.MethodPost, "/admin/links", map[string]string{"token": shownLink.FindString(out), "password": ownersPassword})
 	p.put("id3", "gateway-admins")
 	if r := visit(t, g.admin).signInAt("", "eve"); r.status != 401 {

@@ -164,8 +164,8 @@ func owned(t *testing.T, config string) (*gateway, *visitor) {
 	return g, v
 }
 
-// sluice runs a command with a token and gives what it wrote.
-func (g *gateway) sluice(t *testing.T, token, stdin string, args ...string) (code int, out string) {
+// shell runs a command with a token and gives what it wrote.
+func (g *gateway) shell(t *testing.T, token, stdin string, args ...string) (code int, out string) {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -237,17 +237,17 @@ func TestFirstOwner(t *testing.T) {
 
 	made := v.must(201, http.MethodPost, "/admin/tokens", map[string]any{"name": "ci", "role": "admin", "scopes": []string{"keys.*"}, "expires": "1d"})
 	token := made.word("secret")
-	if code, out := g.sluice(t, token, "", "keys", "list"); code != 0 {
+	if code, out := g.shell(t, token, "", "keys", "list"); code != 0 {
 		t.Errorf("sluice keys list: %d %s", code, out)
 	}
-	if code, out := g.sluice(t, token, "", "accounts"); code != 4 || !strings.Contains(out, "scopes") {
+	if code, out := g.shell(t, token, "", "accounts"); code != 4 || !strings.Contains(out, "scopes") {
 		t.Errorf("past the token's scopes: %d %s", code, out)
 	}
-	if code, out := g.sluice(t, token, "", "tokens", "create", "child"); code != 4 {
+	if code, out := g.shell(t, token, "", "tokens", "create", "child"); code != 4 {
 		t.Errorf("a token makes a token: %d %s", code, out)
 	}
 	v.must(200, http.MethodDelete, "/admin/tokens/"+made.word("id"), nil)
-	if code, out := g.sluice(t, token, "", "keys", "list"); code != 4 || !strings.Contains(out, "does not take the token") {
+	if code, out := g.shell(t, token, "", "keys", "list"); code != 4 || !strings.Contains(out, "does not take the token") {
 		t.Errorf("with a token that was ended: %d %s", code, out)
 	}
 
@@ -302,12 +302,12 @@ func TestOwnerByCommand(t *testing.T) {
 	g := started(t, "mock: {enabled: true}\n")
 	first := g.link(t)
 	file := filepath.Join(g.dir, "sluice.yaml")
-	code, out := g.sluice(t, "", "", "admin", "create-owner", "eve@example.org", "--config", file)
+	code, out := g.shell(t, "", "", "admin", "create-owner", "eve@example.org", "--config", file)
 	link := shownLink.FindString(out)
 	if code != 0 || link == "" {
 		t.Fatalf("create-owner: %d %s", code, out)
 	}
-	if code, out := g.sluice(t, "", link+"\n"+ownersPassword+"\n", "accounts", "redeem"); code != 0 || !strings.Contains(out, "sign in as eve@example.org") {
+	if code, out := g.shell(t, "", link+"\n"+ownersPassword+"\n", "accounts", "redeem"); code != 0 || !strings.Contains(out, "sign in as eve@example.org") {
 		t.Fatalf("redeem: %d %s", code, out)
 	}
 	v := visit(t, g.admin)
@@ -330,10 +330,10 @@ func TestOwnerByCommand(t *testing.T) {
 	v.must(200, http.MethodGet, "/admin/keys", nil) // a session outlives a restart
 
 	// Who lost password and authenticator is let in again by whoever has the store.
-	_, out = again.sluice(t, "", "", "admin", "create-owner", "eve@example.org", "--config", file)
+	_, out = again.shell(t, "", "", "admin", "create-owner", "eve@example.org", "--config", file)
 	link = shownLink.FindString(out)
 	v.must(200, http.MethodGet, "/admin/keys", nil) // nothing changes until the link is used
-	if code, out := again.sluice(t, "", link+"\nanother staple battery 8\n", "accounts", "redeem"); code != 0 {
+	if code, out := again.shell(t, "", link+"\nanother staple battery 8\n", "accounts", "redeem"); code != 0 {
 		t.Fatalf("redeem: %d %s", code, out)
 	}
 	v.must(401, http.MethodGet, "/admin/keys", nil)
@@ -344,7 +344,7 @@ func TestOwnerByCommand(t *testing.T) {
 	if r := w.signIn("eve@example.org", "another staple battery 8", ""); r.status != 201 || r.json["totp"] != false {
 		t.Errorf("the new one: %d %s", r.status, r.text)
 	}
-	if code, out := again.sluice(t, "", "", "sessions", "end", "eve@example.org", "--local", "--config", file); code != 0 || !strings.Contains(out, "Ended 1") {
+	if code, out := again.shell(t, "", "", "sessions", "end", "eve@example.org", "--local", "--config", file); code != 0 || !strings.Contains(out, "Ended 1") {
 		t.Errorf("sessions end: %d %s", code, out)
 	}
 	w.must(401, http.MethodGet, "/admin/keys", nil)
