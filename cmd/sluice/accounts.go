@@ -238,8 +238,17 @@ func (a *accountsCommand) runShow(ctx context.Context, std *streams, args []stri
 	}
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
 	for _, l := range [][2]string{
-		{"e-mail", or(v.Email, "-")}, {"name", v.Name}, {"id", v.ID}, {"role", string(v.Role)}, {"realm", realmWords(v.Realm)}, {"state", accountState(&v)},
-		{"password", yes(v.Password)}, {"one-time codes", yes(v.TOTP)}, {"signs in at", or(v.Identity, "-")}, {"created", moment(v.Created)}, {"made by", or(v.Maker, "-")},
+		{"e-mail", or(v.Email, "-")},
+		{"name", v.Name},
+		{"id", v.ID},
+		{"role", string(v.Role)},
+		{"realm", realmWords(v.Realm)},
+		{"state", accountState(&v)},
+		{"password", yes(v.Password)},
+		{"one-time codes", yes(v.TOTP)},
+		{"signs in at", or(v.Identity, "-")},
+		{"created", moment(v.Created)},
+		{"made by", or(v.Maker, "-")},
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", l[0], l[1])
 	}

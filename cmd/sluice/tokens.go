@@ -14,6 +14,7 @@ import (
 	"sluice/internal/control"
 )
 
+//nolint:gosec // G101: it tells of tokens and has none
 const tokensHelp = `Make, see and end the tokens that tools manage the gateway with.
 
 A token is sent as Authorization: Bearer TOKEN; these commands read theirs from SLUICE_ADMIN_TOKEN or --token-file. It may do no more than its maker may at any time, and ends after 90 days unless it says otherwise, 365 at most. --scopes narrows it to acts, such as keys.*; an act that needs a fresh proof (docs/accounts.md) must be named whole. A token makes no tokens: do that on the machine of the gateway, with admin.token, or on the store (--local).`
@@ -91,8 +92,15 @@ func (a *accountsCommand) runToken(ctx context.Context, std *streams, method, id
 	}
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
 	for _, l := range [][2]string{
-		{"name", v.Name}, {"id", v.ID}, {"role", string(v.Role)}, {"realm", realmWords(v.Realm)}, {"scopes", or(strings.Join(v.Scopes, ", "), "all")},
-		{"made by", v.Maker}, {"created", moment(v.Created)}, {"expires", moment(v.Expires)}, {"last used", since(v.Used)},
+		{"name", v.Name},
+		{"id", v.ID},
+		{"role", string(v.Role)},
+		{"realm", realmWords(v.Realm)},
+		{"scopes", or(strings.Join(v.Scopes, ", "), "all")},
+		{"made by", v.Maker},
+		{"created", moment(v.Created)},
+		{"expires", moment(v.Expires)},
+		{"last used", since(v.Used)},
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", l[0], l[1])
 	}

@@ -486,7 +486,7 @@ func TestGuesses(t *testing.T) {
 // What one replica ends the other takes no more, with the next request (S34).
 func TestPeopleOfReplicas(t *testing.T) {
 	config := "pepper: " + moneyKey("pepper") + "\nsecrets: {key: " + moneyKey("secrets") + "}\nstore: {url: \"" + pgtest.Database(t) + "\"}\n"
-	one, v := owned(t, config)
+	one, _ := owned(t, config)
 	other, err := serve(t.TempDir(), "mock: {enabled: true}\n"+config)
 	if err != nil {
 		t.Fatal(err)
@@ -496,7 +496,7 @@ func TestPeopleOfReplicas(t *testing.T) {
 		t.Error("the second replica shows a link, too")
 	}
 	for range 10 {
-		v = visit(t, one.admin)
+		v := visit(t, one.admin)
 		if r := v.signIn(ownersAddress, ownersPassword, ""); r.status != 201 {
 			t.Fatalf("sign-in: %d %s", r.status, r.text)
 		}
