@@ -188,7 +188,7 @@ func (h *Handler) nothing(w http.ResponseWriter, r *http.Request) {
 	problem(w, http.StatusNotFound, "not_found", "There is nothing at this path. GET /admin/openapi.json lists what there is.")
 }
 
-//go:generate go test -run ^TestDocument$ -count=1 . -update
+//go:generate go test -run "^(TestDocument|TestDocs)$" -count=1 . -update
 //go:embed openapi.json
 var document []byte
 

@@ -108,7 +108,7 @@ func TestAuthority(t *testing.T) {
 // overH2 makes one request by hand and gives the status; "": the server ended the stream or the connection.
 func overH2(t *testing.T, server *httptest.Server, authority, host, path string) string {
 	t.Helper()
-	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}} //nolint:gosec // a test's own server
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}}
 	c, err := d.DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestMustEnrol(t *testing.T) {
 	if rec.Code != 201 || !v.MustEnrol || len(v.Acts) > 0 {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
-	p := &person{cookie: rec.Result().Cookies()[0].Value, csrf: v.CSRF} //nolint:bodyclose // of a recorder
+	p := &person{cookie: rec.Result().Cookies()[0].Value, csrf: v.CSRF}
 	for _, one := range readPolicy(t) {
 		route := routeOf(w.handler, one.route)
 		if route.Act == "" {

@@ -224,7 +224,7 @@ func inject(w *world, t *testing.T) {
 				rec := w.do(req)
 				tried++
 				what := fmt.Sprintf("%s with %.100q as %s: %d %.300s", c.text(), text, s.name, rec.Code, rec.Body)
-				if rec.Code >= 500 || rec.Code/100 == 3 || rec.Header().Get("X-Injected") != "" || len(rec.Result().Cookies()) > 0 { //nolint:bodyclose // of a recorder
+				if rec.Code >= 500 || rec.Code/100 == 3 || rec.Header().Get("X-Injected") != "" || len(rec.Result().Cookies()) > 0 {
 					t.Error(what)
 				}
 				if rec.Code/100 == 2 && r.changes() {

@@ -170,6 +170,9 @@ func (q *request) media() error {
 		}
 		return nil
 	}
+	if q.ContentLength == 0 && q.Header.Values("Content-Type") == nil {
+		return nil
+	}
 	t, args, err := mime.ParseMediaType(q.Header.Get("Content-Type"))
 	if err != nil || t != "application/json" || len(q.Header.Values("Content-Type")) > 1 {
 		return &llm.Error{Kind: llm.KindMediaType, Msg: "send the body as Content-Type: application/json"}

@@ -39,7 +39,7 @@ func (b *browser) ask(method, path, body string, want int) map[string]any {
 }
 
 func (b *browser) keep(rec *httptest.ResponseRecorder) {
-	for _, c := range rec.Result().Cookies() { //nolint:bodyclose // of a recorder
+	for _, c := range rec.Result().Cookies() {
 		if c.Name != cookieName || c.Path != "/" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Domain != "" {
 			b.t.Errorf("the cookie is %+v", c)
 		}
@@ -52,14 +52,14 @@ const firstPassword, secondPassword = "a long walk by the sea 7", "another walk 
 // The life of an account over HTTP, each step as documented; a session has another id after each change of what it is (S34).
 func TestSignIn(t *testing.T) {
 	w := newWorld(t, "")
-	c := &conformer{w, strictDocument(t), map[string]map[int]bool{}, true}
+	v, statuses := strictDocument(t), map[string]map[int]bool{}
 	r := w.request(root, byToken, "POST", "/admin/accounts", `{"email":"ada@people.example","name":"Ada","role":"owner"}`)
 	w.handler.o.Hosts = []string{"admin.example"}
 	var invited struct{ Token string }
 	if rec := w.do(r); json.Unmarshal(rec.Body.Bytes(), &invited) != nil || invited.Token == "" {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
-	b := &browser{conformer: &conformer{w, c.v, c.seen, true}}
+	b := &browser{conformer: &conformer{w, v, statuses, true}}
 	if v := b.ask("POST", "/admin/links", `{"token":`+quoted(invited.Token)+`}`, 200); v["email"] != "ada@people.example" || v["done"] != false {
 		t.Errorf("the link is of %v", v)
 	}
@@ -72,9 +72,9 @@ func TestSignIn(t *testing.T) {
 	b.cookie, b.csrf = planted, "x"
 	b.ask("GET", "/admin/session", "", 401)
 	b.cookie = ""
-	v := b.ask("POST", "/admin/session", `{"email":"ADA@people.example","password":"`+firstPassword+`"}`, 201)
-	if v["name"] != "Ada" || v["fresh"] != true || b.cookie == planted {
-		t.Errorf("signed in as %v", v)
+	in := b.ask("POST", "/admin/session", `{"email":"ADA@people.example","password":"`+firstPassword+`"}`, 201)
+	if in["name"] != "Ada" || in["fresh"] != true || b.cookie == planted {
+		t.Errorf("signed in as %v", in)
 	}
 	seen := map[string]bool{b.cookie: true}
 	other := func(what string) {
@@ -117,8 +117,8 @@ func TestSignIn(t *testing.T) {
 	b.cookie = was
 	b.ask("GET", "/admin/session", "", 401)
 	for pattern := range unreached {
-		if r := routeOf(w.handler, pattern); !c.seen[pattern][r.Status] {
-			t.Errorf("%s was never seen to answer %d: %v", pattern, r.Status, c.seen[pattern])
+		if r := routeOf(w.handler, pattern); !statuses[pattern][r.Status] {
+			t.Errorf("%s was never seen to answer %d: %v", pattern, r.Status, statuses[pattern])
 		}
 	}
 }
