@@ -41,7 +41,7 @@ func TestRevokeWithoutDisk(t *testing.T) {
 	if err := os.RemoveAll(r.app.cfg.Data); err != nil {
 		t.Fatal(err)
 	}
-	if w := r.revoke(t, "test"); w.Code != http.StatusInternalServerError || !r.app.revoked.Has(r.app.who("test")) {
+	if w := r.revoke(t, "test"); w.Code != http.StatusServiceUnavailable || !r.app.revoked.Has(r.app.who("test")) {
 		t.Errorf("%d, refused %t", w.Code, r.app.revoked.Has(r.app.who("test")))
 	}
 	tick := time.NewTicker(5 * time.Millisecond)

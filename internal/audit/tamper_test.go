@@ -378,6 +378,17 @@ func FuzzReadAnchors(f *testing.F) {
 	})
 }
 
+// FuzzParseCursor: a place that is taken is written as it came.
+func FuzzParseCursor(f *testing.F) {
+	f.Add((&Cursor{At: At(time.UnixMicro(1)), Org: "a", Seq: 7}).String())
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, err := ParseCursor(text); err == nil && c.String() != text {
+			t.Errorf("%q is written as %q", text, c)
+		}
+	})
+}
+
 func TestPublicKeyText(t *testing.T) {
 	r := newRig(t)
 	k, err := ParsePublicKey(r.Public().String() + "\n")

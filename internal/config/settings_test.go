@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 )
 
 func settingsOf(t testing.TB, doc string) *Settings {
@@ -255,6 +257,33 @@ func FuzzSettings(f *testing.F) {
 					t.Errorf("%s: %s", p, v)
 				}
 			}
+		}
+	})
+}
+
+// FuzzObject: whatever the API is sent as an object or as a change of one, what is taken is a document that is read as the same.
+func FuzzObject(f *testing.F) {
+	f.Add("a", []byte(`{"name":"a","api_key":"x","headers":{"A":"b"}}`), []byte(`{"headers":null,"api_key":"***","weight":1e3}`))
+	f.Add("a", []byte(`{"name":"a","name":"b"}`), []byte(`[]`))
+	f.Add("\u2028", []byte(`{"x":[{"y":"\ud800"}]}`), []byte(`{"x":{"y":null}} 1`))
+	f.Fuzz(func(t *testing.T, name string, value, patch []byte) {
+		_ = NameIn(value)
+		p := Place{Kind: KindProvider, Name: name}
+		s, err := (&Settings{&yaml.Node{Kind: yaml.MappingNode}}).With(p, value)
+		if err != nil || !p.Known() || !utf8.ValidString(name) { // control sees to names
+			return
+		}
+		if merged, err := s.Merge(p, patch); err == nil {
+			if s, err = s.With(p, merged); err != nil {
+				return
+			}
+		}
+		again, err := ParseSettings("settings", s.Text())
+		if err != nil { // such as a name that YAML has no form for
+			return
+		}
+		if diff := DiffSettings(s, again); diff != nil {
+			t.Errorf("%v\n%s", diff, s.Text())
 		}
 	})
 }

@@ -59,30 +59,38 @@ var refForm = regexp.MustCompile(`^([A-Za-z0-9_-]+)/([A-Za-z0-9_.-]+(?:/[A-Za-z0
 
 // Read gives a field of an entry; ref is MOUNT/PATH#FIELD. An error never holds a secret.
 func (c *Client) Read(ctx context.Context, ref string) (string, error) {
-	m := refForm.FindStringSubmatch(ref)
-	if m == nil || strings.Contains("/"+m[2]+"/", "/../") || strings.Contains("/"+m[2]+"/", "/./") {
-		return "", errors.New("must be MOUNT/PATH#FIELD, such as secret/sluice/openai#api_key")
+	mount, path, field, err := parseRef(ref)
+	if err != nil {
+		return "", err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := m[1] + "/data/" + m[2]
+	at := mount + "/data/" + path
 	fields, known := c.entries[at]
 	if !known {
-		var err error
 		if fields, err = c.fetch(ctx, at); err != nil {
-			return "", fmt.Errorf("%s/%s: %w", m[1], m[2], err)
+			return "", fmt.Errorf("%s/%s: %w", mount, path, err)
 		}
 		c.entries[at] = fields
 	}
-	raw, ok := fields[m[3]]
+	raw, ok := fields[field]
 	if !ok {
-		return "", fmt.Errorf("%s/%s has no field %s", m[1], m[2], m[3])
+		return "", fmt.Errorf("%s/%s has no field %s", mount, path, field)
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil || text == "" {
-		return "", fmt.Errorf("the field %s of %s/%s is no text, or empty", m[3], m[1], m[2])
+		return "", fmt.Errorf("the field %s of %s/%s is no text, or empty", field, mount, path)
 	}
 	return text, nil
+}
+
+// parseRef reads MOUNT/PATH#FIELD. What it gives stands in the path of a URL as it is, and leads nowhere else.
+func parseRef(ref string) (mount, path, field string, err error) {
+	m := refForm.FindStringSubmatch(ref)
+	if m == nil || strings.Contains("/"+m[2]+"/", "/../") || strings.Contains("/"+m[2]+"/", "/./") {
+		return "", "", "", errors.New("must be MOUNT/PATH#FIELD, such as secret/sluice/openai#api_key")
+	}
+	return m[1], m[2], m[3], nil
 }
 
 // fetch asks Vault for an entry.

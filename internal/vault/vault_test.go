@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,4 +117,24 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"data":{"data":{"api_key":"x"}}}`))
 	f.Add([]byte(`{"data":null}`))
 	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = parse(text) })
+}
+
+// FuzzReference: a reference that is taken is what it says, and its URL is below the mount's data.
+func FuzzReference(f *testing.F) {
+	for _, ref := range []string{"secret/sluice/openai#api_key", "kv/x#y", "kv/../sys#y", "kv/a/./b#y", "kv/a?b#y", "kv/%2e%2e/x#y", "kv//x#y", "kv/x#y#z", ""} {
+		f.Add(ref)
+	}
+	f.Fuzz(func(t *testing.T, ref string) {
+		mount, path, field, err := parseRef(ref)
+		if err != nil {
+			return
+		}
+		if mount+"/"+path+"#"+field != ref {
+			t.Errorf("%q is read as %q, %q, %q", ref, mount, path, field)
+		}
+		u := (&url.URL{Scheme: "https", Host: "vault", Path: "/"}).JoinPath("v1", mount, "data", path)
+		if want := "/v1/" + mount + "/data/" + path; u.EscapedPath() != want || u.Path != want {
+			t.Errorf("%q leads to %s", ref, u)
+		}
+	})
 }

@@ -1,7 +1,12 @@
 package sql
 
 import (
+	"context"
+	sqldriver "database/sql/driver"
 	"errors"
+	"io"
+	"net"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	driver "modernc.org/sqlite"
@@ -41,4 +46,19 @@ func isLoose(err error) bool {
 func lostRace(err error) bool {
 	state := sqlState(err)
 	return state == "40001" || state == "40P01"
+}
+
+// isOut tells that the database does not work now, whatever it was asked: it is full, read-only, locked, or does not answer.
+func isOut(err error) bool {
+	switch sqliteCode(err) & 0xff {
+	case lib.SQLITE_FULL, lib.SQLITE_READONLY, lib.SQLITE_IOERR, lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
+		return true
+	}
+	state := sqlState(err)
+	if state != "" {
+		return state == "25006" || slices.Contains([]string{"08", "53", "57", "58"}, state[:2]) // read only; connection, resources, operator, system
+	}
+	_, refused := errors.AsType[*pgconn.ConnectError](err)
+	_, network := errors.AsType[net.Error](err)
+	return refused || network || pgconn.SafeToRetry(err) || errors.Is(err, sqldriver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -40,6 +40,15 @@ func fails(t *testing.T, db *DB) {
 		"create": func() error {
 			return db.Directory().Organisations().Create(ctx, &directory.Organisation{Record: directory.Record{ID: "lost", Name: "lost"}})
 		},
+		"together": func() error {
+			err := db.Together(ctx, func(ctx context.Context) error {
+				return db.Directory().Organisations().Create(ctx, &directory.Organisation{Record: directory.Record{ID: "lost", Name: "lost"}})
+			})
+			if llm.AsError(err).Kind != llm.KindOverloaded {
+				t.Errorf("an act is told that %v", err)
+			}
+			return err
+		},
 		"claim": func() error { _, err := db.Ledger().Claim(ctx, "a", 0); return err },
 	} {
 		if err := op(); err == nil {

@@ -3,8 +3,11 @@ package sql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"strconv"
 	"strings"
+
+	"sluice/internal/llm"
 )
 
 // text is a piece of a statement. Nothing but constants of this package's source has this type: a string that was
@@ -153,11 +156,16 @@ func (s *session) one(ctx context.Context, q *statement, into ...any) (found boo
 type together struct{ db *DB }
 
 // Together runs do in one transaction: all that it does with this store by the context it is given happens, or nothing. do may run
-// again, as write says, and it must not use that context for anything that goes on after it.
+// again, as write says, and it must not use that context for anything that goes on after it. That the store is full, locked, read-only or
+// gone is told as that.
 func (db *DB) Together(ctx context.Context, do func(context.Context) error) error {
-	return db.write(ctx, func(ctx context.Context, s *session) error {
+	err := db.write(ctx, func(ctx context.Context, s *session) error {
 		return do(context.WithValue(ctx, together{db}, s))
 	})
+	if _, told := errors.AsType[*llm.Error](err); !told && isOut(err) {
+		return &llm.Error{Kind: llm.KindOverloaded, Msg: "the store cannot be used now: it is full, locked, read-only or out of reach", Err: err}
+	}
+	return err
 }
 
 // joined is the session of the Together that ctx is in; nil: it is in none.
