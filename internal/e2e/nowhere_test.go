@@ -177,7 +177,7 @@ func (s *garden) document(redis, dsn string) string {
 // admin makes one request of an operator's and searches the answer, but for what it is to tell.
 func (s *garden) admin(method, path, body string, but ...string) string {
 	s.t.Helper()
-	status, _, out := sent(s.t, method, "http://"+s.g.admin+path, body, "Authorization: Bearer "+s.token, "Content-Type: application/json")
+	status, _, out := sent(s.t, method, "http://"+s.g.admin+path, body, "Authorization: Bearer "+s.token, "Content-Type: application/json", "X-Sluice-Why: a test")
 	s.look(fmt.Sprintf("admin: %s %s: %d", method, strings.SplitN(path, "?", 2)[0], status), []byte(out), but...)
 	return out
 }
@@ -395,7 +395,7 @@ func (s *garden) commands(dsn string) {
 	for _, args := range []string{"doctor", "doctor --json", "doctor --offline --json", "config check --json", "explain --key file --request request.json", "ledger verify"} {
 		s.run(s.t.Context(), s.t, "sluice "+args, s.g, s.env, strings.Fields(args)...)
 	}
-	for _, args := range []string{"keys", "keys show first --json", "keys show file", "teams --json", "usage --json", "usage", "ledger list --json", "upstreams --json", "upstreams", "ledger recompute", "prices"} {
+	for _, args := range []string{"keys", "keys show first --json", "keys show file", "teams --json", "usage --json", "usage", "ledger list --json", "upstreams --json", "upstreams", "ledger recompute", "prices", "audit list --json", "audit export", "audit verify --store --json", "config show", "config history --json", "config status --json", "accounts --json", "tokens --json", "sessions list ada@example.org --json", "secrets rotate"} {
 		s.run(s.t.Context(), s.t, "sluice "+args, s.g, s.env, append(strings.Fields(args), "--admin-url", at)...)
 	}
 	s.run(s.t.Context(), s.t, "sluice keys, a wrong token", s.g, []string{"SLUICE_ADMIN_TOKEN=" + s.core("wrong token of a command")}, "keys", "--admin-url", at)
