@@ -4,6 +4,7 @@ package docs
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,6 +35,56 @@ func TestErrorsAreListed(t *testing.T) {
 	for code := range listed {
 		t.Errorf("errors.md lists %s, which no code has", code)
 	}
+}
+
+// threat-model.md names a test for each check, and each test that it names exists.
+func TestChecksAreHeld(t *testing.T) {
+	text, err := os.ReadFile("threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]string{} // the test files of a folder
+	held := map[string]int{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (S\\d+) \\|.*$").FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile("`((?:internal|cmd|docs)[a-z0-9/]*)\\.([A-Z]\\w+)`").FindAllStringSubmatch(row[0], -1) {
+			held[row[1]]++
+			dir, name := m[1], m[2]
+			if known[dir] == "" {
+				known[dir] = testsOf(t, dir)
+			}
+			if !strings.Contains(known[dir], "\nfunc "+name+"(") {
+				t.Errorf("%s is held by %s of %s, which is not there", row[1], name, dir)
+			}
+		}
+		if held[row[1]] == 0 {
+			t.Errorf("%s names no test", row[1])
+		}
+	}
+	for n := 1; n <= 38; n++ {
+		check := fmt.Sprint("S", n)
+		if held[check] == 0 && !regexp.MustCompile("There is no row for [^\n]*\\b"+check+"\\b").Match(text) {
+			t.Errorf("%s has no row, and is not said to have none", check)
+		}
+	}
+}
+
+// testsOf is the text of a folder's tests.
+func testsOf(t *testing.T, dir string) string {
+	t.Helper()
+	files, err := filepath.Glob("../" + dir + "/*_test.go")
+	if err != nil || len(files) == 0 {
+		t.Errorf("%s has no tests (%v)", dir, err)
+	}
+	var b strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("\n")
+		b.Write(text)
+	}
+	return b.String()
 }
 
 // Every link to a file of the project leads somewhere.

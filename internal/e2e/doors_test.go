@@ -56,7 +56,7 @@ func TestKnownDefaults(t *testing.T) {
 			t.Errorf("%s: %d %.200s", what, status, body)
 		}
 	}
-	for _, word := range knownDefaults {
+	for i, word := range knownDefaults {
 		basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+word))
 		for _, h := range []string{"Authorization: Bearer " + word, "x-api-key: " + word, "x-goog-api-key: " + word, "api-key: " + word, basic} {
 			status, _, body := sent(t, http.MethodGet, g.url+"/v1/models", "", h)
@@ -66,12 +66,11 @@ func TestKnownDefaults(t *testing.T) {
 			status, _, body := sent(t, http.MethodGet, admin+"/admin/keys", "", h)
 			in("admin, "+h, status, body)
 		}
-		for _, name := range []string{"admin", "root@localhost", "admin@example.com"} {
-			status, head, body := sent(t, http.MethodPost, admin+"/admin/session", fmt.Sprintf(`{"email":%q,"password":%q}`, name, word), "Content-Type: application/json")
-			in("sign-in as "+name, status, body)
-			if head.Get("Set-Cookie") != "" {
-				t.Errorf("%s and %s: a cookie is set", name, word)
-			}
+		name := []string{"admin@example.com", "root@localhost", "admin"}[i%3]
+		status, head, body := sent(t, http.MethodPost, admin+"/admin/session", fmt.Sprintf(`{"email":%q,"password":%q}`, name, word), "Content-Type: application/json")
+		in("sign-in as "+name, status, body)
+		if head.Get("Set-Cookie") != "" {
+			t.Errorf("%s and %s: a cookie is set", name, word)
 		}
 	}
 	t.Logf("%d tries, 0 of them got in", tries)

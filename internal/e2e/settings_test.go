@@ -77,10 +77,10 @@ func (o *office) start(i int, more ...string) {
 // sluice runs a command, at a replica unless its flags say otherwise.
 func (o *office) sluice(i int, args ...string) (stdout, stderr string, code int) {
 	o.t.Helper()
-	return o.all[i].sluice(o.t, args...)
+	return o.all[i].command(o.t, args...)
 }
 
-func (g *gateway) sluice(t *testing.T, args ...string) (stdout, stderr string, code int) {
+func (g *gateway) command(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {

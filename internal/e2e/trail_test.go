@@ -81,7 +81,7 @@ var storeTampers = []struct{ name, fault, sql string }{
 // verify runs audit verify, and gives what was found.
 func verify(t *testing.T, g *gateway, args ...string) (faults []string, code int) {
 	t.Helper()
-	out, errs, code := g.sluice(t, append([]string{"audit", "verify", "--json"}, args...)...)
+	out, errs, code := g.command(t, append([]string{"audit", "verify", "--json"}, args...)...)
 	var report struct{ Findings []struct{ Fault string } }
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("audit verify %v: code %d: %s%s", args, code, out, errs)
@@ -245,7 +245,7 @@ func TestAuditOutlivesACrash(t *testing.T) {
 			t.Errorf("%d acts were answered for; %d are in the log, and %d keys are there", made, acts, len(keys))
 		}
 		o.all[0].stop()
-		out, errs, code := o.all[0].sluice(t, "audit", "verify", "--store", "--config", "sluice.yaml")
+		out, errs, code := o.all[0].command(t, "audit", "verify", "--store", "--config", "sluice.yaml")
 		if code != 0 || strings.Contains(out, "wait for the next") {
 			t.Errorf("after the end: %d %s%s", code, out, errs)
 		}

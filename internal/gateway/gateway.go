@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -395,8 +396,12 @@ func remoteIP(r *http.Request) string {
 	return host
 }
 
+// longWord is what may be a key, also in a path, where none belongs.
+var longWord = regexp.MustCompile(`[A-Za-z0-9_]{24,}`)
+
 func clipPath(p string) string {
 	const most = 80
+	p = longWord.ReplaceAllString(p, "…")
 	if len(p) > most {
 		p = p[:most] + "…"
 	}

@@ -40,17 +40,20 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 	if err != nil {
 		return nil, err
 	}
+	told := tells{string(req.Auth.Secret), req.Header}
 	if resp.Status < 200 || resp.Status > 299 {
 		defer resp.Body.Close()
-		return nil, refusal(u, resp)
+		return nil, refusal(u, resp, told)
 	}
 	both := new(wholeReply)
 	reply := &both.Reply
 	reply.Target, reply.Header, reply.Dropped = a.Target, allowed(resp.Header), dropped(enc)
 	reply.Quota = wire.ReadQuota(resp.Header, time.Now())
 	if a.Stream && !plain(resp) {
-		if reply.Stream = u.ReadStream(resp.Body, raw); reply.Stream != nil {
+		if s := u.ReadStream(resp.Body, raw); s != nil {
 			resp.Header = nil // read; a stream that stays open would keep it
+			both.discreet = discreet{s, told}
+			reply.Stream = &both.discreet
 			return reply, nil
 		}
 	}
@@ -65,7 +68,7 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 	ev, err := u.ReadAnswer(buf.b, raw && !a.Stream)
 	if err != nil {
 		buf.release()
-		return nil, err
+		return nil, told.hidden(err)
 	}
 	if a.Stream {
 		ev.Raw = nil // a plain body is no frame of a stream
@@ -110,7 +113,7 @@ func dropped(enc *llm.Encoding) []string {
 }
 
 // refusal reads and classifies an answer other than 2xx.
-func refusal(u wire.Upstream, resp *llm.Response) error {
+func refusal(u wire.Upstream, resp *llm.Response, told tells) error {
 	if resp.Status >= 300 && resp.Status < 400 {
 		return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream answered with a redirect, which is never followed"}
 	}
@@ -118,7 +121,7 @@ func refusal(u wire.Upstream, resp *llm.Response) error {
 	if err != nil && len(body) == 0 {
 		return Broken(err)
 	}
-	e := u.ReadError(resp.Status, resp.Header, body)
+	e := u.ReadError(resp.Status, resp.Header, told.hide(body)) // before it is cut short: a part of a secret is one, too
 	if e.Err == nil {
 		e.Err = refused{resp.Status}
 	}
@@ -237,10 +240,11 @@ func readLarge(begun []byte, r io.Reader, most int64) (*buffer, error) {
 	}
 }
 
-// A wholeReply is a reply and, where it is not streamed, its stream: one allocation.
+// A wholeReply is a reply and its stream: one allocation.
 type wholeReply struct {
 	llm.Reply
-	whole whole
+	whole    whole
+	discreet discreet
 }
 
 // A whole is the stream of an answer that came in one piece.
@@ -277,7 +281,7 @@ func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h h
 	}
 	defer resp.Body.Close()
 	if resp.Status < 200 || resp.Status > 299 {
-		return nil, refusal(u, resp)
+		return nil, refusal(u, resp, tells{string(auth.Secret), h})
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxList+1))
 	switch {

@@ -1,7 +1,6 @@
 package anthropic
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -158,8 +157,8 @@ func classify(status int, r refusal) *llm.Error {
 	}
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusPaymentRequired || status == http.StatusForbidden || spent(r.message):
-		// The client can do nothing about it, and the text is about our account.
-		return &llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential", Err: errors.New(or(msg, errorType(status)))}
+		// The client can do nothing about it, and the text is about our account; it may repeat the key and the prompt, so the log has none of it.
+		return &llm.Error{Kind: llm.KindUpstreamCreds, Msg: "the upstream refused the gateway's credential"}
 	case status == http.StatusTooManyRequests:
 		return fail(llm.KindRateLimited, "the upstream's rate limit is reached")
 	case status == http.StatusRequestEntityTooLarge:
