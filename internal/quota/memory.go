@@ -422,7 +422,7 @@ func (m *Memory) Release(_ context.Context, h *Hold, tokens int64) error {
 }
 
 // mostSpares bounds the holds that are kept to be used again.
-const mostSpares = 256
+const mostSpares = 1024
 
 // settled forgets a hold of which nothing is left. Nobody may have it afterwards.
 func (t *tenant) settled(e *held) {
