@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -325,6 +326,7 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 	a.gateway.SetReady(true)
 	a.log.Info("listening", "event", "listening", "data", data.Addr().String(), "admin", adminAddr)
 	a.welcome(ctx, data.Addr().String(), adminAddr)
+	debug.FreeOSMemory() // what the start alone needed, which a small heap would keep for minutes
 
 	err = a.wait(ctx, &events{signals, changed, newer, failed})
 	a.gateway.SetReady(false)

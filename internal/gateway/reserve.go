@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -46,11 +45,8 @@ func (s *State) reserve(ctx context.Context, who *auth.Who, call *llm.Call, raw 
 // bound fills in what the call may cost.
 func (s *State) bound(r *quota.Request, who *auth.Who, call *llm.Call, raw []byte, plan *route.Plan) {
 	size := wire.SizeOf(raw)
-	b := catalog.Bounds{Input: size.Most, Output: call.MaxOutput, Answers: max(call.Choices, 1), Media: true}
-	if bytes.Contains(raw, []byte(`"1h"`)) {
-		b.Cache1h = true
-	}
-	if bytes.Contains(raw, []byte(`"service_tier"`)) || bytes.Contains(raw, []byte(`"serviceTier"`)) {
+	b := catalog.Bounds{Input: size.Most, Output: call.MaxOutput, Answers: max(call.Choices, 1), Media: true, Cache1h: size.Hour}
+	if size.Tier {
 		b.Tier = "auto" // the dearest
 	}
 	r.InputTokens, r.InputAbout, r.Choices = size.Most, size.About, b.Answers

@@ -32,7 +32,7 @@ type tenant struct {
 	epoch    int64
 	ready    time.Time // hard budgets are refused before
 	windows  map[string]*pace
-	leases   map[string]int64
+	leases   map[string]*lease
 	accounts map[string]*account
 	holds    map[string]*held
 	oldest   *held // of a ring by time of renewal; held.next of the oldest is the next one to expire
@@ -43,8 +43,12 @@ type tenant struct {
 
 type pace struct {
 	window
-	per time.Duration
+	per  time.Duration
+	gone bool // it was forgotten: under its name is another one, or none
 }
+
+// A lease counts calls under way; one that counts none is not kept.
+type lease struct{ n int64 }
 
 // A held is what a call holds.
 type held struct {
@@ -63,7 +67,7 @@ type entry struct {
 	n    int64 // Tokens: cost; budgets: amount
 	used int64 // budgets: spent by now
 	cut  bool  // budgets: expired, and only used is counted
-	acc  *account
+	spot
 }
 
 // counted is what the entry adds to what its account holds.
@@ -92,7 +96,7 @@ func (m *Memory) tenant(org string) *tenant {
 
 func newTenant(epoch int64) *tenant {
 	return &tenant{
-		epoch: epoch, windows: map[string]*pace{}, leases: map[string]int64{}, accounts: map[string]*account{},
+		epoch: epoch, windows: map[string]*pace{}, leases: map[string]*lease{}, accounts: map[string]*account{},
 		holds: map[string]*held{}, clean: 256,
 	}
 }
@@ -157,8 +161,9 @@ func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
 
 // A spot is where an ask counts, so that each is looked for once.
 type spot struct {
-	pace *pace
-	acc  *account
+	pace  *pace
+	lease *lease
+	acc   *account
 }
 
 // mirror counts in the paces what another store has admitted, so that the windows are full when that store is gone.
@@ -239,7 +244,10 @@ func (t *tenant) refuses(h *Hold, spots []spot, now time.Time) int {
 func (t *tenant) room(a *Ask, at *spot, now time.Time) bool {
 	switch {
 	case a.Kind == Parallel:
-		a.Used = t.leases[a.Key]
+		a.Used = 0
+		if at.lease = t.leases[a.Key]; at.lease != nil {
+			a.Used = at.lease.n
+		}
 		return a.Used < a.N
 	case !a.Kind.Budget():
 		w := t.window(a, now)
@@ -293,7 +301,7 @@ func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 	var e *held
 	for i := range h.Asks {
 		a := &h.Asks[i]
-		x := entry{kind: a.Kind, key: a.Key}
+		x := entry{kind: a.Kind, key: a.Key, spot: spots[i]}
 		switch a.Kind {
 		case Requests, Tokens:
 			w := spots[i].pace
@@ -305,10 +313,9 @@ func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 			}
 			x.slot, x.n = a.Slot, a.Cost
 		case Parallel:
-			t.leases[a.Key]++
+			x.lease = t.lease(a.Key, x.lease)
 			a.Used++
 		default:
-			x.acc = spots[i].acc
 			a.Granted = x.acc.grant(a, now)
 			x.n = a.Granted
 			x.acc.held = plus(x.acc.held, x.n)
@@ -319,6 +326,18 @@ func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 		e.limits = e.limits || !a.Kind.Budget()
 		e.entries = append(e.entries, x)
 	}
+}
+
+// lease counts one more in a lease, which l is if it is there.
+func (t *tenant) lease(key string, l *lease) *lease {
+	if l == nil {
+		if l = t.leases[key]; l == nil {
+			l = &lease{}
+			t.leases[key] = l
+		}
+	}
+	l.n++
+	return l
 }
 
 func (t *tenant) hold(id string, now time.Time, n int) *held {
@@ -395,11 +414,15 @@ func (t *tenant) free(e *held, h *Hold, tokens int64, now time.Time) {
 		case x.kind.Budget():
 			left = append(left, x)
 		case x.kind == Parallel:
-			if t.leases[x.key]--; t.leases[x.key] <= 0 {
+			if x.lease.n--; x.lease.n <= 0 {
 				delete(t.leases, x.key)
 			}
 		case h != nil:
-			if w := t.windows[x.key]; w != nil {
+			w := x.pace
+			if w.gone {
+				w = t.windows[x.key]
+			}
+			if w != nil {
 				w.add(x.slot, slotAt(now, w.per), tokens-x.n)
 			}
 		}
@@ -422,7 +445,7 @@ func (m *Memory) Release(_ context.Context, h *Hold, tokens int64) error {
 }
 
 // mostSpares bounds the holds that are kept to be used again.
-const mostSpares = 256
+const mostSpares = 1024
 
 // settled forgets a hold of which nothing is left. Nobody may have it afterwards.
 func (t *tenant) settled(e *held) {
@@ -513,8 +536,8 @@ func (t *tenant) restore(e *held, a *Ask) {
 				return
 			}
 		}
-		t.leases[a.Key]++
-		e.entries, e.limits = append(e.entries, entry{kind: Parallel, key: a.Key}), true
+		at := spot{lease: t.lease(a.Key, nil)}
+		e.entries, e.limits = append(e.entries, entry{kind: Parallel, key: a.Key, spot: at}), true
 	}
 	if !a.Kind.Budget() {
 		return
@@ -522,7 +545,7 @@ func (t *tenant) restore(e *held, a *Ask) {
 	x := e.budget(a.Key)
 	if x == nil {
 		acc := t.account(a)
-		e.entries = append(e.entries, entry{kind: a.Kind, key: a.Key, acc: acc, n: a.Granted})
+		e.entries = append(e.entries, entry{kind: a.Kind, key: a.Key, spot: spot{acc: acc}, n: a.Granted})
 		x = &e.entries[len(e.entries)-1]
 		acc.held = plus(acc.held, x.n)
 	}
@@ -547,6 +570,7 @@ func (t *tenant) tidy(now time.Time) {
 	}
 	for key, w := range t.windows {
 		if w.roll(slotAt(now, w.per)); w.total <= 0 {
+			w.gone = true
 			delete(t.windows, key)
 		}
 	}

@@ -13,6 +13,8 @@ type Size struct {
 	// Open says that the model reads more than the body holds: files and pages named by an address or id, a
 	// conversation kept at the provider, what a tool finds that runs there. Then only the context window bounds it.
 	Open bool
+	// Hour and Tier say that the body has a word that asks for cache writes of an hour, or for a service tier.
+	Hour, Tier bool
 }
 
 const (
@@ -86,8 +88,12 @@ func SizeOf(body []byte) Size {
 			}
 		case bytes.HasPrefix(word, []byte("http://")), bytes.HasPrefix(word, []byte("https://")), bytes.HasPrefix(word, []byte("gs://")):
 			s.Most += imageMost // perhaps of an image that is fetched
-		case bytes.Equal(word, []byte("tools")):
+		case string(word) == "tools":
 			s.Most += toolsMost
+		case string(word) == "1h":
+			s.Hour = true
+		case string(word) == "service_tier", string(word) == "serviceTier":
+			s.Tier = true
 		}
 		s.Open = s.Open || n < 64 && opens(word)
 		rest = rest[min(n+1, len(rest)):]

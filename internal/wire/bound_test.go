@@ -107,3 +107,20 @@ func BenchmarkSizeOf(b *testing.B) {
 		wire.SizeOf(body)
 	}
 }
+
+// What makes a call dearer is seen where it is a word of its own, and not in a text.
+func TestSizeOfWords(t *testing.T) {
+	for _, c := range []struct {
+		body       string
+		hour, tier bool
+	}{
+		{`{"cache_control":{"type":"ephemeral","ttl":"1h"}}`, true, false},
+		{`{"service_tier":"flex"}`, false, true},
+		{`{"generationConfig":{"serviceTier" : "priority"}}`, false, true},
+		{`{"content":"in \"1h\" the service_tier"}`, false, false},
+	} {
+		if s := wire.SizeOf([]byte(c.body)); s.Hour != c.hour || s.Tier != c.tier {
+			t.Errorf("%s: hour %v, tier %v", c.body, s.Hour, s.Tier)
+		}
+	}
+}

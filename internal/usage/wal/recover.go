@@ -168,6 +168,7 @@ func (l *Log) load(c *chain, name string) error {
 		used, end, c.torn = true, 0, true
 		wrong = []Damage{{File: path, After: c.last, Tail: true, Cause: err}}
 	}
+	r.forget()
 	l.damage = append(l.damage, wrong...)
 	switch whole := len(r.mem) == l.o.Segment; {
 	case !used && whole:

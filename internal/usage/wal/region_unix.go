@@ -42,6 +42,14 @@ func (r *region) put(off int, head, body []byte) (err error) {
 	return nil
 }
 
+// forget lets go of the memory in which the file was read; what is looked at again is read again. A file is read whole when the log is
+// opened, and most of it never again.
+func (r *region) forget() {
+	if r.mem != nil {
+		_ = unix.Madvise(r.mem, unix.MADV_DONTNEED) // it is the kernel's to do or not
+	}
+}
+
 // sync puts on the disk what was put between from and to.
 func (r *region) sync(by *syncer, from, to int) error {
 	if ok, err := by.sync(r.file); ok {

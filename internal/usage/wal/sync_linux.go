@@ -23,20 +23,22 @@ type syncer struct {
 
 // An iocb is an order to the kernel, an ioEvent what came of it: include/uapi/linux/aio_abi.h.
 type iocb struct {
-	data          uint64
-	key, flags    uint32
-	opcode        uint16
-	priority      int16
-	file          uint32
-	buf, n        uint64
-	offset        int64
-	_             uint64
-	notify, event uint32
+	_        uint64 // given back
+	_, _     uint32 // the kernel's key, and flags
+	opcode   uint16
+	_        int16 // priority
+	file     uint32
+	_, _     uint64 // of reads and writes: memory and length
+	_        int64  // and where
+	_        uint64
+	notified uint32 // by what
+	event    uint32
 }
 
 type ioEvent struct {
-	data, order    uint64
-	result, second int64
+	_, _   uint64 // what was given, and the order
+	result int64
+	_      int64
 }
 
 const (
@@ -65,7 +67,7 @@ func (s *syncer) sync(f *os.File) (ok bool, err error) {
 	if s == nil {
 		return false, nil
 	}
-	s.order = iocb{opcode: opDataSync, file: uint32(f.Fd()), notify: notifyByEvent, event: uint32(s.event)}
+	s.order = iocb{opcode: opDataSync, file: uint32(f.Fd()), notified: notifyByEvent, event: uint32(s.event)}
 	orders := [...]*iocb{&s.order}
 	if _, _, e := unix.Syscall(unix.SYS_IO_SUBMIT, s.queue, 1, uintptr(unsafe.Pointer(&orders))); e != 0 { //nolint:gosec // the same
 		return false, nil
