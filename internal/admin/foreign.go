@@ -3,7 +3,8 @@ package admin
 import (
 	"cmp"
 	"encoding/base64"
-	"html/template"
+	"html"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,11 +72,14 @@ func isLocal(next string) bool {
 }
 
 // onward is the page that takes a browser on. A redirect would not do: it would count as made by the provider's site, to whose requests this
-// listener gives nothing.
-var onward = template.Must(template.New("").Parse(`<!DOCTYPE html>
-<meta charset="utf-8"><meta http-equiv="refresh" content="0; url={{.}}"><title>Signed in</title>
-<p>Signed in. <a href="{{.}}">Go on</a></p>
-`))
+// listener gives nothing. The path is one that isLocal let pass. Package html/template would make the binary a third larger
+// (docs/dependencies.md, Size).
+func onward(path string) string {
+	return strings.ReplaceAll(`<!DOCTYPE html>
+<meta charset="utf-8"><meta http-equiv="refresh" content="0; url={path}"><title>Signed in</title>
+<p>Signed in. <a href="{path}">Go on</a></p>
+`, "{path}", html.EscapeString(path))
+}
 
 // comeBack takes browsers that the provider sends back.
 func (h *Handler) comeBack() Route {
@@ -95,6 +99,7 @@ func (h *Handler) comeBack() Route {
 		if err != nil || !isLocal(string(next)) {
 			next = nil
 		}
-		return onward.Execute(q.w, cmp.Or(string(next), "/admin/session"))
+		_, err = io.WriteString(q.w, onward(cmp.Or(string(next), "/admin/session")))
+		return err
 	}}
 }

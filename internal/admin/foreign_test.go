@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -180,5 +181,19 @@ func TestMustEnrol(t *testing.T) {
 	}
 	if rec := w.try(w.request(p, byCookie, "POST", "/admin/session/totp", "")); rec.Code != 200 || !strings.Contains(rec.Body.String(), "ticket") {
 		t.Errorf("they cannot enrol: %d %s", rec.Code, rec.Body)
+	}
+}
+
+// What a browser is taken on to is a value in the page and nothing else.
+func TestOnward(t *testing.T) {
+	const path = `/x?a=1&b='"><script>alert(1)</script>`
+	page := onward(path)
+	for _, bad := range []string{`'"><`, "<script", `b='`} {
+		if strings.Contains(page, bad) {
+			t.Errorf("%q is in the page:\n%s", bad, page)
+		}
+	}
+	if n := strings.Count(page, html.EscapeString(path)); n != 2 {
+		t.Errorf("the path is in the page %d times:\n%s", n, page)
 	}
 }
