@@ -128,7 +128,7 @@ func newWorld(t testing.TB, dsn string) *world {
 	w.handler, err = New(Options{
 		Control: w.control, Books: db.Ledger(), Gateway: standIn{w}, Twins: db.Twins(), Door: w.door, Listen: "127.0.0.1:3002", Token: adminToken, Pprof: true,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
-		Secret: []byte(w.planted["api secret"]), Recount: func(context.Context, bool) (*Recounted, error) {
+		Secret:  []byte(w.planted["api secret"]), Recount: func(context.Context, bool) (*Recounted, error) {
 			return &Recounted{Sums: SumsReport{List: []WrongSum{{Span: "day", Cause: "c"}}}, Counters: CountersReport{List: []WrongCounter{{Counter: "c", Rows: "1"}}, Anew: []string{}}}, nil
 		},
 	})
@@ -251,7 +251,9 @@ func (w *world) ship(id, team, user, key, org string) {
 	w.ok(books.Ship(w.t.Context(), &usage.Batch{Replica: "replica", After: shipped, Position: shipped + 2, Rows: []usage.Row{row}, Ended: []string{row.RequestID}}))
 }
 
-func (w *world) address(name string) string { return strings.ReplaceAll(name, " ", ".") + "@people.example" }
+func (w *world) address(name string) string {
+	return strings.ReplaceAll(name, " ", ".") + "@people.example"
+}
 
 // enter makes an account, signs its owner in, and gives them a token that may do all that they may.
 func (w *world) enter(name string, role control.Role, realm account.Realm, scopes ...string) *person {
