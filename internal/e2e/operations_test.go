@@ -19,7 +19,7 @@ func TestOperationsFromElsewhere(t *testing.T) {
 		name, token, sent string
 		here, there       int
 	}{
-		{"no token", "", "", 200, 403},
+		{"no token", "", "", 200, 401},
 		{"a token, not sent", token, "", 401, 401},
 		{"a token", token, token, 200, 200},
 	} {
