@@ -200,6 +200,9 @@ func responses(r *Route, schemas *schemas, statuses []int) node {
 	}
 	if r.For == ForAnybody && r.Method == http.MethodGet && r.Path != departPath && r.Path != returnPath {
 		statuses = []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusServiceUnavailable}
+		if strings.HasPrefix(r.Media, "text/html") { // sign-in at a provider of identities
+			statuses = append(statuses, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict)
+		}
 	}
 	for _, s := range statuses {
 		if _, given := out[fmt.Sprint(s)]; !given {

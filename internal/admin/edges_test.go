@@ -95,6 +95,9 @@ func TestSecretsInAddresses(t *testing.T) {
 	p := w.people["owner gateway"]
 	for _, one := range readPolicy(t) {
 		r := routeOf(w.handler, one.route)
+		if r.Foreign { // a provider's own words
+			continue
+		}
 		path, body := w.fill(one.path, own), w.fill(one.body, own)
 		for _, secret := range []string{w.planted["key of own"], p.token, p.cookie, w.planted["link of own"]} {
 			var tries []string
@@ -127,7 +130,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	w := newWorld(t, "")
 	for i := range w.handler.table {
 		r := &w.handler.table[i]
-		if r.Method != http.MethodGet {
+		if r.Method != http.MethodGet || r.Foreign {
 			continue
 		}
 		path := pathNames.ReplaceAllString(strings.ReplaceAll(r.Path, "{$}", ""), "x")

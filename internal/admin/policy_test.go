@@ -33,6 +33,7 @@ const policyHead = `# Who may do what: every route of the admin API, with every 
 #   x  they have not shown who they are (401)
 #   b  the request itself makes no sense here (400), for them as for an owner
 #   c  something else forbids it (409)
+#   Of a/b the first is by cookie, the second by token.
 `
 
 // A call is a block of the policy.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,7 @@ func TestSignIn(t *testing.T) {
 		}
 	}
 	away.ask("GET", "/admin/session", "", 401)
+	b.elsewhere()
 	was := b.cookie
 	b.ask("DELETE", "/admin/session", "", 200)
 	b.cookie = was
@@ -121,6 +123,50 @@ func TestSignIn(t *testing.T) {
 			t.Errorf("%s was never seen to answer %d: %v", pattern, r.Status, statuses[pattern])
 		}
 	}
+}
+
+// elsewhere signs somebody in at a provider of identities. The browser goes on to a path of this listener, whatever anybody wrote in its
+// place (S35), and nobody's answer is taken but that to this browser's own question.
+func (b *browser) elsewhere() {
+	b.t.Helper()
+	for next, want := range map[string]string{
+		"": "/admin/session", "/admin/keys?limit=1": "/admin/keys?limit=1", "/x\"><script>": "/x&#34;&gt;&lt;script&gt;",
+		"https://evil.example": "", "//evil.example": "", "/\\evil.example": "", "\\\\evil.example": "", "javascript:alert(1)": "", "///evil.example": "", "http:/evil.example": "", "evil": "", "/\t/evil.example": "", "@evil": "",
+	} {
+		away := b.hold("depart", b.at(departPath+"?next="+url.QueryEscape(next)), want != "")
+		if want == "" {
+			if away.Code != 400 || away.Header().Get("Location") != "" {
+				b.t.Errorf("next=%q: %d to %q", next, away.Code, away.Header().Get("Location"))
+			}
+			continue
+		}
+		if away.Code != 303 || away.Header().Get("Location") != "https://idp.example/authorize" {
+			b.t.Fatalf("next=%q: %d %v", next, away.Code, away.Header())
+		}
+		back := func(cookies []*http.Cookie, query string) *httptest.ResponseRecorder {
+			r := b.at(returnPath + query)
+			for _, c := range cookies {
+				r.AddCookie(c)
+			}
+			return b.hold("return "+query, r, false)
+		}
+		own := away.Result().Cookies()
+		if rec := back(own, "?code=good&state=x"); rec.Code != 200 || !strings.Contains(rec.Body.String(), `url=`+want+`"`) || len(rec.Result().Cookies()) != 2 {
+			b.t.Errorf("next=%q: %d %v %s", next, rec.Code, rec.Header(), rec.Body)
+		}
+		for _, rec := range []*httptest.ResponseRecorder{back(nil, "?code=good"), back(own, "?code=bad"), back([]*http.Cookie{{Name: awayName, Value: "another"}}, "?code=good")} {
+			if rec.Code != 401 || strings.Contains(strings.Join(rec.Header().Values("Set-Cookie"), " "), cookieName+"=") {
+				b.t.Errorf("an answer to nothing that was asked: %d %v", rec.Code, rec.Header())
+			}
+		}
+	}
+}
+
+// at makes a request that shows nothing.
+func (b *browser) at(path string) *http.Request {
+	r := b.request(root, byNothing, http.MethodGet, path, "")
+	r.Host = "admin.example"
+	return r
 }
 
 func routeOf(h *Handler, pattern string) *Route {

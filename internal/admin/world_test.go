@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -126,7 +127,7 @@ func newWorld(t testing.TB, dsn string) *world {
 	_, err = db.Directory().Note(t.Context(), control.NoteAuditKey, w.signer.Public().String())
 	w.ok(err)
 	w.handler, err = New(Options{
-		Control: w.control, Books: db.Ledger(), Gateway: standIn{w}, Twins: db.Twins(), Door: w.door, Listen: "127.0.0.1:3002", Token: adminToken, Pprof: true,
+		Control: w.control, Books: db.Ledger(), Gateway: standIn{w}, Twins: db.Twins(), Door: w.door, Identities: idp{}, Listen: "127.0.0.1:3002", Token: adminToken, Pprof: true,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("up 1\n")) }),
 		Secret:  []byte(w.planted["api secret"]), Recount: func(context.Context, bool) (*Recounted, error) {
 			return &Recounted{Sums: SumsReport{List: []WrongSum{{Span: "day", Cause: "c"}}}, Counters: CountersReport{List: []WrongCounter{{Counter: "c", Rows: "1"}}, Anew: []string{}}}, nil
@@ -326,6 +327,20 @@ func (s standIn) Prices() *Prices {
 
 func (s standIn) Standing(context.Context, string) (*quota.Standing, error) {
 	return &quota.Standing{Limits: []quota.LimitStanding{{Rule: "r"}}, Budgets: []quota.BudgetStanding{{Rule: "b"}}}, nil
+}
+
+// idp is a provider of identities where everybody is the same person.
+type idp struct{}
+
+func (idp) Start(context.Context, bool) (*account.Started, error) {
+	return &account.Started{URL: "https://idp.example/authorize", Cookie: "planted-sign-in"}, nil
+}
+
+func (idp) Finish(_ context.Context, query url.Values, cookie string) (*account.Foreign, bool, error) {
+	if cookie != "planted-sign-in" || query.Get("code") != "good" {
+		return nil, false, &llm.Error{Kind: llm.KindInvalidKey, Code: account.CodeRefused, Msg: "that did not work"}
+	}
+	return &account.Foreign{Issuer: "https://idp.example", Subject: "somebody", Name: "Somebody", Role: control.RoleAuditor, AuthTime: time.Now()}, false, nil
 }
 
 // A way is how somebody shows who they are.
