@@ -248,30 +248,19 @@ func (p *plants) lookInSQLite(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	var names []string
-	rows, err := db.QueryContext(t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, name)
-	}
-	_ = rows.Close()
-	if err := rows.Err(); err != nil || len(names) < 20 {
-		t.Errorf("only the tables %q are looked at: %v", names, err)
+	names := strings.Fields(string(dump(t, db, "sqlite_schema", "iif(type = 'table', name, '')")))
+	if len(names) < 20 {
+		t.Errorf("only the tables %q are looked at", names)
 	}
 	for _, name := range names {
-		p.look("table "+name, dump(t, db, name))
+		p.look("table "+name, dump(t, db, name, "*"))
 	}
 }
 
-func dump(t *testing.T, db *sql.DB, table string) []byte {
+// dump is some columns of a table, as text.
+func dump(t *testing.T, db *sql.DB, table, what string) []byte {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), `SELECT * FROM "`+table+`"`)
+	rows, err := db.QueryContext(t.Context(), "SELECT "+what+` FROM "`+table+`"`)
 	if err != nil {
 		t.Fatal(err)
 	}
