@@ -198,7 +198,7 @@ func responses(r *Route, schemas *schemas, statuses []int) node {
 		twin["description"] = "A request of the same Idempotency-Key had done it: this is the object as it stands, without a secret."
 		out["200"] = twin
 	}
-	if r.For == ForAnybody && r.Method == http.MethodGet && r.Path != departPath && r.Path != returnPath {
+	if r.For == ForAnybody && r.Method == http.MethodGet {
 		statuses = []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusServiceUnavailable}
 		if strings.HasPrefix(r.Media, "text/html") { // sign-in at a provider of identities
 			statuses = append(statuses, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict)

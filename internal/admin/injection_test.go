@@ -187,7 +187,7 @@ func put(v any, at []string, text string) any {
 var kept = []string{"name", "models", "tags", "metadata", "project", "strategy"}
 
 // S2, S6: 200 texts and more in every part of a path, member of a query and text of a body: never a failure of ours, never another meaning, and
-// the stores are whole afterwards. SLUICE_E2E=full has every text everywhere; without, each is in one place of forty.
+// the stores are whole afterwards. SLUICE_E2E=full has every text everywhere; without, each is in one place of a hundred.
 func TestInjections(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { inject(newWorld(t, ""), t) })
 	t.Run("postgres", func(t *testing.T) { inject(newWorld(t, pgtest.Database(t)), t) })
@@ -199,7 +199,7 @@ func inject(w *world, t *testing.T) {
 		t.Fatalf("only %d texts", len(list))
 	}
 	before := w.others()
-	every := uint32(40)
+	every := uint32(100)
 	if os.Getenv("SLUICE_E2E") == "full" {
 		every = 1
 	}
@@ -235,7 +235,7 @@ func inject(w *world, t *testing.T) {
 		}
 	}
 	t.Logf("%d texts in %d spots: %d requests, %d done", len(list), spots, tried, done)
-	if spots < 300 || tried < 3000 || done < 50 {
+	if spots < 300 || tried < 1500 || done < 30 {
 		t.Errorf("only %d spots, %d requests, %d done", spots, tried, done)
 	}
 	for path, was := range before {
@@ -283,12 +283,15 @@ func (w *world) others() map[string]string {
 func TestInjectedHeaders(t *testing.T) {
 	w := newWorld(t, "")
 	key := w.things[own]["key"]
-	for _, text := range injections() {
+	for i, text := range injections() {
 		if strings.ContainsAny(text, "\r\n\x00") { // net/http lets none through
 			continue
 		}
 		for _, header := range []string{"If-Match", "Idempotency-Key", "X-Sluice-Why", "Authorization", "Cookie", csrfHeader, "User-Agent", "Origin", "Content-Type", "Content-Encoding", "Accept", "X-Request-Id", "Sec-Fetch-Site", "X-Forwarded-For"} {
-			for _, call := range [][3]string{{"PATCH", "/admin/keys/" + key, `{"project":"p"}`}, {"POST", "/admin/teams", `{"name":"n"}`}, {"GET", "/admin/audit", ""}} {
+			for j, call := range [][3]string{{"PATCH", "/admin/keys/" + key, `{"project":"p"}`}, {"POST", "/admin/teams", `{"name":"n"}`}, {"GET", "/admin/audit", ""}} {
+				if (i+j)%3 != 0 {
+					continue
+				}
 				r := w.request(root, byToken, call[0], call[1], call[2])
 				r.Header.Set(header, text)
 				if header == "Authorization" {

@@ -152,7 +152,12 @@ func TestPolicy(t *testing.T) {
 	var out strings.Builder
 	out.WriteString(policyHead)
 	group := ""
+	once := map[string]bool{}
 	for _, c := range calls {
+		if once[c.text()] {
+			t.Errorf("%s is there twice", c.text())
+		}
+		once[c.text()] = true
 		r := routes[c.route]
 		if r == nil {
 			t.Errorf("%s: there is no such route", c.route)
