@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"sluice/internal/config"
 	"sluice/internal/control"
@@ -45,6 +46,7 @@ func (h *Handler) settings() []Route {
 		{config.KindModel, "/admin/models"},
 		{config.KindDeployment, "/admin/models/{of}/deployments"},
 		{config.KindRule, "/admin/rules"},
+		{config.KindPrice, "/admin/model_prices"},
 	} {
 		all = append(all, objects(s, k.kind, k.path)...)
 	}
@@ -67,15 +69,16 @@ func objects(s control.Settings, kind, path string) []Route {
 	at := func(q *request) config.Place {
 		return config.Place{Kind: kind, Of: q.PathValue("of"), Name: q.ref()}
 	}
+	noun := strings.ReplaceAll(kind, "_", " ")
 	name := func(verb string) control.Act { return control.Act(kind + "s." + verb) }
 	route := func(method, path string, act control.Act, summary string, in any, status int, serve func(*request) (any, error)) Route {
 		return Route{Method: method, Path: path, Act: act, Summary: summary, In: in, Out: control.Object{}, Status: status, Tagged: true, serve: serve}
 	}
-	list := route(http.MethodGet, path, "config.read", "List "+kind+"s, of the file and of the store.", nil, http.StatusOK, func(q *request) (any, error) {
+	list := route(http.MethodGet, path, "config.read", "List "+noun+"s, of the file and of the store.", nil, http.StatusOK, func(q *request) (any, error) {
 		return some(s.List(q.Context(), q.actor, kind, q.PathValue("of")))
 	})
 	list.Out, list.Tagged = control.Page[control.Object]{}, false
-	create := route(http.MethodPost, path, name("create"), "Make a "+kind+", as the configuration file would have it.", control.NewObject{}, http.StatusCreated, func(q *request) (any, error) {
+	create := route(http.MethodPost, path, name("create"), "Make a "+noun+", as the configuration file would have it.", control.NewObject{}, http.StatusCreated, func(q *request) (any, error) {
 		var in control.NewObject
 		if err := q.read(&in); err != nil {
 			return nil, err
@@ -85,10 +88,10 @@ func objects(s control.Settings, kind, path string) []Route {
 	create.Tagged = false
 	return []Route{
 		list, create,
-		route(http.MethodGet, path+"/{ref}", "config.read", "Show a "+kind+".", nil, http.StatusOK, func(q *request) (any, error) {
+		route(http.MethodGet, path+"/{ref}", "config.read", "Show a "+noun+".", nil, http.StatusOK, func(q *request) (any, error) {
 			return some(s.Show(q.Context(), q.actor, at(q)))
 		}),
-		route(http.MethodPatch, path+"/{ref}", name("update"), "Change a "+kind+" of the store. What is left out stays; null takes it away.", control.ObjectUpdate{}, http.StatusOK, func(q *request) (any, error) {
+		route(http.MethodPatch, path+"/{ref}", name("update"), "Change a "+noun+" of the store. What is left out stays; null takes it away.", control.ObjectUpdate{}, http.StatusOK, func(q *request) (any, error) {
 			var in control.ObjectUpdate
 			if err := q.read(&in); err != nil {
 				return nil, err
@@ -98,7 +101,7 @@ func objects(s control.Settings, kind, path string) []Route {
 			}
 			return some(s.Update(q.Context(), q.actor, at(q), in))
 		}),
-		route(http.MethodDelete, path+"/{ref}", name("delete"), "Remove a "+kind+" of the store that nothing names.", nil, http.StatusOK, func(q *request) (any, error) {
+		route(http.MethodDelete, path+"/{ref}", name("delete"), "Remove a "+noun+" of the store that nothing names.", nil, http.StatusOK, func(q *request) (any, error) {
 			return some(s.Delete(q.Context(), q.actor, at(q), control.ObjectRemoval{ETag: q.tag}))
 		}),
 	}

@@ -220,6 +220,7 @@ func (w *world) settle() {
 	make("provider", "", `{"name":"spare","kind":"openai","base_url":"https://planted-stored-host.example/v1","api_key":"planted-stored-key"}`)
 	make("model", "", `{"name":"group","deployments":[{"name":"one","provider":"eu","model":"x","credential":"a"},{"name":"two","provider":"eu","model":"y","credential":"b"}]}`)
 	make("rule", "", `{"name":"month","per":["team"],"budgets":[{"dollars":500,"every":"month"}]}`)
+	make("model_price", "", `{"name":"contract","provider":"eu","models":["x"],"input":1,"output":2}`)
 }
 
 func (w *world) limited(name string) control.Change {

@@ -17,7 +17,7 @@ var mockPrice = catalog.Price{
 
 // A pricing knows what each target costs.
 type pricing struct {
-	own    *catalog.Prices // those of deployments whose entry names one, by provider instead of kind
+	own    *catalog.Prices // those of deployments whose entry names one, and model_prices, by provider instead of kind
 	prices *catalog.Prices
 	kinds  map[string]string // of providers, by name
 }
@@ -58,8 +58,20 @@ func newPricing(cfg *config.Config, providers []config.Provider) (*pricing, erro
 			}
 		}
 	}
-	p.own = catalog.NewPrices(catalog.Options{Layers: [][]catalog.Price{own}})
+	p.own = catalog.NewPrices(catalog.Options{Layers: [][]catalog.Price{modelPrices(cfg), own}})
 	return p, nil
+}
+
+// modelPrices are the prices that a configuration names by provider.
+func modelPrices(cfg *config.Config) (list []catalog.Price) {
+	for i := range cfg.ModelPrices {
+		p := &cfg.ModelPrices[i]
+		list = append(list, catalog.Price{
+			Kinds: []string{p.Provider}, Models: p.Models, From: p.From,
+			Rates: catalog.Rates{Input: p.Input, CacheRead: p.CacheRead, CacheWrite: p.CacheWrite, CacheWrite1h: p.CacheWrite1h, Output: p.Output, Reasoning: p.Reasoning},
+		})
+	}
+	return list
 }
 
 // price is what a target costs for calls that begin at a time.
@@ -75,6 +87,7 @@ func (p *pricing) fill(groups []catalog.Group, at time.Time) {
 	for i := range groups {
 		list := groups[i].Deployments
 		for j := range list {
+			p.own.Fill(&list[j], list[j].Provider, at)
 			p.prices.Fill(&list[j], p.kinds[list[j].Provider], at)
 		}
 	}

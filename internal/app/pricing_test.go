@@ -67,6 +67,11 @@ func TestPricing(t *testing.T) {
 		Models: []config.Model{{Name: "own/*", Deployments: []config.Deployment{
 			{Provider: "up", Model: "own-*", Price: config.Price{Input: rate(3), Output: rate(4)}}, {Provider: "up", Model: "gpt-4o-mini"},
 		}}},
+		ModelPrices: []config.ModelPrice{
+			{Name: "contract", Provider: "up", Models: []string{"gpt-5*", "own-*"}, Input: rate(5), Output: rate(6)},
+			{Name: "soon", Provider: "up", Models: []string{"gpt-5*"}, From: time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC), Input: rate(50), Output: rate(60)},
+			{Name: "other", Provider: "another", Models: []string{"*"}, Input: rate(9), Output: rate(9)},
+		},
 	}
 	p, err := newPricing(cfg, cfg.Providers)
 	if err != nil {
@@ -80,6 +85,7 @@ func TestPricing(t *testing.T) {
 		{"up", "own-x", rate(3), false}, // of its deployment
 		{"up", "gpt-4o-mini", rate(7), false},
 		{"up", "gpt-4o", rate(5) / 2, false}, // of the program
+		{"up", "gpt-5-mini", rate(5), false}, // of model_prices
 		{"up", "nobody-knows", rate(100), true},
 		{"mock", "echo", rate(1), false},
 	} {
@@ -89,10 +95,13 @@ func TestPricing(t *testing.T) {
 		}
 	}
 	groups := []catalog.Group{{Deployments: []catalog.Deployment{
-		{Target: llm.Target{Provider: "up", Model: "gpt-4o-mini"}}, {Target: llm.Target{Provider: "up", Model: "gpt-4o-mini"}, Input: 1, Output: 2}, {Target: llm.Target{Provider: "up", Model: "nobody-knows"}},
+		{Target: llm.Target{Provider: "up", Model: "gpt-4o-mini"}},
+		{Target: llm.Target{Provider: "up", Model: "gpt-4o-mini"}, Input: 1, Output: 2},
+		{Target: llm.Target{Provider: "up", Model: "nobody-knows"}},
+		{Target: llm.Target{Provider: "up", Model: "gpt-5-mini"}},
 	}}}
-	p.fill(groups, time.Now())
-	for i, want := range []llm.Rate{rate(7), 1, 0} {
+	p.fill(groups, time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC))
+	for i, want := range []llm.Rate{rate(7), 1, 0, rate(50)} {
 		if got := groups[0].Deployments[i].Input; got != want {
 			t.Errorf("deployment %d is filled with %d, want %d", i, got, want)
 		}

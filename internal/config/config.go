@@ -47,6 +47,8 @@ type Config struct {
 	Audit Audit `yaml:"audit"`
 	// What models cost, beside the prices in the program and those of sluice prices update.
 	Prices Prices `yaml:"prices"`
+	// What single providers charge for models. It wins over price files; a deployment's own price wins over it.
+	ModelPrices []ModelPrice `yaml:"model_prices"`
 	// What becomes of a call whose client leaves.
 	Disconnect Disconnect `yaml:"disconnect"`
 	// Who is told that a budget runs out.

@@ -134,6 +134,8 @@ ledger: {sync: 1ms, spool: 4GiB, when_full: go_on, keep: "off"}
 audit: {key: "${CI_KEY}", anchor: /var/log/anchor}
 disconnect: {policy: drain, drain: 1m}
 prices: {file: /etc/sluice/prices.yaml, unknown: {input: 10, output: 50}}
+model_prices:
+  - {name: contract, provider: local, models: ["gpt-*"], from: 2026-12-01, input: 1, cache_read: 2, cache_write: 3, cache_write_1h: 4, output: 5, reasoning: 6}
 alerts: {webhooks: [{url: "https://hooks.example.com/x?y=z", secret: "${CI_KEY}", allow_private: [10.0.0.0/8]}]}
 idempotency: {keep: 1h, answer: 256KiB, memory: 1MiB}
 redis: {url: "rediss://u:${CI_KEY}@redis:6379/0", addresses: ["redis-2:6379"], sentinel: mymaster, prefix: staging}
@@ -263,6 +265,10 @@ func TestParseFull(t *testing.T) {
 		Audit:      Audit{Key: goodKey, Anchor: "/var/log/anchor"},
 		Disconnect: Disconnect{Policy: "drain", Drain: time.Minute},
 		Prices:     Prices{File: "/etc/sluice/prices.yaml", Unknown: Price{Input: 10 * llm.Rate(llm.Dollar), Output: 50 * llm.Rate(llm.Dollar)}},
+		ModelPrices: []ModelPrice{{
+			Name: "contract", Provider: "local", Models: []string{"gpt-*"}, From: december, Input: llm.Rate(llm.Dollar), CacheRead: 2 * llm.Rate(llm.Dollar), CacheWrite: 3 * llm.Rate(llm.Dollar),
+			CacheWrite1h: 4 * llm.Rate(llm.Dollar), Output: 5 * llm.Rate(llm.Dollar), Reasoning: 6 * llm.Rate(llm.Dollar),
+		}},
 		Alerts: Alerts{Webhooks: []Webhook{{
 			URL: "https://hooks.example.com/x?y=z", Secret: goodKey, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		}}},

@@ -129,6 +129,33 @@ type Prices struct {
 	Unknown Price `yaml:"unknown"`
 }
 
+// ModelPrice is what a provider charges for models.
+type ModelPrice struct {
+	// What this price is called.
+	Name string `yaml:"name" required:"true" example:"contract-4o"`
+	// The provider that charges it.
+	Provider string `yaml:"provider" required:"true" example:"openai"`
+	// The provider's names for the models; * stands for anything, and the most particular name wins.
+	Models []string `yaml:"models" required:"true" example:"gpt-4o*"`
+	// From when on it holds. Another price with a later time takes over. Left out: ever since.
+	From time.Time `yaml:"from" example:"2026-12-01"`
+	// US dollars for a million input tokens. It must be said; 0 is free.
+	Input llm.Rate `yaml:"input" example:"2.50"`
+	// For those of them that were read from a prompt cache. Left out: as input.
+	CacheRead llm.Rate `yaml:"cache_read" example:"1.25"`
+	// For those that were written to one. Left out: as input.
+	CacheWrite llm.Rate `yaml:"cache_write" example:"3.10"`
+	// For those that were written to be kept longer. Left out: as cache_write.
+	CacheWrite1h llm.Rate `yaml:"cache_write_1h" example:"5"`
+	// US dollars for a million output tokens. It must be said; 0 is free.
+	Output llm.Rate `yaml:"output" example:"10"`
+	// For those of them that were spent on thinking. Left out: as output.
+	Reasoning llm.Rate `yaml:"reasoning" example:"12"`
+
+	// Stored tells that it is one of the store's.
+	Stored bool `yaml:"-"`
+}
+
 // Disconnect says what becomes of a call whose client leaves.
 type Disconnect struct {
 	// cancel ends the upstream's call at once, and its cost is estimated; drain reads it to its end to learn the true one.
@@ -235,6 +262,7 @@ func (d *decoder) money(c *Config) {
 			d.globs(path+"."+name, globs)
 		}
 	}
+	d.modelPrices(c)
 	if c.Ledger.Off {
 		for i := range c.Limit {
 			d.unledgered(index("rules", i), &c.Limit[i])
@@ -297,5 +325,30 @@ func (d *decoder) webURL(path, s string) {
 		d.fail(path, "must be an address such as https://hooks.example.com/budgets")
 	case u.User != nil || u.Fragment != "":
 		d.fail(path, "must not hold a user, password or fragment (#)")
+	}
+}
+
+// modelPrices checks prices of providers' models.
+func (d *decoder) modelPrices(c *Config) {
+	names, charged := map[string]int{}, map[string]int{}
+	for i := range c.ModelPrices {
+		p, path := &c.ModelPrices[i], index("model_prices", i)
+		d.unique(names, path+".name", p.Name, i, "model_prices")
+		if p.Provider != "" {
+			d.knownProvider(c, path+".provider", p.Provider)
+		}
+		d.globs(path+".models", p.Models)
+		for _, rate := range []string{".input", ".output"} {
+			if d.at[path+rate] == nil {
+				d.fail(path+rate, "is missing: say what a million tokens cost, or 0 for free")
+			}
+		}
+		for j, model := range p.Models {
+			what := p.Provider + "\x00" + model + "\x00" + p.From.UTC().Format(time.RFC3339Nano)
+			if first, twice := charged[what]; twice {
+				d.fail(index(path+".models", j), "has a price already, in %s, from the same time", index("model_prices", first))
+			}
+			charged[what] = i
+		}
 	}
 }

@@ -42,6 +42,12 @@ func (c *Config) FileObjects(kind, of string) (all []Object) {
 				add(d.Name, d)
 			}
 		}
+	case KindPrice:
+		for _, p := range c.ModelPrices {
+			if !p.Stored {
+				add(p.Name, p)
+			}
+		}
 	case KindRule:
 		for _, r := range c.Rules {
 			if !r.Stored {

@@ -95,6 +95,9 @@ func (d *decoder) markStored(c *Config) {
 	for i := range c.Rules {
 		c.Rules[i].Stored = stored("rules", i)
 	}
+	for i := range c.ModelPrices {
+		c.ModelPrices[i].Stored = stored("model_prices", i)
+	}
 }
 
 // absent adds a problem with a name that the document should have, unless the store's objects may have it.

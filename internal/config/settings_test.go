@@ -88,19 +88,24 @@ func TestSettingsBesideTheFile(t *testing.T) {
 // Problems of the store's objects are told with their place, and nobody learns this machine's secrets by them.
 func TestSettingsProblems(t *testing.T) {
 	for doc, want := range map[string]string{
-		`providers: [{name: openai, api_key: x}]`:                              `providers/openai: name: "openai" is the name of one in the configuration file, which wins`,
-		`models: [{name: slow, model: fast}]`:                                  `models/slow: name: "slow" is the name of one in the configuration file, which wins`,
-		`providers: [{name: p, kind: openai, base_url: "ftp://x"}]`:            `providers/p: base_url: must be an address`,
-		`providers: [{name: p, kind: openai, nonsense: 1}]`:                    `providers/p: nonsense: unknown field`,
-		`providers: [{name: p, kind: openai, base_url: "https://x/${HOME}"}]`:  `providers/p: base_url: holds a reference`,
-		`providers: [{name: p, kind: openai, api_key: "${PEPPER}"}]`:           `providers/p: api_key: refers to PEPPER, which secrets.references`,
-		`providers: [{name: p, kind: openai, api_key: "${file:/etc/shadow}"}]`: `providers/p: api_key: refers to file:/etc/shadow, which secrets.references`,
-		`providers: [{name: p, kind: openai, api_key: "Bearer ${EU_KEY}"}]`:    `providers/p: api_key: must be a secret itself or one whole reference`,
-		`providers: [{name: p, kind: openai, api_key: "${EU_KEY:-x}"}]`:        `providers/p: api_key: must be a secret itself or one whole reference`,
-		`providers: [{name: p, kind: openai, models: ["${sealed:abc}"]}]`:      `providers/p: models[0]: holds a reference`,
-		`models: [{name: m, provider: nobody, model: x}]`:                      `models/m: provider: is "nobody", which providers does not have`,
-		`rules: [{name: r, requests: [5/year]}]`:                               `rules/r: requests[0]: `,
-		`rules: [{name: all, parallel: 1}]`:                                    `rules/all: name: `,
+		`providers: [{name: openai, api_key: x}]`:                                                                                                      `providers/openai: name: "openai" is the name of one in the configuration file, which wins`,
+		`models: [{name: slow, model: fast}]`:                                                                                                          `models/slow: name: "slow" is the name of one in the configuration file, which wins`,
+		`providers: [{name: p, kind: openai, base_url: "ftp://x"}]`:                                                                                    `providers/p: base_url: must be an address`,
+		`providers: [{name: p, kind: openai, nonsense: 1}]`:                                                                                            `providers/p: nonsense: unknown field`,
+		`providers: [{name: p, kind: openai, base_url: "https://x/${HOME}"}]`:                                                                          `providers/p: base_url: holds a reference`,
+		`providers: [{name: p, kind: openai, api_key: "${PEPPER}"}]`:                                                                                   `providers/p: api_key: refers to PEPPER, which secrets.references`,
+		`providers: [{name: p, kind: openai, api_key: "${file:/etc/shadow}"}]`:                                                                         `providers/p: api_key: refers to file:/etc/shadow, which secrets.references`,
+		`providers: [{name: p, kind: openai, api_key: "Bearer ${EU_KEY}"}]`:                                                                            `providers/p: api_key: must be a secret itself or one whole reference`,
+		`providers: [{name: p, kind: openai, api_key: "${EU_KEY:-x}"}]`:                                                                                `providers/p: api_key: must be a secret itself or one whole reference`,
+		`providers: [{name: p, kind: openai, models: ["${sealed:abc}"]}]`:                                                                              `providers/p: models[0]: holds a reference`,
+		`models: [{name: m, provider: nobody, model: x}]`:                                                                                              `models/m: provider: is "nobody", which providers does not have`,
+		`rules: [{name: r, requests: [5/year]}]`:                                                                                                       `rules/r: requests[0]: `,
+		`rules: [{name: all, parallel: 1}]`:                                                                                                            `rules/all: name: `,
+		`model_prices: [{name: p, provider: openai, models: [x], input: 1}]`:                                                                           `model_prices/p: output: is missing`,
+		`model_prices: [{name: p, provider: x, models: [x], input: 0, output: 0}]`:                                                                     `model_prices/p: provider: is "x", which providers does not have`,
+		`model_prices: [{name: p, provider: openai, input: 0, output: 0}]`:                                                                             `model_prices/p: models: is missing`,
+		`model_prices: [{name: p, provider: openai, models: [x, x], input: 0, output: -1}]`:                                                            `model_prices/p: output: `,
+		`model_prices: [{name: p, provider: openai, models: [x], input: 0, output: 0}, {name: q, provider: openai, models: [x], input: 1, output: 0}]`: `model_prices/q: models[0]: has a price already, in model_prices[0]`,
 	} {
 		_, err := Parse("sluice.yaml", []byte(strings.Replace(fileDoc, "provider: eu", "provider: openai", 1)), storeOptions(settingsOf(t, doc), map[string]string{"PEPPER": "planted", "EU_KEY": "planted"}))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "planted") {

@@ -100,6 +100,10 @@ func TestObjects(t *testing.T) {
 	r.create(t, "deployment", "group", `{"provider":"eu","model":"z","price":{"input":0.15,"output":0.6}}`)
 	r.create(t, "rule", "", `{"name":"month","per":["team"],"budgets":[{"dollars":500,"every":"month"}]}`)
 	r.create(t, "model", "", `{"name":"alias","model":"fast"}`)
+	r.create(t, "model_price", "", `{"name":"contract","provider":"eu","models":["x"],"input":0.1,"output":0.4}`)
+	if price, err := r.Update(ctx, Actor{Name: "ann", Role: RoleAdmin}, config.Place{Kind: "model_price", Name: "contract"}, ObjectUpdate{Value: jsontext.Value(`{"output":0.5,"cache_read":0.05}`)}); err != nil || string(price.Value) != `{"name":"contract","provider":"eu","models":["x"],"input":0.1,"output":0.5,"cache_read":0.05}` {
+		t.Errorf("a price is %+v, %v", price, err)
+	}
 	list, err := r.List(ctx, r.root, "provider", "")
 	if err != nil || len(list.Data) != 2 || list.Data[0].Source != "file" || !list.Data[0].ReadOnly || list.Data[1].Name != "eu" {
 		t.Fatalf("%+v, %v", list, err)

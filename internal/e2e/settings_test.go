@@ -202,6 +202,7 @@ func TestStoredProvider(t *testing.T) {
 		o.post(http.MethodPatch, "/admin/providers/stored", `{"value":{"api_key":"***","models":["x-*"]}}`, http.StatusOK)
 		o.runsOn("3")
 		o.serves(0, "stored", http.StatusOK) // *** left the key as it was
+		o.prices()
 		o.readOnly()
 		o.rollsBack()
 		shown := []string{o.all[0].operator(t, "/metrics"), o.must(0, "audit", "export"), o.must(0, "audit", "list", "--json"), o.must(0, "config", "show", "--whole")}
@@ -301,6 +302,30 @@ func (o *office) readOnly() {
 	}
 }
 
+// prices gives a provider's model a price while calls go on, and takes it back.
+func (o *office) prices() {
+	o.t.Helper()
+	cost := func(i int) string {
+		_, header, _ := call(o.t, o.all[i], http.MethodPost, "/v1/chat/completions", chat("stored", "ping", false))
+		return header.Get("X-Sluice-Cost")
+	}
+	if was := cost(0); was != "" {
+		o.t.Fatalf("a model without a price costs %s", was)
+	}
+	o.post(http.MethodPost, "/admin/model_prices", `{"value":{"name":"contract","provider":"stored","models":["ec*"],"input":1000000,"output":0}}`, http.StatusCreated)
+	for i := range o.all {
+		if last := ""; !comes(func() bool { last = cost(i); return last != "" && last != "0" }) {
+			o.t.Errorf("replica %d takes %q for it", i, last)
+		}
+	}
+	o.post(http.MethodDelete, "/admin/model_prices/contract", "", http.StatusOK)
+	for i := range o.all {
+		if last := ""; !comes(func() bool { last = cost(i); return last == "" }) {
+			o.t.Errorf("replica %d still takes %q for it", i, last)
+		}
+	}
+}
+
 // rollsBack removes all settings, and takes them back.
 func (o *office) rollsBack() {
 	o.t.Helper()
@@ -317,22 +342,22 @@ func (o *office) rollsBack() {
 	if _, errs, code := o.sluice(0, "config", "apply", empty); code != 1 || !strings.Contains(errs, "nobody said yes") {
 		o.t.Errorf("nobody at the terminal: %d %s", code, errs)
 	}
-	o.must(0, "config", "apply", empty, "--base", "3", "--yes", "--why", "to see it gone")
-	o.runsOn("4")
+	o.must(0, "config", "apply", empty, "--base", "5", "--yes", "--why", "to see it gone")
+	o.runsOn("6")
 	for i := range o.all {
 		o.serves(i, "stored", http.StatusNotFound)
 	}
 	last := len(o.all) - 1
-	if out := o.must(last, "config", "rollback", "3", "--yes"); !strings.Contains(out, "+ providers/stored") || !strings.Contains(out, "revision 5 now") {
+	if out := o.must(last, "config", "rollback", "5", "--yes"); !strings.Contains(out, "+ providers/stored") || !strings.Contains(out, "revision 7 now") {
 		o.t.Errorf("the roll back says %s", out)
 	}
 	for i := range o.all {
 		o.t.Logf("replica %d serves it again after %v", i, o.serves(i, "stored", http.StatusOK))
 	}
-	if out := o.must(0, "config", "history"); !strings.Contains(out, "rollback 3") || !strings.Contains(out, "to see it gone") {
+	if out := o.must(0, "config", "history"); !strings.Contains(out, "rollback 5") || !strings.Contains(out, "to see it gone") {
 		o.t.Errorf("the history is %s", out)
 	}
-	if !comes(func() bool { return strings.Count(o.must(0, "config", "status"), "  5  ") == len(o.all) }) {
+	if !comes(func() bool { return strings.Count(o.must(0, "config", "status"), "  7  ") == len(o.all) }) {
 		o.t.Errorf("the replicas run on %s", o.must(0, "config", "status"))
 	}
 }
