@@ -187,7 +187,7 @@ func put(v any, at []string, text string) any {
 var kept = []string{"name", "models", "tags", "metadata", "project", "strategy"}
 
 // S2, S6: 200 texts and more in every part of a path, member of a query and text of a body: never a failure of ours, never another meaning, and
-// the stores are whole afterwards. SLUICE_E2E=full has every text everywhere; without, each is in one place of a hundred.
+// the stores are whole afterwards. SLUICE_LONG has every text everywhere (make long); without, each is in one place of a hundred.
 func TestInjections(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { inject(newWorld(t, ""), t) })
 	t.Run("postgres", func(t *testing.T) { inject(newWorld(t, pgtest.Database(t)), t) })
@@ -200,7 +200,7 @@ func inject(w *world, t *testing.T) {
 	}
 	before := w.others()
 	every := uint32(100)
-	if os.Getenv("SLUICE_E2E") == "full" {
+	if os.Getenv("SLUICE_LONG") != "" {
 		every = 1
 	}
 	spots, tried, done := 0, 0, 0
