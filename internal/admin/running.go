@@ -68,7 +68,7 @@ type Price struct {
 	Deployment string            `json:"deployment"`
 	Provider   string            `json:"provider"`
 	Upstream   string            `json:"upstream_model"`
-	From       string            `json:"from"` // own (it stands beside the deployment), table (of prices), guess (prices.unknown), or none
+	From       string            `json:"from"` // own (it stands beside the deployment, or in model_prices), table (of prices), guess (prices.unknown), or none
 	Rates      map[string]string `json:"rates,omitzero"`
 	Above      []PriceAbove      `json:"above,omitzero"`
 	Service    map[string]int64  `json:"service_percent,omitzero"`

@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/internal/catalog"
 	"sluice/internal/config"
+	"sluice/internal/gateway"
 	"sluice/internal/llm"
 )
 
@@ -105,5 +107,29 @@ func TestPricing(t *testing.T) {
 		if got := groups[0].Deployments[i].Input; got != want {
 			t.Errorf("deployment %d is filled with %d, want %d", i, got, want)
 		}
+	}
+}
+
+// What the admin API tells of prices is what calls are charged.
+func TestPricesAreTold(t *testing.T) {
+	rate := func(dollars int64) llm.Rate { return llm.Rate(dollars) * llm.Rate(llm.Dollar) }
+	cfg := &config.Config{
+		Data: t.TempDir(), Providers: []config.Provider{{Name: "up", Kind: "openai"}},
+		Models: []config.Model{{Name: "group", Deployments: []config.Deployment{
+			{Name: "a", Provider: "up", Model: "own", Price: config.Price{Input: rate(3), Output: rate(4)}}, {Name: "b", Provider: "up", Model: "gpt-4o"}, {Name: "c", Provider: "up", Model: "nobody-knows"},
+		}}, {Name: "alias", Model: "group"}},
+	}
+	p, err := newPricing(cfg, cfg.Providers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := running{&App{cfg: cfg, current: &built{state: &gateway.State{Price: p.price}}}}
+	var got []string
+	for _, one := range a.Prices().Data {
+		got = append(got, fmt.Sprintf("%s %s %s %s", one.Model, one.Deployment, one.From, one.Rates["input"]))
+	}
+	want := []string{"group a own 3", "group b table 2.5", "group c none ", "alias a own 3", "alias b table 2.5", "alias c none "}
+	if !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
 	}
 }
