@@ -311,10 +311,10 @@ func twinsReplicas(t *testing.T, rnd *rand.Rand) {
 }
 
 // cuts are what may be taken from a stored key, and how its calls are refused then.
-var cuts = []struct{ what, path, body, status string }{
-	{"revoked", "disable", "", "401"},
-	{"models taken", "update", `{"models":["nothing-*"]}`, "40"},
-	{"budget lowered", "update", `{"rules":[{"name":"q","budgets":[{"dollars":"0.000000001","every":"quarter"}]}]}`, "429"},
+var cuts = []struct{ what, method, path, body, status string }{
+	{"revoked", http.MethodPost, "/disable", "", "401"},
+	{"models taken", http.MethodPatch, "", `{"models":["nothing-*"]}`, "40"},
+	{"budget lowered", http.MethodPatch, "", `{"rules":[{"name":"q","budgets":[{"dollars":"0.000000001","every":"quarter"}]}]}`, "429"},
 }
 
 // storedKeys is R37 with keys in PostgreSQL: one replica is told to take something from a key, and the others refuse it; and
@@ -347,7 +347,7 @@ func (c *branches) take(t *testing.T, rnd *rand.Rand, n int) (took []time.Durati
 		status, out := operate(t, crew[rnd.IntN(len(crew))], http.MethodPost, "/admin/keys",
 			fmt.Sprintf(`{"name":%q,"models":["good"],"rules":[{"name":"q","budgets":[{"dollars":"1000","every":"quarter"}]}]}`, name))
 		var made struct{ ID, Secret string }
-		if status != http.StatusOK || json.Unmarshal(out, &made) != nil {
+		if status != http.StatusCreated || json.Unmarshal(out, &made) != nil {
 			t.Fatalf("a key: %d %s", status, out)
 		}
 		use := func(g *gateway) string {
@@ -359,7 +359,7 @@ func (c *branches) take(t *testing.T, rnd *rand.Rand, n int) (took []time.Durati
 			}
 		}
 		began := time.Now()
-		if status, out := operate(t, crew[rnd.IntN(len(crew))], http.MethodPost, "/admin/keys/"+made.ID+"/"+cut.path, cut.body); status != http.StatusOK {
+		if status, out := operate(t, crew[rnd.IntN(len(crew))], cut.method, "/admin/keys/"+made.ID+cut.path, cut.body); status != http.StatusOK {
 			t.Fatalf("%s: %d %s", cut.what, status, out)
 		}
 		for _, g := range crew {
