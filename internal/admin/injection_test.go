@@ -287,9 +287,9 @@ func TestInjectedHeaders(t *testing.T) {
 		if strings.ContainsAny(text, "\r\n\x00") { // net/http lets none through
 			continue
 		}
-		for _, header := range []string{"If-Match", "Idempotency-Key", "X-Sluice-Why", "Authorization", "Cookie", csrfHeader, "User-Agent", "Origin", "Content-Type", "Content-Encoding", "Accept", "X-Request-Id", "Sec-Fetch-Site", "X-Forwarded-For"} {
+		for h, header := range []string{"If-Match", "Idempotency-Key", "X-Sluice-Why", "Authorization", "Cookie", csrfHeader, "User-Agent", "Origin", "Content-Type", "Content-Encoding", "Accept", "X-Request-Id", "Sec-Fetch-Site", "X-Forwarded-For"} {
 			for j, call := range [][3]string{{"PATCH", "/admin/keys/" + key, `{"project":"p"}`}, {"POST", "/admin/teams", `{"name":"n"}`}, {"GET", "/admin/audit", ""}} {
-				if (i+j)%3 != 0 {
+				if (i+j)%3 != 0 || os.Getenv("SLUICE_LONG") == "" && (i+h)%4 != 0 { // each text in every fourth header
 					continue
 				}
 				r := w.request(root, byToken, call[0], call[1], call[2])
@@ -306,10 +306,13 @@ func TestInjectedHeaders(t *testing.T) {
 	}
 }
 
-// The texts at the door: each is somebody unknown.
+// The texts at the door: each is somebody unknown, and costs a hash of a password.
 func TestInjectedSignIn(t *testing.T) {
 	w := newWorld(t, "")
 	for i, text := range injections() {
+		if os.Getenv("SLUICE_LONG") == "" && i%4 != 0 {
+			continue
+		}
 		body := []string{`{"email":%s,"password":"p"}`, `{"email":"x@people.example","password":%s}`, `{"email":"x@people.example","password":"p","code":%s}`}[i%3]
 		r := w.request(root, byNothing, "POST", "/admin/session", fmt.Sprintf(body, quoted(text)))
 		if rec := w.try(r); rec.Code != 401 && rec.Code != 400 {
