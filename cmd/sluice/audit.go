@@ -51,15 +51,7 @@ func (p *program) audit() *cobra.Command {
 	group.Long = auditHelp
 	a := new(auditCommand)
 	add := func(use, short string, least int, more func(*pflag.FlagSet), run func(context.Context, *streams, string) error) *cobra.Command {
-		c := p.command(use, short, func(f *pflag.FlagSet) {
-			more(f)
-			a.flags(f)
-		}, nil)
-		c.Args = arguments(least, least)
-		c.RunE = func(_ *cobra.Command, args []string) error {
-			p.run = func(ctx context.Context) error { return a.close(run(ctx, p.std, append(args, "")[0])) }
-			return nil
-		}
+		c := p.deskCommand(use, short, &a.desk, least, least, more, run)
 		group.AddCommand(c)
 		return c
 	}

@@ -95,6 +95,22 @@ func (p *program) command(use, short string, flags func(*pflag.FlagSet), run fun
 	return c
 }
 
+// deskCommand is a command at a desk, with at most one argument that it is given, or "".
+func (p *program) deskCommand(use, short string, d *desk, least, most int, more func(*pflag.FlagSet), run func(context.Context, *streams, string) error) *cobra.Command {
+	c := p.command(use, short, func(f *pflag.FlagSet) {
+		if more != nil {
+			more(f)
+		}
+		d.flags(f)
+	}, nil)
+	c.Args = arguments(least, most)
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		p.run = func(ctx context.Context) error { return d.close(run(ctx, p.std, append(args, "")[0])) }
+		return nil
+	}
+	return c
+}
+
 // group is a command that only has others.
 func (p *program) group(name, short string) *cobra.Command {
 	c := p.command(name, short, nil, nil)

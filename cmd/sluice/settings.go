@@ -70,18 +70,7 @@ func (p *program) configuration() *cobra.Command {
 	s := &settingsCommand{desk: desk{creates: true}}
 	s.patience = settingsPatience
 	add := func(use, short string, least, most int, more func(*pflag.FlagSet), run func(context.Context, *streams, string) error) {
-		c := p.command(use, short, func(f *pflag.FlagSet) {
-			if more != nil {
-				more(f)
-			}
-			s.flags(f)
-		}, nil)
-		c.Args = arguments(least, most)
-		c.RunE = func(_ *cobra.Command, args []string) error {
-			p.run = func(ctx context.Context) error { return s.close(run(ctx, p.std, append(args, "")[0])) }
-			return nil
-		}
-		conf.AddCommand(c)
+		conf.AddCommand(p.deskCommand(use, short, &s.desk, least, most, more, run))
 	}
 	add("plan FILE", "Tell what a document would change in the settings. Nothing is changed.", 1, 1, nil, s.runPlan)
 	add("apply FILE", "Make a document the settings from now on: show what it changes, ask, and do it.", 1, 1, s.applyFlags, s.runApply)

@@ -182,14 +182,18 @@ func email(s string) (string, error) {
 
 // Create makes an account and invites its owner.
 func (s Accounts) Create(ctx context.Context, a Actor, in NewAccount) (*Invited, error) {
-	var out *Invited
-	v, err := s.perform(ctx, a, "create", func(ctx context.Context) (*account.Account, error) {
+	return s.create(ctx, a, func(ctx context.Context) (*account.Account, error) {
 		address, err := email(in.Email)
 		if err != nil {
 			return nil, err
 		}
 		return s.fresh(ctx, a, address, cmp.Or(in.Name, address), in.Role, in.Realm)
-	}, func(ctx context.Context, v *account.Account) (err error) {
+	})
+}
+
+// create stores an account that fresh gives, and invites its owner.
+func (s Accounts) create(ctx context.Context, a Actor, fresh func(context.Context) (*account.Account, error)) (out *Invited, err error) {
+	v, err := s.perform(ctx, a, "create", fresh, func(ctx context.Context, v *account.Account) (err error) {
 		if err := s.c.o.Accounts.Create(ctx, v); err != nil {
 			return err
 		}
@@ -413,19 +417,8 @@ func (s Accounts) CreateOwner(ctx context.Context, a Actor, address string) (*In
 	return s.Reset(ctx, a, v.ID)
 }
 
-func (s Accounts) owner(ctx context.Context, a Actor, address, name string) (out *Invited, err error) {
-	v, err := s.perform(ctx, a, "create", func(ctx context.Context) (*account.Account, error) {
+func (s Accounts) owner(ctx context.Context, a Actor, address, name string) (*Invited, error) {
+	return s.create(ctx, a, func(ctx context.Context) (*account.Account, error) {
 		return s.fresh(ctx, a, address, name, RoleOwner, RealmChange{})
-	}, func(ctx context.Context, v *account.Account) (err error) {
-		if err := s.c.o.Accounts.Create(ctx, v); err != nil {
-			return err
-		}
-		out, err = s.invite(ctx, v, false)
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	out.Account = *viewAccount(v)
-	return out, nil
 }

@@ -28,7 +28,7 @@ func TestNobodyGivesMore(t *testing.T) {
 	given, kept := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		s := newStaff(t, db)
-		t.Repeat(map[string]func(*rapid.T){
+		t.Repeat(map[string]func(*rapid.T){ // an action that cannot be now is skipped: another is drawn
 			"an account is made":    s.makeAccount,
 			"an account changes":    s.changeAccount,
 			"an account is managed": s.manageAccount,
