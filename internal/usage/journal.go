@@ -124,9 +124,12 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 		joined: make(chan struct{}), moved: make(chan struct{}), claimed: map[string]bool{},
 	}
 	j.ship = newShipper(j)
-	j.work.Go(func() { j.ship.run(ctx) })
 	if o.Settle != nil {
 		j.settle = newSettler(j)
+	}
+	// Whoever works looks at the others, too: all of them are there before the first one begins.
+	j.work.Go(func() { j.ship.run(ctx) })
+	if j.settle != nil {
 		j.work.Go(func() { j.settle.run(ctx) })
 	}
 	if o.Count != nil {
