@@ -72,9 +72,9 @@ func (a *audit) call(id string, tries []upstreamTruth, r *row, got *receipt) {
 	case u.whole() && a.same(u, r):
 		a.exact++
 	case u.whole() && marked && (got == nil || !got.whole):
-		// The upstream gave it all; the gateway had not read all of it when its client left, or it was killed.
+		// The upstream gave it all; the gateway had not read all of it when its client left, a budget ended it, or it was killed.
 		a.cut++
-		if got != nil && !got.left() && !a.rough {
+		if got != nil && !got.left() && !got.cut && !a.rough {
 			a.fails("I1 estimated, and nobody left", id, *r, *u, got.status, got.err, got.body)
 		}
 	case u.whole():
