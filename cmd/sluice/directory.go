@@ -192,7 +192,7 @@ func (d *directoryCommand) runUpdate(ctx context.Context, std *streams, ref stri
 		in = d.spec.userChange(ch)
 	}
 	var v subject
-	if err := d.ask(ctx, std, ask{http.MethodPatch, d.at(was.ID), in, was.Version}, &v); err != nil {
+	if err := d.ask(ctx, std, ask{http.MethodPatch, d.at(was.ID), in, versioned(was.Version)}, &v); err != nil {
 		return err
 	}
 	if d.json {
