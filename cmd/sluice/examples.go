@@ -74,7 +74,7 @@ var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"accounts reset":     "sluice accounts reset bob@example.org",
 	"accounts delete":    "sluice accounts delete bob@example.org",
 	"accounts redeem":    "sluice accounts redeem --admin-url https://sluice-admin.example.com",
-	"sessions list":      "sluice sessions list bob@example.org",
+	"sessions list":      "sluice sessions\nsluice sessions list bob@example.org",
 	"sessions end":       "sluice sessions end bob@example.org",
 	"tokens list":        "sluice tokens",
 	"tokens show":        "sluice tokens show hpUvClrwLVCl",
