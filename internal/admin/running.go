@@ -124,11 +124,6 @@ func (h *Handler) running() []Route {
 		get("/admin/prices", "prices.read", "Show what each deployment of each model costs now.", Prices{}, func(*request) (any, error) { return h.o.Gateway.Prices(), nil }),
 		post("/admin/explain", "explain", "Plan a call without making it.", Question{}, route.Explanation{}, h.explain),
 		post("/admin/keys/revoke", "keys.disable", "Refuse a key of the configuration on all replicas, whatever it says; a stored one is disabled.", Revocation{}, Revocation{}, h.revoke),
-		standing(h, directory.KindKey, "Show what a key's limits are, its own and those of its owners, and what is spent, held and left of the budgets.", h.o.Control.Keys().Show),
-		standing(h, directory.KindTeam, "Show the limits that hold for a team, and what is spent, held and left of the budgets.", h.o.Control.Teams().Show),
-		standing(h, directory.KindUser, "Show the limits that hold for a user, and what is spent, held and left of the budgets.", h.o.Control.Users().Show),
-		standing(h, directory.KindOrganisation, "Show the limits that hold for an organisation, and what is spent, held and left of the budgets.", h.o.Control.Organisations().Show),
-		projectStanding(h),
 		recompute,
 	}
 }
