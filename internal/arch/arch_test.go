@@ -50,6 +50,7 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
+	"cache":                       {may: "llm auth", tests: "cache/*"},
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
