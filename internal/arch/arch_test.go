@@ -50,7 +50,8 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
-	"cache":                       {may: "llm auth", tests: "cache/*"},
+	"cache":                       {may: "llm auth", tests: "cache/* embed"},
+	"cache/indextest":             {may: "cache"},
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
@@ -127,6 +128,7 @@ var laws = [][2]string{
 	{"*", "wire/wiretest"}, // what serves tests stays out of the binary
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
+	{"*", "cache/indextest"},
 	{"*", "alert/alerttest"},
 	{"*", "audit/audittest"},
 	{"*", "seal/sealtest"},
