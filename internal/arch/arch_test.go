@@ -73,7 +73,7 @@ var rooms = map[string]room{
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
-	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
+	"gateway": {may: "llm sse wire auth cache catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -106,6 +106,10 @@ var laws = [][2]string{
 	{"upstream", "usage"},
 	{"upstream", "auth"},
 	{"upstream/h1", "upstream"}, // it carries bytes; what a failure means is decided above it
+	{"cache", "usage"},
+	{"cache", "route"},
+	{"cache", "upstream"},
+	{"cache", "catalog"},
 	{"quota", "usage"},
 	{"quota", "upstream"},
 	{"quota", "catalog"}, // what a call may cost is told

@@ -34,6 +34,7 @@ type Who struct {
 	AllowFrom []netip.Prefix // addresses that its callers may have; nil: any; empty: none
 	Tags      []string       // that a deployment must have to serve it
 	Asks      []string       // what its requests may ask for by header; nil: everything
+	Cache     string         // how far answers may be kept for it, as package cache says it; "": not said here
 	Rules     []llm.Bound
 	Labels    []string // that its calls' accounts are to have, sorted
 }

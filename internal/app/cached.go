@@ -1,0 +1,115 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"sluice/internal/cache"
+	"sluice/internal/config"
+	"sluice/internal/llm"
+	openaiapi "sluice/internal/provider/openai"
+	"sluice/internal/telemetry"
+	"sluice/internal/wire"
+	"sluice/internal/wire/anthropic"
+	"sluice/internal/wire/gemini"
+)
+
+// openCache makes the cache of answers, which outlives configurations.
+func (a *App) openCache(cfg *config.Config) error {
+	secret, err := a.people.hasher.Derive("cache partitions")
+	if err != nil {
+		return err
+	}
+	if a.cache, err = cache.New(cache.Options{Store: cache.NewMemory(int64(cfg.Cache.Memory), nil), Secret: secret, Log: a.log}); err != nil {
+		return err
+	}
+	a.metrics.WatchCache(a.cacheState)
+	return nil
+}
+
+// cacheState is what metrics tell of the cache.
+func (a *App) cacheState() telemetry.CacheState {
+	s := a.cache.Stats()
+	out := telemetry.CacheState{
+		Entries: s.Entries, Bytes: s.Bytes, Looked: make(map[string]int64), Bypassed: s.Bypassed, Stored: s.Stored, Purged: s.Purged,
+		Refused: s.Refused, StoreErrors: s.StoreErrors,
+	}
+	for state, n := range s.Looked {
+		out.Looked[string(state)] = n
+	}
+	return out
+}
+
+// cacheRules are what a configuration says of it.
+func cacheRules(cfg *config.Config, providers []config.Provider) *cache.Rules {
+	c := &cfg.Cache
+	return &cache.Rules{
+		General: cache.Mode(c.Mode), Level: cache.Level(c.Scope), TTL: c.TTL, SemanticTTL: c.SemanticTTL, MaxAnswer: int(c.MaxAnswer),
+		MaxTemperature: c.MaxTemperature.Float(), Temperature: c.RequireTemperature, ToolCalls: c.ToolCalls, Wait: c.Wait,
+		Read: readers(providers),
+	}
+}
+
+// readers read answers again, each as its provider does.
+func readers(providers []config.Provider) cache.Reader {
+	of := make(map[string]string) // kinds, by the provider's name
+	for i := range providers {
+		of[providers[i].Name] = kindOf(&providers[i])
+	}
+	return func(t *llm.Target, f llm.Format, stream, raw bool, body []byte) (llm.Stream, error) {
+		kind, ok := of[t.Provider]
+		if !ok {
+			return nil, errors.New("its provider is not configured any more")
+		}
+		u := speaker(kind, f)
+		if u == nil {
+			return nil, errors.New("its provider does not speak the format")
+		}
+		if stream {
+			if s := u.ReadStream(io.NopCloser(bytes.NewReader(body)), raw); s != nil {
+				return s, nil
+			}
+			return nil, errors.New("the format has no streams")
+		}
+		ev, err := u.ReadAnswer(body, raw)
+		if err != nil {
+			return nil, err
+		}
+		return &whole{ev}, nil
+	}
+}
+
+// speaker is how a kind of provider answers in a format; nil: it does not.
+func speaker(kind string, f llm.Format) wire.Upstream {
+	switch {
+	case kind == "anthropic" && f == llm.AnthropicMessages:
+		return anthropic.Messages
+	case kind != "gemini":
+		if u := openaiapi.Reader(kind, f); u != nil {
+			return u
+		}
+		return nil
+	}
+	for _, u := range []*gemini.Format{gemini.Generate, gemini.EmbedContent, gemini.BatchEmbed} {
+		if u.Format() == f {
+			return u
+		}
+	}
+	return nil
+}
+
+// whole is a stream of one event.
+type whole struct{ ev *llm.Event }
+
+// Next implements llm.Stream.
+func (w *whole) Next() (*llm.Event, error) {
+	ev := w.ev
+	if w.ev = nil; ev == nil {
+		return nil, io.EOF
+	}
+	return ev, nil
+}
+
+// Close implements llm.Stream.
+func (*whole) Close() error { return nil }
