@@ -59,6 +59,8 @@ type App struct {
 	money   *money
 	cache   *cache.Cache
 
+	answersAt *redis.Store // where its answers are; nil: in memory
+
 	firstKey string // made by this start and not yet shown
 
 	mu      sync.Mutex // guards what a reload replaces
@@ -204,6 +206,9 @@ func (a *App) close() {
 	}
 	if a.cache != nil {
 		a.cache.Close()
+	}
+	if a.answersAt != nil {
+		_ = a.answersAt.Close()
 	}
 	if a.money != nil {
 		if err := a.money.close(); err != nil {

@@ -3,8 +3,10 @@ package app
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
+	"sluice/internal/backend/redis"
 	"sluice/internal/cache"
 	"sluice/internal/config"
 	"sluice/internal/llm"
@@ -21,11 +23,36 @@ func (a *App) openCache(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if a.cache, err = cache.New(cache.Options{Store: cache.NewMemory(int64(cfg.Cache.Memory), nil), Secret: secret, Log: a.log}); err != nil {
+	store, err := a.answers(cfg)
+	if err != nil {
+		return err
+	}
+	if a.cache, err = cache.New(cache.Options{Store: store, Secret: secret, Log: a.log}); err != nil {
 		return err
 	}
 	a.metrics.WatchCache(a.cacheState)
 	return nil
+}
+
+// answers is where answers are kept: in Redis where there is one, over connections of its own, so that large answers keep nothing else
+// waiting. Redis sees no answer.
+func (a *App) answers(cfg *config.Config) (cache.Store, error) {
+	if cfg.Redis.URL == "" || cfg.Cache.Store == "memory" {
+		return cache.NewMemory(int64(cfg.Cache.Memory), nil), nil
+	}
+	key, err := a.people.hasher.Derive("cache answers")
+	if err != nil {
+		return nil, err
+	}
+	o, err := redisOptions(&cfg.Redis, a.log.With("for", "cache"))
+	if err != nil {
+		return nil, err
+	}
+	o.Timeout = redis.CacheTimeout
+	if a.answersAt, err = redis.Open(o); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return a.answersAt.Answers(key)
 }
 
 // cacheState is what metrics tell of the cache.

@@ -21,17 +21,6 @@ const (
 	Semantic Mode = "semantic" // and so does one that asks the same in other words
 )
 
-// ranks order the modes.
-var ranks = map[Mode]int{Off: 1, Exact: 2, Semantic: 3}
-
-// Least is the lesser of two modes, of which one that says nothing is not asked.
-func Least(a, b Mode) Mode {
-	if a == "" || b != "" && ranks[b] < ranks[a] {
-		return b
-	}
-	return a
-}
-
 // Effective is the mode of a call: what its model says, which a key may lessen; where the model says nothing, what the key says;
 // else what holds in general.
 func Effective(model, key, general Mode) Mode {
@@ -41,8 +30,8 @@ func Effective(model, key, general Mode) Mode {
 	case model == "":
 		model = key
 	}
-	if m := Least(model, key); m != "" {
-		return m
+	if m := auth.LeastCache(string(model), string(key)); m != "" {
+		return Mode(m)
 	}
 	return Off
 }

@@ -174,7 +174,10 @@ func (d *decoder) tagNames(path string, tags []string) {
 }
 
 // redis checks the address without ever repeating it: it holds a password.
-func (d *decoder) redis(r *Redis) {
+func (d *decoder) redis(r *Redis, cache *Cache) {
+	if r.URL == "" && cache.Store == "redis" {
+		d.fail("cache.store", "is redis, and redis.url is not set")
+	}
 	if r.URL == "" {
 		if len(r.Addresses) > 0 || r.Sentinel != "" || r.Cluster || r.CA != "" {
 			d.fail("redis.url", "is missing: the other fields of redis only add to it")
