@@ -31,7 +31,7 @@ var groups = []struct {
 	names []string
 }{
 	{"Run", []string{"serve", "config", "mock", "bench"}},
-	{"Operate", []string{"upstreams", "explain", "doctor"}},
+	{"Operate", []string{"upstreams", "cache", "explain", "doctor"}},
 	{"Keys and money", []string{"keys", "teams", "users", "organisations", "usage", "ledger", "prices"}},
 	{others, nil},
 	{"Help", []string{"completion", "version", "exit-codes"}},
