@@ -50,9 +50,12 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
-	"cache":                       {may: "llm auth", tests: "cache/* embed"},
+	"cache":                       {may: "llm auth", tests: "cache/* embed embed/embedtest"},
 	"cache/indextest":             {may: "cache"},
 	"cache/cachetest":             {may: "cache"},
+	"cache/same":                  {},
+	"embed":                       {may: "llm", tests: "embed/embedtest"},
+	"embed/embedtest":             {},
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
@@ -134,6 +137,8 @@ var laws = [][2]string{
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
 	{"*", "cache/indextest"},
+	{"*", "embed/embedtest"},
+	{"embed", "cache"}, // a model knows nothing of what it is used for
 	{"*", "alert/alerttest"},
 	{"*", "audit/audittest"},
 	{"*", "seal/sealtest"},
