@@ -50,7 +50,7 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
-	"cache":                       {may: "llm auth", tests: "cache/* embed embed/embedtest"},
+	"cache":                       {may: "llm auth cache/same", tests: "cache/* embed embed/embedtest"},
 	"cache/indextest":             {may: "cache"},
 	"cache/cachetest":             {may: "cache"},
 	"cache/same":                  {},

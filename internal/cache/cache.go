@@ -12,21 +12,23 @@ import (
 
 // Options are what a cache is made of.
 type Options struct {
-	Store  Store
-	Secret []byte // of the keys of answers, the same on all replicas
-	Log    *slog.Logger
-	Now    func() time.Time
+	Store   Store
+	Meaning *Meaning // nil: nothing is found by what it means
+	Secret  []byte   // of the keys of answers, the same on all replicas
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // A Cache keeps answers and gives them again. It outlives configurations, whose rules come with each call.
 type Cache struct {
-	store Store
-	seal  *sealer
-	log   *slog.Logger
-	now   func() time.Time
-	work  sync.WaitGroup
-	fills chan struct{} // one for each answer that is being kept
-	stats stats
+	store   Store
+	meaning *Meaning
+	seal    *sealer
+	log     *slog.Logger
+	now     func() time.Time
+	work    sync.WaitGroup
+	fills   chan struct{} // one for each answer that is being kept
+	stats   stats
 
 	mu      sync.Mutex // guards what follows
 	flights map[Key]*flight
@@ -50,8 +52,11 @@ func New(o Options) (*Cache, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Meaning != nil {
+		o.Meaning.init()
+	}
 	return &Cache{
-		store: o.Store, seal: newSealer(o.Secret), log: o.Log, now: o.Now,
+		store: o.Store, meaning: o.Meaning, seal: newSealer(o.Secret), log: o.Log, now: o.Now,
 		fills: make(chan struct{}, mostFills), flights: make(map[Key]*flight),
 	}, nil
 }
@@ -87,6 +92,12 @@ func (c *Cache) Lookup(ctx context.Context, r *Rules, a *Ask) *Visit {
 		return v
 	}
 	v.State = Miss
+	if a.Mode == Semantic && c.meaning != nil && a.Call.Op == llm.OpChat {
+		var why string
+		if v.question, why = c.question(a, scope); v.question == nil {
+			c.stats.found(why)
+		}
+	}
 	c.find(ctx, v)
 	c.stats.looked(v.State)
 	return v
@@ -104,8 +115,11 @@ func (c *Cache) find(ctx context.Context, v *Visit) {
 			if err != nil {
 				c.stats.storeFailed()
 			}
-			if v.take(value) {
+			switch {
+			case v.take(value):
 				v.land(landed, value)
+			case v.question != nil && c.similar(ctx, v):
+				v.land(left, nil) // another request with these words looks for itself
 			}
 			return
 		}
@@ -186,6 +200,7 @@ func (c *Cache) Purge(ctx context.Context, f Filter) (int, error) {
 	}
 	c.mu.Unlock()
 	n, err := c.store.Purge(ctx, f)
+	err = errors.Join(err, c.dropSpaces(ctx, &f))
 	c.stats.purged.Add(int64(n))
 	return n, err
 }
@@ -226,22 +241,34 @@ func (c *Cache) keep(ctx context.Context, v *Visit) {
 		}
 		c.stats.stored.Add(1)
 		v.land(landed, value)
+		if v.question != nil {
+			c.indexed(ctx, v)
+		}
 	})
 }
 
 // fill makes a kept answer of what a visit has recorded, and keeps it.
 func (v *Visit) fill(ctx context.Context) (value []byte, why string) {
 	c := v.cache
-	answer, err := v.read()
+	e := &keptAnswer{head: v.record.head, body: v.record.body}
+	t := e.target()
+	answer, err := v.rules.again(&t, e)
 	if err != nil {
 		return nil, WhyForm
+	}
+	if v.shadow != nil {
+		c.agree(ctx, v, answer)
 	}
 	if why = v.rules.refuse(v.op, answer, v.inputs); why != "" {
 		return nil, why
 	}
 	now := c.now()
-	e := &keptAnswer{head: v.record.head, body: v.record.body}
 	e.Sum, e.At, e.Expires = v.key.Sum[:], now.UnixMilli(), now.Add(v.rules.TTL).UnixMilli()
+	e.Print = print(answer)
+	ttl := v.rules.TTL
+	if q := v.question; q != nil {
+		e.Space, e.Question, ttl = q.space, q.text, max(ttl, v.rules.SemanticTTL)
+	}
 	if value, err = e.encode(); err != nil {
 		return nil, WhyForm
 	}
@@ -250,7 +277,7 @@ func (v *Visit) fill(ctx context.Context) (value []byte, why string) {
 	}
 	ctx, stop := context.WithTimeout(ctx, setTime)
 	defer stop()
-	if err := c.store.Set(ctx, v.key, value, v.rules.TTL); err != nil {
+	if err := c.store.Set(ctx, v.key, value, ttl); err != nil {
 		c.stats.storeFailed()
 		c.stats.refused(WhyStore) // those that wait have it all the same
 	}
@@ -259,21 +286,4 @@ func (v *Visit) fill(ctx context.Context) (value []byte, why string) {
 		return nil, WhyPurged
 	}
 	return value, ""
-}
-
-// read reads the recorded answer again, for all that it says.
-func (v *Visit) read() (*llm.Answer, error) {
-	t := v.record.target()
-	s, err := v.rules.Read(&t, v.record.Format, v.record.Streamed, false, v.record.body)
-	if err != nil {
-		return nil, err
-	}
-	answer := new(llm.Answer)
-	for ev, err := range llm.All(s) {
-		if err != nil {
-			return nil, err
-		}
-		answer.Add(ev)
-	}
-	return answer, nil
 }

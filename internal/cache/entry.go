@@ -26,6 +26,9 @@ type head struct {
 	Target   place      `json:"target"`
 	Dropped  []string   `json:"dropped,omitzero"`
 	Print    []byte     `json:"print,omitzero"` // of what the answer says
+	// Where it may be found by its meaning:
+	Space    string `json:"space,omitzero"`
+	Question string `json:"question,omitzero"`
 }
 
 // place is who gave an answer.

@@ -51,7 +51,6 @@ type Rules struct {
 	ToolCalls      bool          // answers that call tools are kept, too
 	Wait           time.Duration // for a twin that is under way
 	Read           Reader
-	Semantic       *Meaning // nil: nothing is found by what it means
 }
 
 // Defaults of Rules.

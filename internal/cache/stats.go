@@ -15,6 +15,9 @@ type Stats struct {
 	Refused        map[string]int64 // answers that were not kept, by why
 	Purged         int64
 	StoreErrors    int64
+	Found          map[string]int64 // look-ups by meaning, by what became of them
+	Indexed        map[string]int64 // answers made known by their meaning, and why others were not
+	Agreed         map[string]int64 // found answers that were held against the model's own: equal, near, far
 }
 
 type stats struct {
@@ -24,6 +27,9 @@ type stats struct {
 	looks   map[State]int64
 	skipped map[string]int64
 	refuses map[string]int64
+	finds   map[string]int64
+	indexes map[string]int64
+	agrees  map[string]int64
 }
 
 func bump[K comparable](mu *sync.Mutex, m *map[K]int64, k K) {
@@ -35,9 +41,12 @@ func bump[K comparable](mu *sync.Mutex, m *map[K]int64, k K) {
 	(*m)[k]++
 }
 
-func (s *stats) looked(at State)    { bump(&s.mu, &s.looks, at) }
-func (s *stats) refused(why string) { bump(&s.mu, &s.refuses, why) }
-func (s *stats) storeFailed()       { s.errors.Add(1) }
+func (s *stats) looked(at State)     { bump(&s.mu, &s.looks, at) }
+func (s *stats) refused(why string)  { bump(&s.mu, &s.refuses, why) }
+func (s *stats) found(what string)   { bump(&s.mu, &s.finds, what) }
+func (s *stats) indexed(what string) { bump(&s.mu, &s.indexes, what) }
+func (s *stats) agreed(how string)   { bump(&s.mu, &s.agrees, how) }
+func (s *stats) storeFailed()        { s.errors.Add(1) }
 func (s *stats) bypassed(why string) {
 	bump(&s.mu, &s.looks, Bypass)
 	bump(&s.mu, &s.skipped, why)
@@ -50,5 +59,6 @@ func (c *Cache) Stats() Stats {
 	c.stats.mu.Lock()
 	defer c.stats.mu.Unlock()
 	out.Looked, out.Bypassed, out.Refused = maps.Clone(c.stats.looks), maps.Clone(c.stats.skipped), maps.Clone(c.stats.refuses)
+	out.Found, out.Indexed, out.Agreed = maps.Clone(c.stats.finds), maps.Clone(c.stats.indexes), maps.Clone(c.stats.agrees)
 	return out
 }

@@ -35,6 +35,10 @@ type Visit struct {
 	flight *flight
 	began  time.Time
 	record *record
+
+	question *question   // nil: it is not looked up by its meaning
+	shadow   *keptAnswer // an answer found so that is held against the model's own
+
 	op     llm.Op
 	inputs int // texts of a call for embeddings
 }
@@ -65,7 +69,7 @@ func (v *Visit) take(value []byte) bool {
 
 // give makes the reply of a kept answer.
 func (v *Visit) give(e *keptAnswer, now time.Time) bool {
-	if v.Age = e.age(now); v.ask.Control.MaxAge > 0 && v.Age > v.ask.Control.MaxAge {
+	if v.tooOld(e, now) {
 		return false
 	}
 	call := v.ask.Call
@@ -74,8 +78,14 @@ func (v *Visit) give(e *keptAnswer, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	v.State, v.Reply = Hit, &llm.Reply{Target: t, Dropped: e.Dropped, Stream: s}
+	v.State, v.Age, v.Reply = Hit, e.age(now), &llm.Reply{Target: t, Dropped: e.Dropped, Stream: s}
 	return true
+}
+
+// tooOld tells whether the request wants a younger answer.
+func (v *Visit) tooOld(e *keptAnswer, now time.Time) bool {
+	most := v.ask.Control.MaxAge
+	return most > 0 && e.age(now) > most
 }
 
 // land ends the flight that the visit leads, if it does.
