@@ -50,14 +50,11 @@ func (c *Cache) agree(ctx context.Context, v *Visit, own *llm.Answer) {
 		return
 	}
 	how := agreeFar
-	switch a, b := words(own), words(found); {
-	case a == b:
+	x, y := &question{text: words(own)}, &question{text: words(found)}
+	if x.text == y.text {
 		how = agreeEqual
-	default:
-		x, y := &question{text: a}, &question{text: b}
-		if c.vector(ctx, x) == "" && c.vector(ctx, y) == "" && cosine(x.vector, y.vector) >= nearAnswers {
-			how = agreeNear
-		}
+	} else if c.vector(ctx, x) == "" && c.vector(ctx, y) == "" && cosine(x.vector, y.vector) >= nearAnswers {
+		how = agreeNear
 	}
 	c.stats.agreed(how)
 	if how == agreeFar {

@@ -145,7 +145,7 @@ func chat(a *cache.Ask) *llm.Chat {
 
 // Where two that are near were answered otherwise, neither is given.
 func TestMeaningMargin(t *testing.T) {
-	l := newLibrary(t, func(m *cache.Meaning) { m.Margin = 0.5 })
+	l := newLibrary(t, func(m *cache.Meaning) { m.Margin, m.Threshold = 0.5, 0.3 })
 	l.ask(t, ann, asksFor, "Paris")
 	l.ask(t, ann, "What is the capital of Spain?", "Madrid")
 	if said, state := l.ask(t, ann, inOther, "asked"); said != "asked" || state != cache.Miss || l.Stats().Found["margin"] == 0 {
@@ -232,7 +232,7 @@ func TestMeaningFails(t *testing.T) {
 				if e, x := l.Resting(); e != (tt.fail != nil) || x != (tt.fail == nil) {
 					t.Errorf("resting: embedder %t, index %t", e, x)
 				}
-				before := l.bag.calls + none.asked
+				before := int(l.bag.calls.Load()) + none.asked
 				time.Sleep(2 * time.Second) // the rest is over: one tries
 				l.Lookup(t.Context(), rules(), semantic("What is the capital of country z?")).Close(t.Context())
 				if int(l.bag.calls.Load())+none.asked == before {

@@ -92,8 +92,8 @@ func (a *Answers) Get(ctx context.Context, k cache.Key) ([]byte, error) {
 // Set implements cache.Store.
 func (a *Answers) Set(ctx context.Context, k cache.Key, value []byte, ttl time.Duration) error {
 	name := a.name(&k)
-	v := binary.BigEndian.AppendUint64(make([]byte, 0, stampN+len(value)+a.seal.Overhead()), uint64(a.now().UnixMilli())) //nolint:gosec // after 1970
-	v = a.seal.Seal(v, nil, value, append([]byte(name), v[:stampN]...))                                                   //nolint:gosec // the nonce is random: it is made within
+	v := binary.BigEndian.AppendUint64(make([]byte, 0, stampN+len(value)+a.seal.Overhead()), uint64(a.now().UnixMilli()))
+	v = a.seal.Seal(v, nil, value, append([]byte(name), v[:stampN]...)) //nolint:gosec // the nonce is random: it is made within
 	_, err := a.store.do(ctx, func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
 		return c.Do(ctx, c.B().Set().Key(name).Value(rueidis.BinaryString(v)).PxMilliseconds(max(1, ttl.Milliseconds())).Build())
 	})
@@ -168,7 +168,7 @@ func (a *Answers) remove(ctx context.Context, name string, f *cache.Filter) (int
 			return 0, err
 		}
 		if v, err := msg.AsBytes(); err == nil && len(v) == stampN {
-			at = time.UnixMilli(int64(binary.BigEndian.Uint64(v))) //nolint:gosec // as it was written
+			at = time.UnixMilli(int64(binary.BigEndian.Uint64(v)))
 		}
 	}
 	if !f.Matches(&k, at) {
