@@ -60,6 +60,9 @@ func (k *cacheCommand) stats(ctx context.Context, std *streams) error {
 	list("bypassed", s.Bypassed)
 	fmt.Fprintf(w, "kept\t%d\n", s.Stored)
 	list("not kept", s.Refused)
+	list("semantic look-ups", s.Semantic.Lookups)
+	list("semantic index", s.Semantic.Indexed)
+	list("semantic checks", s.Semantic.Checks)
 	fmt.Fprintf(w, "purged\t%d\nstore errors\t%d\n", s.Purged, s.StoreErrors)
 	return w.Flush()
 }

@@ -25,6 +25,16 @@ type Cache struct {
 	Refused     map[string]int64 `json:"refused"`          // answers that were not, by why
 	Purged      int64            `json:"purged"`           // by purges that came here
 	StoreErrors int64            `json:"store_errors"`     // each is a miss
+	Semantic    CacheSemantic    `json:"semantic"`
+}
+
+// CacheSemantic is what was done to find answers by what their questions mean.
+type CacheSemantic struct {
+	Lookups         map[string]int64 `json:"lookups"` // by what became of them
+	Indexed         map[string]int64 `json:"indexed"` // answers made known so, and why others were not
+	Checks          map[string]int64 `json:"checks"`  // answers that were held against the model's own: equal, near, far
+	EmbedderResting bool             `json:"embedder_resting"`
+	IndexResting    bool             `json:"index_resting"`
 }
 
 // Purge is what POST /admin/cache/purge takes: which kept answers to forget. All that is said must match.

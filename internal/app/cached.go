@@ -5,13 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"time"
 
 	"sluice/internal/backend/redis"
 	"sluice/internal/cache"
+	"sluice/internal/cache/same"
 	"sluice/internal/config"
+	"sluice/internal/embed"
 	"sluice/internal/llm"
 	openaiapi "sluice/internal/provider/openai"
 	"sluice/internal/telemetry"
+	"sluice/internal/upstream"
 	"sluice/internal/wire"
 	"sluice/internal/wire/anthropic"
 	"sluice/internal/wire/gemini"
@@ -27,7 +33,11 @@ func (a *App) openCache(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if a.cache, err = cache.New(cache.Options{Store: store, Secret: secret, Log: a.log}); err != nil {
+	meaning, err := openMeaning(&cfg.Cache.Semantic)
+	if err != nil {
+		return fmt.Errorf("cache.semantic: %w", err)
+	}
+	if a.cache, err = cache.New(cache.Options{Store: store, Secret: secret, Log: a.log, Meaning: meaning}); err != nil {
 		return err
 	}
 	a.metrics.WatchCache(a.cacheState)
@@ -55,13 +65,34 @@ func (a *App) answers(cfg *config.Config) (cache.Store, error) {
 	return a.answersAt.Answers(key)
 }
 
+// openMeaning makes what finds answers by their questions' meaning; nil where there is no embedder.
+func openMeaning(c *config.Semantic) (*cache.Meaning, error) {
+	if c.Embedder == "" {
+		return nil, nil //nolint:nilnil // nothing is found so
+	}
+	dialer := &net.Dialer{Timeout: 3 * time.Second, Control: upstream.Guard(c.AllowPrivate)}
+	e, err := embed.Open(embed.Options{
+		Kind: c.Embedder, Dir: c.Dir, Parallel: c.Parallel, URL: c.URL, Model: c.Model, Dim: c.Dimensions, Key: c.APIKey,
+		Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: c.Parallel, IdleConnTimeout: time.Minute}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Meaning{
+		Embedder: e, Index: cache.NewMemoryIndex(cache.MemoryIndexOptions{Max: c.Vectors}), Mode: same.Mode(c.Guard),
+		Threshold: float32(c.Threshold.Float()), Margin: float32(c.Margin.Float()), Deadline: c.Deadline, Parallel: c.Parallel, Turns: c.Turns,
+		Check: int(max(0, c.Check)),
+	}, nil
+}
+
 // cacheState is what metrics tell of the cache.
 func (a *App) cacheState() telemetry.CacheState {
 	s := a.cache.Stats()
 	out := telemetry.CacheState{
 		Entries: s.Entries, Bytes: s.Bytes, Looked: make(map[string]int64), Bypassed: s.Bypassed, Stored: s.Stored, Purged: s.Purged,
-		Refused: s.Refused, StoreErrors: s.StoreErrors,
+		Refused: s.Refused, StoreErrors: s.StoreErrors, Found: s.Found, Indexed: s.Indexed, Agreed: s.Agreed,
 	}
+	out.EmbedderRests, out.IndexRests = a.cache.Resting()
 	for state, n := range s.Looked {
 		out.Looked[string(state)] = n
 	}

@@ -13,6 +13,9 @@ func (a running) Cache() *admin.Cache {
 	out := &admin.Cache{
 		Store: "memory", Entries: max(0, s.Entries), Bytes: max(0, s.Bytes), Calls: s.Looked, Bypassed: counts(s.Bypassed), Stored: s.Stored,
 		Refused: counts(s.Refused), Purged: s.Purged, StoreErrors: s.StoreErrors,
+		Semantic: admin.CacheSemantic{
+			Lookups: counts(s.Found), Indexed: counts(s.Indexed), Checks: counts(s.Agreed), EmbedderResting: s.EmbedderRests, IndexResting: s.IndexRests,
+		},
 	}
 	if a.answersAt != nil {
 		out.Store = "redis"

@@ -2,9 +2,12 @@ package config
 
 import (
 	"errors"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+
+	"sluice/internal/llm"
 )
 
 // Cache says which answers are kept and given again.
@@ -31,6 +34,42 @@ type Cache struct {
 	ToolCalls bool `yaml:"tool_calls"`
 	// How long a call waits for one under way that asks the same, before it is made by itself.
 	Wait time.Duration `yaml:"wait" example:"10s"`
+	// How answers are found by what their questions mean, for calls whose mode is semantic.
+	Semantic Semantic `yaml:"semantic"`
+}
+
+// Semantic says how answers are found by what their questions mean.
+type Semantic struct {
+	// What makes vectors of texts: uselite or static, from the files in dir, or api, an OpenAI-style /embeddings. Left out: semantic means exact.
+	Embedder string `yaml:"embedder" enum:",uselite,static,api" example:"uselite" restart:"true"`
+	// The folder of the model's files.
+	Dir string `yaml:"dir" example:"/var/lib/sluice/use-lite" restart:"true"`
+	// Where the API is, up to and without /embeddings. What it is sent are the questions of clients.
+	URL string `yaml:"url" example:"http://127.0.0.1:8080/v1" restart:"true"`
+	// The model's name there.
+	Model string `yaml:"model" example:"text-embedding-3-small" restart:"true"`
+	// How many numbers its vectors have.
+	Dimensions int `yaml:"dimensions" min:"0" max:"8192" example:"512" restart:"true"`
+	// Its credential.
+	APIKey llm.Secret `yaml:"api_key" example:"${EMBEDDINGS_KEY}" restart:"true"`
+	// Private, loopback or otherwise special address ranges that it may be in.
+	AllowPrivate []netip.Prefix `yaml:"allow_private" example:"127.0.0.0/8" restart:"true"`
+	// The least cosine of two questions' vectors. It is the embedder's: numbers of two models do not compare.
+	Threshold Decimal `yaml:"threshold" example:"0.9" restart:"true"`
+	// By so much the nearest question must lead the next one that was answered otherwise.
+	Margin Decimal `yaml:"margin" example:"0.05" restart:"true"`
+	// How much two questions may differ in words: strict, in none that has content; balanced, in one that is no name, number, negation or opposite.
+	Guard string `yaml:"guard" enum:"strict,balanced" example:"balanced" restart:"true"`
+	// Longest time for a look-up; what takes longer is a miss.
+	Deadline time.Duration `yaml:"deadline" example:"50ms" restart:"true"`
+	// Most look-ups at a time; more are misses.
+	Parallel int `yaml:"parallel" min:"1" max:"1000" example:"8" restart:"true"`
+	// Also find the answer to the last message of a longer conversation, all of whose earlier turns are the same.
+	Turns bool `yaml:"turns" restart:"true"`
+	// The share of the answers found that are not given: the call is made and paid for, and the model's answer held against the one that was found.
+	Check Decimal `yaml:"check" off:"true" example:"0.05" restart:"true"`
+	// Most questions whose vectors are kept in this process, where answers are in memory.
+	Vectors int `yaml:"vectors" min:"1" max:"10000000" example:"50000" restart:"true"`
 }
 
 // A Decimal is a number of thousandths.

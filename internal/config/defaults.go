@@ -56,6 +56,7 @@ func defaults() *Config {
 		Idempotency: Idempotency{Keep: 24 * time.Hour, Answer: 1 << 20, Memory: 64 << 20},
 		Cache: Cache{
 			Mode: "off", Scope: "key", Memory: 64 << 20, TTL: 5 * time.Minute, SemanticTTL: time.Hour, MaxAnswer: 1 << 20, MaxTemperature: 300, Wait: 30 * time.Second,
+			Semantic: Semantic{Threshold: 900, Margin: 20, Guard: "strict", Deadline: 25 * time.Millisecond, Parallel: 4, Check: 10, Vectors: 100_000},
 		},
 		Log: Log{Level: "info", Format: "json", Buffer: 4 << 20},
 	}
