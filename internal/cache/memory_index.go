@@ -70,7 +70,7 @@ type slot struct {
 
 // Add implements Index. The entry is found when it returns.
 func (x *MemoryIndex) Add(_ context.Context, name string, e Entry) error {
-	v, ok := unit(e.Vector)
+	v, ok := Unit(e.Vector)
 	if !ok {
 		return ErrVector
 	}
@@ -130,7 +130,7 @@ func (x *MemoryIndex) forget(l *slot) {
 
 // Nearest implements Index.
 func (x *MemoryIndex) Nearest(_ context.Context, name string, vector []float32, k int) ([]Neighbour, error) {
-	q, ok := unit(vector)
+	q, ok := Unit(vector)
 	if !ok {
 		return nil, ErrVector
 	}
@@ -240,8 +240,8 @@ func (x *MemoryIndex) Len() int {
 	return x.recent.Len()
 }
 
-// unit is a copy of v of length one. False: v has no direction.
-func unit(v []float32) ([]float32, bool) {
+// Unit is a copy of v of length one. False: it has no direction, a number that is none, or too many.
+func Unit(v []float32) ([]float32, bool) {
 	var sum float64
 	for _, f := range v {
 		sum += float64(f) * float64(f)

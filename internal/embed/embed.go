@@ -27,7 +27,7 @@ type Options struct {
 
 	URL    string       // of an API, up to and without /embeddings
 	Model  string       // its name there
-	Dim    int          // of the vectors that it is asked for and must give
+	Dim    int          // of the vectors that it gives; others are refused
 	Key    llm.Secret   // "" sends none
 	Client *http.Client // whose transport decides what may be reached; needed for an API
 }
@@ -49,6 +49,10 @@ func Open(o Options) (Embedder, error) {
 			o.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
 		}
 		e, err = openUSELite(o.Dir, o.Parallel)
+	case Static:
+		e, err = openStatic(o.Dir)
+	case API:
+		e, err = newAPI(o)
 	default:
 		return nil, fmt.Errorf("open embedder: no kind %q: %s, %s and %s are there", o.Kind, USELite, Static, API)
 	}

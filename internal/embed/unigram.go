@@ -1,7 +1,9 @@
 package embed
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"unicode/utf8"
 )
@@ -13,6 +15,30 @@ const maxPiece = 256
 type piece struct {
 	text  string
 	score float64
+}
+
+// readPieces reads a list of pairs of a piece and its score, null for 0, of the file name.
+func readPieces(name string, text []byte) ([]piece, error) {
+	var rows [][]json.RawMessage
+	if err := json.Unmarshal(text, &rows); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(rows) > maxPieces {
+		return nil, fmt.Errorf("%s: %d pieces", name, len(rows))
+	}
+	pieces := make([]piece, len(rows))
+	for i, r := range rows {
+		if len(r) != 2 {
+			return nil, fmt.Errorf("%s: entry %d is no pair", name, i)
+		}
+		if err := json.Unmarshal(r[0], &pieces[i].text); err != nil {
+			return nil, fmt.Errorf("%s: entry %d: %w", name, i, err)
+		}
+		if err := json.Unmarshal(r[1], &pieces[i].score); err != nil { // null leaves 0
+			return nil, fmt.Errorf("%s: entry %d: %w", name, i, err)
+		}
+	}
+	return pieces, nil
 }
 
 // unigram splits a text into the pieces that are the most likely together (the Viterbi path over all ways to cut it). A character
@@ -33,7 +59,7 @@ type edge struct {
 
 var errPiece = errors.New("the vocabulary has a piece that is too long, or a score that is no number")
 
-// newUnigram makes one of a vocabulary. Pieces before first never match a text: they stand for something else.
+// newUnigram makes one of a vocabulary. Pieces before first never match a text: they stand for something else. What is unknown gets that id.
 func newUnigram(pieces []piece, first, unknown int) (*unigram, error) {
 	u := &unigram{next: make(map[edge]int32, 4*len(pieces)), ids: []int32{-1}, scores: make([]float64, len(pieces)), unknown: int32(unknown)}
 	low := 0.0

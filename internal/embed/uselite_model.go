@@ -34,14 +34,14 @@ type tensorRow struct {
 	Quantization json.RawMessage `json:"quantization"`
 }
 
-// size is how many numbers a shape holds. False: none, or too many.
-func size(shape []int) (int, bool) {
+// size is how many numbers a shape holds. False: none, or more than limit.
+func size(shape []int, limit int) (int, bool) {
 	n := 1
 	for _, d := range shape {
-		if d < 1 || d > maxModel {
+		if d < 1 || d > limit {
 			return 0, false
 		}
-		if n *= d; n > maxModel {
+		if n *= d; n > limit {
 			return 0, false
 		}
 	}
@@ -59,7 +59,7 @@ func readGraph(text []byte) (files []string, rows []tensorRow, err error) {
 	}
 	total := 0
 	for _, r := range rows {
-		n, ok := size(r.Shape)
+		n, ok := size(r.Shape, maxModel)
 		if !ok || (r.Type != "float32" && r.Type != "int32") || len(r.Quantization) > 0 {
 			return nil, nil, fmt.Errorf("model.json: the weights %q are of no form that is read here", r.Name)
 		}
@@ -120,7 +120,7 @@ func newShelf(rows []tensorRow, data []byte) (*shelf, error) {
 	at := 0
 	for _, r := range rows {
 		s.at = append(s.at, at)
-		n, _ := size(r.Shape)
+		n, _ := size(r.Shape, maxModel)
 		at += 4 * n
 	}
 	if at != len(data) {
@@ -131,7 +131,7 @@ func newShelf(rows []tensorRow, data []byte) (*shelf, error) {
 
 // take gives the numbers of the weights whose name ends so and whose shape is this one, but for dimensions of 1 before it.
 func (s *shelf) take(suffix string, shape ...int) []float32 {
-	want, _ := size(shape)
+	want, _ := size(shape, maxModel)
 	for i, r := range s.rows {
 		if !strings.HasSuffix(r.Name, suffix) || r.Type != "float32" {
 			continue
@@ -184,23 +184,11 @@ func (s *shelf) layer(i, width int) layer {
 	return l
 }
 
-// readUSEVocabulary reads vocab.json: pairs of a piece and its score, null for 0.
+// readUSEVocabulary reads vocab.json and says how many pieces it has.
 func readUSEVocabulary(text []byte) (*unigram, int, error) {
-	var rows [][]json.RawMessage
-	if err := json.Unmarshal(text, &rows); err != nil {
-		return nil, 0, fmt.Errorf("vocab.json: %w", err)
-	}
-	pieces := make([]piece, len(rows))
-	for i, r := range rows {
-		if len(r) != 2 {
-			return nil, 0, fmt.Errorf("vocab.json: entry %d is no pair", i)
-		}
-		if err := json.Unmarshal(r[0], &pieces[i].text); err != nil {
-			return nil, 0, fmt.Errorf("vocab.json: entry %d: %w", i, err)
-		}
-		if err := json.Unmarshal(r[1], &pieces[i].score); err != nil { // null leaves 0
-			return nil, 0, fmt.Errorf("vocab.json: entry %d: %w", i, err)
-		}
+	pieces, err := readPieces("vocab.json", text)
+	if err != nil {
+		return nil, 0, err
 	}
 	if len(pieces) <= useReserved {
 		return nil, 0, fmt.Errorf("vocab.json: only %d entries", len(pieces))

@@ -237,7 +237,7 @@ func FuzzGraph(f *testing.F) {
 		}
 		total := 0
 		for _, r := range rows {
-			n, ok := size(r.Shape)
+			n, ok := size(r.Shape, maxModel)
 			if total += 4 * n; !ok || total > maxModel {
 				t.Fatalf("%v is taken, %d bytes in all", r.Shape, total)
 			}

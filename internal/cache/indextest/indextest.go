@@ -252,7 +252,7 @@ func many(r *room) {
 	for i := range all {
 		all[i] = r.vector()
 		r.add(r.a, "s", fmt.Sprint(i), all[i], time.Hour)
-		if i%400 == 0 {
+		if i%100 == 0 {
 			r.h.Settle(r.T)
 		}
 	}
