@@ -33,7 +33,7 @@ func (a *App) openCache(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	meaning, err := openMeaning(&cfg.Cache.Semantic)
+	meaning, err := a.openMeaning(&cfg.Cache.Semantic)
 	if err != nil {
 		return fmt.Errorf("cache.semantic: %w", err)
 	}
@@ -66,7 +66,7 @@ func (a *App) answers(cfg *config.Config) (cache.Store, error) {
 }
 
 // openMeaning makes what finds answers by their questions' meaning; nil where there is no embedder.
-func openMeaning(c *config.Semantic) (*cache.Meaning, error) {
+func (a *App) openMeaning(c *config.Semantic) (*cache.Meaning, error) {
 	if c.Embedder == "" {
 		return nil, nil //nolint:nilnil // nothing is found so
 	}
@@ -78,8 +78,12 @@ func openMeaning(c *config.Semantic) (*cache.Meaning, error) {
 	if err != nil {
 		return nil, err
 	}
+	var index cache.Index = cache.NewMemoryIndex(cache.MemoryIndexOptions{Max: c.Vectors})
+	if a.answersAt != nil {
+		index = a.answersAt.Spaced(0)
+	}
 	return &cache.Meaning{
-		Embedder: e, Index: cache.NewMemoryIndex(cache.MemoryIndexOptions{Max: c.Vectors}), Mode: same.Mode(c.Guard),
+		Embedder: e, Index: index, Mode: same.Mode(c.Guard),
 		Threshold: float32(c.Threshold.Float()), Margin: float32(c.Margin.Float()), Deadline: c.Deadline, Parallel: c.Parallel, Turns: c.Turns,
 		Check: int(max(0, c.Check)),
 	}, nil

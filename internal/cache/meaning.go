@@ -197,7 +197,7 @@ func (c *Cache) nearest(ctx context.Context, v *Visit) string {
 		switch {
 		case e == nil:
 			why = foundGone
-			_ = m.Index.Remove(ctx, q.space, n.ID)
+			c.forget(ctx, q.space, n.ID)
 		case best == nil:
 			best, similarity = e, n.Similarity
 		case string(e.Print) != string(best.Print):
@@ -223,6 +223,20 @@ func (c *Cache) nearest(ctx context.Context, v *Visit) string {
 	}
 	v.State, v.Similarity = Similar, similarity
 	return foundHit
+}
+
+// forget takes out of the index what has no answer any more, when there is time for it.
+func (c *Cache) forget(ctx context.Context, space, id string) {
+	select {
+	case c.fills <- struct{}{}:
+	default:
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), setTime)
+	c.work.Go(func() {
+		defer func() { stop(); <-c.fills }()
+		_ = c.meaning.Index.Remove(ctx, space, id)
+	})
 }
 
 // entry is a kept answer by its id in the index, if it is one of the question's space.

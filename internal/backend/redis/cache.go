@@ -119,36 +119,38 @@ func (a *Answers) Purge(ctx context.Context, f cache.Filter) (n int, err error) 
 		pattern = a.prefix + f.Org.String() + ":*"
 	}
 	for _, node := range c.Nodes() {
-		gone, err := a.purge(ctx, node, pattern, &f)
-		if n += gone; err != nil {
+		err := a.store.scan(ctx, node, pattern, func(name string) error {
+			gone, err := a.remove(ctx, name, &f)
+			n += gone
+			return err
+		})
+		if err != nil {
 			return n, fmt.Errorf("purge answers: %w", err)
 		}
 	}
 	return n, nil
 }
 
-// purge goes through one server.
-func (a *Answers) purge(ctx context.Context, node rueidis.Client, pattern string, f *cache.Filter) (n int, err error) {
+// scan goes through the names on one server that fit a pattern, each at least once.
+func (s *Store) scan(ctx context.Context, node rueidis.Client, pattern string, do func(name string) error) error {
 	for cursor := uint64(0); ; {
-		msg, err := a.store.patiently(ctx, func(ctx context.Context, _ rueidis.Client) rueidis.RedisResult {
+		msg, err := s.patiently(ctx, func(ctx context.Context, _ rueidis.Client) rueidis.RedisResult {
 			return node.Do(ctx, node.B().Scan().Cursor(cursor).Match(pattern).Count(scanned).Build())
 		})
 		if err != nil {
-			return n, err
+			return err
 		}
 		page, err := msg.AsScanEntry()
 		if err != nil {
-			return n, err
+			return err
 		}
 		for _, name := range page.Elements {
-			gone, err := a.remove(ctx, name, f)
-			if err != nil {
-				return n, err
+			if err := do(name); err != nil {
+				return err
 			}
-			n += gone
 		}
 		if cursor = page.Cursor; cursor == 0 {
-			return n, nil
+			return nil
 		}
 	}
 }
