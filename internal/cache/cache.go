@@ -105,8 +105,7 @@ func (c *Cache) Lookup(ctx context.Context, r *Rules, a *Ask) *Visit {
 
 // find looks for the answer: of calls that ask the same at a time one does, and makes the call where there is none.
 func (c *Cache) find(ctx context.Context, v *Visit) {
-	ctx, stop := context.WithTimeout(ctx, v.rules.wait())
-	defer stop()
+	waits := false
 	for {
 		f, leads := c.join(v.key)
 		if leads {
@@ -122,6 +121,12 @@ func (c *Cache) find(ctx context.Context, v *Visit) {
 				v.land(left, nil) // another request with these words looks for itself
 			}
 			return
+		}
+		if !waits {
+			waits = true
+			var stop context.CancelFunc
+			ctx, stop = context.WithTimeout(ctx, v.rules.wait())
+			defer stop()
 		}
 		select {
 		case <-ctx.Done():

@@ -45,7 +45,7 @@ func read(_ *llm.Target, _ llm.Format, stream, raw bool, body []byte) (llm.Strea
 	return &once{ev}, nil
 }
 
-func newShelf(t *testing.T, whole, flow string) *shelf {
+func newShelf(t testing.TB, whole, flow string) *shelf {
 	t.Helper()
 	s := &shelf{store: cache.NewMemory(1<<20, nil)}
 	s.house = newHouse(func(_ context.Context, a *llm.Attempt) (llm.Stream, error) {
