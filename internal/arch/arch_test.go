@@ -74,7 +74,6 @@ var rooms = map[string]room{
 
 	"upstream/sharedtest": {may: "upstream"},
 	"backend/redis":       {may: "llm cache idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
-	"backend/redis":       {may: "llm cache idempotency quota upstream", tests: "auth cache/indextest idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 

@@ -72,7 +72,7 @@ func reread(_ *llm.Target, _ llm.Format, _, _ bool, body []byte) (llm.Stream, er
 	return &said{text: string(body)}, nil
 }
 
-func rules() *cache.Rules {
+func keeping() *cache.Rules {
 	return &cache.Rules{General: cache.Exact, Level: cache.ByKey, TTL: time.Minute, MaxAnswer: 1000, MaxTemperature: 0.3, Wait: time.Minute, Read: reread}
 }
 
@@ -124,7 +124,7 @@ func TestOneFlight(t *testing.T) {
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
 				go func() {
-					_, _, _ = take(ctx, c, rules(), asked(ann, "q"), func() llm.Stream {
+					_, _, _ = take(ctx, c, keeping(), asked(ann, "q"), func() llm.Stream {
 						calls.Add(1)
 						time.Sleep(time.Second)
 						return tt.first(leave)
@@ -134,7 +134,7 @@ func TestOneFlight(t *testing.T) {
 				hits := make(chan cache.State, 9)
 				for range 9 {
 					go func() {
-						_, state, err := take(t.Context(), c, rules(), asked(ann, "q"), func() llm.Stream { calls.Add(1); return &said{text: "yes"} })
+						_, state, err := take(t.Context(), c, keeping(), asked(ann, "q"), func() llm.Stream { calls.Add(1); return &said{text: "yes"} })
 						if err != nil {
 							t.Error(err)
 						}
@@ -160,9 +160,9 @@ func TestOneFlight(t *testing.T) {
 func TestWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fresh(t, cache.NewMemory(1<<20, nil))
-		first := c.Lookup(t.Context(), rules(), asked(ann, "q"))
+		first := c.Lookup(t.Context(), keeping(), asked(ann, "q"))
 		began := time.Now()
-		v := c.Lookup(t.Context(), rules(), asked(ann, "q"))
+		v := c.Lookup(t.Context(), keeping(), asked(ann, "q"))
 		if took := time.Since(began); v.State != cache.Miss || took != time.Minute {
 			t.Errorf("a %s after %s", v.State, took)
 		}
@@ -177,7 +177,7 @@ func TestTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fresh(t, cache.NewMemory(1<<20, nil))
 		for i, want := range []cache.State{cache.Miss, cache.Hit, cache.Hit, cache.Miss} {
-			v := c.Lookup(t.Context(), rules(), asked(ann, "q"))
+			v := c.Lookup(t.Context(), keeping(), asked(ann, "q"))
 			if v.State != want || v.Reply != nil && v.Age != time.Duration(i)*25*time.Second {
 				t.Errorf("%d: a %s of age %s, want %s", i, v.State, v.Age, want)
 			}
@@ -205,7 +205,7 @@ func (broken) Set(context.Context, cache.Key, []byte, time.Duration) error {
 func TestStoreGone(t *testing.T) {
 	c := fresh(t, broken{cache.NewMemory(1, nil)})
 	for range 3 {
-		text, state, err := take(t.Context(), c, rules(), asked(ann, "q"), func() llm.Stream { return &said{text: "yes"} })
+		text, state, err := take(t.Context(), c, keeping(), asked(ann, "q"), func() llm.Stream { return &said{text: "yes"} })
 		if text != "yes" || state != cache.Miss || err != nil {
 			t.Errorf("%q, %s, %v", text, state, err)
 		}
@@ -221,7 +221,7 @@ func TestEntriesAreChecked(t *testing.T) {
 	store := &swapped{Memory: cache.NewMemory(1<<20, nil)}
 	c := fresh(t, store)
 	ask := func(text string) cache.State {
-		_, state, err := take(t.Context(), c, rules(), asked(ann, text), func() llm.Stream { return &said{text: text} })
+		_, state, err := take(t.Context(), c, keeping(), asked(ann, text), func() llm.Stream { return &said{text: text} })
 		if err != nil {
 			t.Error(err)
 		}
@@ -262,11 +262,11 @@ func (s *swapped) Set(ctx context.Context, k cache.Key, v []byte, ttl time.Durat
 func TestNoScopeNoCache(t *testing.T) {
 	c := fresh(t, cache.NewMemory(1<<20, nil))
 	for _, who := range []*auth.Who{nil, {}, {Org: "o"}, {Name: "k"}} {
-		if v := c.Lookup(t.Context(), rules(), asked(who, "q")); v.State != cache.Bypass || v.Why != cache.WhyScope {
+		if v := c.Lookup(t.Context(), keeping(), asked(who, "q")); v.State != cache.Bypass || v.Why != cache.WhyScope {
 			t.Errorf("%+v: a %s (%s)", who, v.State, v.Why)
 		}
 	}
-	if c.Lookup(t.Context(), rules(), &cache.Ask{Mode: cache.Off}) != nil {
+	if c.Lookup(t.Context(), keeping(), &cache.Ask{Mode: cache.Off}) != nil {
 		t.Error("a cache that is off")
 	}
 }
@@ -294,7 +294,7 @@ func TestPurge(t *testing.T) {
 	store := cache.NewMemory(1<<20, nil)
 	c := fresh(t, store)
 	fill := func(who *auth.Who, text string) {
-		_, _, _ = take(t.Context(), c, rules(), asked(who, text), func() llm.Stream { return &said{text: "yes"} })
+		_, _, _ = take(t.Context(), c, keeping(), asked(who, text), func() llm.Stream { return &said{text: "yes"} })
 		c.Close()
 	}
 	bob, eve := &auth.Who{Org: "o", Team: "u", ID: "bob"}, &auth.Who{Org: "p", Team: "t", ID: "eve"}
@@ -326,7 +326,7 @@ func TestPurge(t *testing.T) {
 		}
 		_, _ = c.Purge(t.Context(), cache.Filter{})
 	}
-	v := c.Lookup(t.Context(), rules(), asked(ann, "q"))
+	v := c.Lookup(t.Context(), keeping(), asked(ann, "q"))
 	reply := &llm.Reply{Stream: &said{text: "yes"}}
 	v.Keep(reply, &llm.Trace{})
 	_, _ = reply.Next()

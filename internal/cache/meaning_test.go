@@ -76,7 +76,7 @@ func (l *library) ask(t *testing.T, who *auth.Who, text, answer string) (string,
 	t.Helper()
 	a := asked(who, text)
 	a.Mode = cache.Semantic
-	r := rules()
+	r := keeping()
 	r.SemanticTTL = time.Hour
 	said, state, err := take(t.Context(), l.Cache, r, a, func() llm.Stream { return &said{text: answer} })
 	if err != nil {
@@ -127,7 +127,7 @@ func TestMeaningKeepsApart(t *testing.T) {
 		a := asked(ann, inOther)
 		a.Mode = cache.Semantic
 		change(a)
-		r := rules()
+		r := keeping()
 		r.SemanticTTL = time.Hour
 		v := l.Lookup(t.Context(), r, a)
 		if v.State != cache.Miss {
@@ -219,7 +219,7 @@ func TestMeaningFails(t *testing.T) {
 				const calls = 50
 				for i := range calls {
 					began := time.Now()
-					v := l.Lookup(t.Context(), rules(), semantic(fmt.Sprintf("What is the capital of country %c?", 'a'+i%26)))
+					v := l.Lookup(t.Context(), keeping(), semantic(fmt.Sprintf("What is the capital of country %c?", 'a'+i%26)))
 					if took := time.Since(began); v.State != cache.Miss || v.Reply != nil || took > 25*time.Millisecond {
 						t.Errorf("%d: a %s after %s", i, v.State, took)
 					}
@@ -234,7 +234,7 @@ func TestMeaningFails(t *testing.T) {
 				}
 				before := int(l.bag.calls.Load()) + none.asked
 				time.Sleep(2 * time.Second) // the rest is over: one tries
-				l.Lookup(t.Context(), rules(), semantic("What is the capital of country z?")).Close(t.Context())
+				l.Lookup(t.Context(), keeping(), semantic("What is the capital of country z?")).Close(t.Context())
 				if int(l.bag.calls.Load())+none.asked == before {
 					t.Error("it is never tried again")
 				}

@@ -32,7 +32,11 @@ type Options struct {
 	Client *http.Client // whose transport decides what may be reached; needed for an API
 }
 
-// An Embedder is what Open gives.
+// errUnseen is the error of a text with signs that a model has no piece for. Left out, two texts that differ only there would have one vector.
+var errUnseen = llm.Errorf(llm.KindInvalid, "the text has signs that the model does not know")
+
+// An Embedder is what Open gives. Its methods are those that the package cache asks for, with the errors that it asks for: a text that cannot be seen
+// whole is llm.KindInvalid.
 type Embedder interface {
 	ID() string
 	Dim() int

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"sluice/internal/llm"
 )
@@ -89,7 +90,7 @@ func (m *static) ID() string { return m.id }
 // Dim implements cache.Embedder.
 func (m *static) Dim() int { return m.dim }
 
-// Embed implements cache.Embedder. Pieces that are not known say nothing.
+// Embed implements cache.Embedder.
 func (m *static) Embed(_ context.Context, text string) ([]float32, error) {
 	if text == "" || len(text) > maxStaticText {
 		return nil, llm.Errorf(llm.KindInvalid, "a text of %d bytes is not embedded", len(text))
@@ -97,6 +98,9 @@ func (m *static) Embed(_ context.Context, text string) ([]float32, error) {
 	ids := m.pieces.cut(text)
 	if len(ids) > staticTokens {
 		return nil, llm.Errorf(llm.KindInvalid, "the text has %d pieces, and only %d would be seen", len(ids), staticTokens)
+	}
+	if slices.Contains(ids, m.pieces.unknown) {
+		return nil, errUnseen
 	}
 	v := make([]float32, m.dim)
 	for _, id := range ids {
@@ -110,7 +114,7 @@ func (m *static) Embed(_ context.Context, text string) ([]float32, error) {
 		}
 	}
 	if !unit(v) {
-		return nil, llm.Errorf(llm.KindInvalid, "the text has no piece that is known")
+		return nil, llm.Errorf(llm.KindInvalid, "the text has no direction")
 	}
 	return v, nil
 }

@@ -31,12 +31,12 @@ func TestTokenizer(t *testing.T) {
 	}{
 		{wordPieceFile, "Café running!", []int32{2, 3, 4, 6}},
 		{wordPieceFile, "runs\tRUN  run", []int32{3, 5, 3, 3}},
-		{wordPieceFile, "runx run", []int32{3}},               // a word with an unknown part is unknown
-		{wordPieceFile, "runningnings run", []int32{3}},       // as is one that is too long
+		{wordPieceFile, "runx run", []int32{1, 3}},            // a word with an unknown part is unknown
+		{wordPieceFile, "runningnings run", []int32{1, 3}},    // as is one that is too long
 		{wordPieceFile, "日日 \x00\u200brun", []int32{7, 7, 3}}, // a Chinese character is a word; what does not print is nothing
 		{wordPieceFile, "", nil},
 		{unigramFile, "RUNNING runs", []int32{2, 3, 2, 4}},
-		{unigramFile, "x run x", []int32{1, 2, 1}},
+		{unigramFile, "x run x", []int32{1, 0, 2, 1, 0}},
 		{strings.Replace(unigramFile, `"prepend_scheme":"always"`, `"prepend_scheme":"never"`, 1), "nings", []int32{3, 4}},
 		{strings.Replace(unigramFile, `{"type":"Metaspace","replacement":"▁","prepend_scheme":"always"}`,
 			`{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace"}]}`, 1), "run  run", []int32{2, 2}},
@@ -144,7 +144,7 @@ func TestStatic(t *testing.T) {
 					t.Errorf("%s: %v, %v, want %v", text, got, err, want)
 				}
 			}
-			for _, text := range []string{"", "unheard", strings.Repeat("run ", 513), strings.Repeat("x", maxStaticText+1)} {
+			for _, text := range []string{"", "unheard", "run unheard", strings.Repeat("run ", 513), strings.Repeat("x", maxStaticText+1)} {
 				_, err := m.Embed(t.Context(), text)
 				if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.KindInvalid {
 					t.Errorf("%.10q: %v, want %s", text, err, llm.KindInvalid)
@@ -227,7 +227,7 @@ func FuzzTokenizer(f *testing.F) {
 			return
 		}
 		for _, id := range k.cut(text) {
-			if id < 0 || int(id) >= k.size {
+			if id != k.unknown && (id < 0 || int(id) >= k.size) {
 				t.Fatalf("piece %d of %d", id, k.size)
 			}
 		}

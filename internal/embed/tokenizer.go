@@ -20,10 +20,10 @@ type tokenizer struct {
 	clean   []func(string) string
 	split   func(string) []string // into words
 	word    func(out []int32, word string) []int32
-	unknown int32 // not told; -1: there is none
+	unknown int32 // what is none of the pieces; -1 where the file has no word for it
 }
 
-// cut gives the ids of the known pieces of a text, in order.
+// cut gives the ids of the pieces of a text, in order.
 func (t *tokenizer) cut(text string) []int32 {
 	for _, f := range t.clean {
 		text = f(text)
@@ -32,14 +32,7 @@ func (t *tokenizer) cut(text string) []int32 {
 	for _, w := range t.split(text) {
 		all = t.word(all, w)
 	}
-	n := 0
-	for _, id := range all {
-		if id != t.unknown {
-			all[n] = id
-			n++
-		}
-	}
-	return all[:n]
+	return all
 }
 
 // A rule is one member of tokenizer.json's normalizer or pre_tokenizer, with the members of all kinds.
@@ -148,9 +141,12 @@ func (t *tokenizer) wordPiece(vocab json.RawMessage, unknown, prefix string, lon
 				}
 			}
 			if end == i {
-				return out[:begin]
+				return append(out[:begin], t.unknown)
 			}
 			i = end
+		}
+		if len(out) == begin {
+			return append(out, t.unknown) // too long
 		}
 		return out
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
@@ -150,6 +151,9 @@ func (m *useLite) cut(text string) ([]int32, error) {
 	ids := m.pieces.split(nil, text)
 	if len(ids) > useTokens {
 		return nil, llm.Errorf(llm.KindInvalid, "the text has %d pieces, and only %d would be seen", len(ids), useTokens)
+	}
+	if slices.Contains(ids, m.pieces.unknown) {
+		return nil, errUnseen
 	}
 	return ids, nil
 }

@@ -272,8 +272,10 @@ func (x *Vectors) after(ctx context.Context, f func(context.Context) error) erro
 	t := task{run: f, done: make(chan error, 1)}
 	select {
 	case x.queue <- t:
-	default:
-		return cache.ErrFull
+	case <-x.store.stop:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	select {
 	case err := <-t.done:
