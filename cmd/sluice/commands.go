@@ -33,7 +33,7 @@ func (p *program) commands() *cobra.Command {
 	explain := new(explainCommand)
 	c = p.command("explain --key NAME --request FILE", "Tell where a request would go, and why, without calling anybody.", explain.flags, explain.run)
 	required(c, "key", "request")
-	root.AddCommand(c, p.upstreams())
+	root.AddCommand(c, p.upstreams(), p.cache())
 	root.AddCommand(p.objects()...)
 	root.AddCommand(p.directory()...)
 	root.AddCommand(p.admin(), p.accounts(), p.sessions(), p.tokens())

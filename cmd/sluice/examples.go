@@ -32,6 +32,8 @@ var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"bench": "sluice bench --compare --scenario small,stream",
 
 	"explain":           "sluice explain --key ci --request chat.json\necho '{\"model\":\"fast\",\"messages\":[]}' | sluice explain --key ci --request -",
+	"cache stats":       "sluice cache\nsluice cache stats --json",
+	"cache purge":       "sluice cache purge --team search\nsluice cache purge --model gpt-4o --older-than 10m\nsluice cache purge --all",
 	"upstreams list":    "sluice upstreams\nsluice upstreams list --json",
 	"upstreams drain":   "sluice upstreams drain openai/gpt-4o",
 	"upstreams disable": "sluice upstreams disable openai/gpt-4o#team-a",

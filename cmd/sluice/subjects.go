@@ -182,6 +182,7 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 	if v.Overrides != nil {
 		line("may ask for", cmp.Or(strings.Join(v.Overrides, ", "), "nothing"))
 	}
+	line("answers kept", v.Cache)
 	line("project", v.Project)
 	for _, name := range slices.Sorted(maps.Keys(v.Metadata)) {
 		line("metadata "+name, v.Metadata[name])
@@ -206,6 +207,7 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 		line("  models", strings.Join(lists, "; of these only "))
 		line("  endpoints", strings.Join(e.Endpoints, ", "))
 		line("  allow from", strings.Join(e.AllowFrom, ", "))
+		line("  answers kept", e.Cache)
 		for i := range e.Rules {
 			kind, id, _ := strings.Cut(e.Rules[i].Subject, ":")
 			line("  rule "+e.Rules[i].Name+" of the "+kind+" "+cmp.Or(names[id], id), limits([]rules.Rule{e.Rules[i].Rule}))

@@ -34,6 +34,12 @@ type Gateway interface {
 	Standing(ctx context.Context, kind directory.Kind, id, project string) (*quota.Standing, error)
 	// Prices are what each deployment costs now.
 	Prices() *Prices
+	// Cache is what the cache of answers has seen.
+	Cache() *Cache
+	// Purge forgets kept answers on all replicas that share them, and tells how many.
+	Purge(ctx context.Context, s *Selection) (int, error)
+	// Owner tells whose a key of the configuration is, and its public part.
+	Owner(key string) (org, public string, ok bool)
 	// MaxBody is the largest request that the gateway takes, in bytes.
 	MaxBody() int64
 }

@@ -10,7 +10,7 @@ import (
 
 // routes is the table: all that this listener serves.
 func (h *Handler) routes() []Route {
-	return slices.Concat(h.own(), h.sessions(), h.people(), h.keys(), h.teams(), h.users(), h.organisations(), h.running(), h.ledger(), h.settings(), h.audits())
+	return slices.Concat(h.own(), h.sessions(), h.people(), h.keys(), h.teams(), h.users(), h.organisations(), h.running(), h.cached(), h.ledger(), h.settings(), h.audits())
 }
 
 var (

@@ -50,6 +50,12 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
+	"cache":                       {may: "llm auth cache/same", tests: "cache/* embed embed/embedtest"},
+	"cache/indextest":             {may: "cache"},
+	"cache/cachetest":             {may: "cache"},
+	"cache/same":                  {},
+	"embed":                       {may: "llm", tests: "embed/embedtest"},
+	"embed/embedtest":             {},
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
@@ -67,11 +73,11 @@ var rooms = map[string]room{
 	"control":                 {may: "llm account audit auth rules directory config seal settings", tests: "directory/directorytest backend/sql"},
 
 	"upstream/sharedtest": {may: "upstream"},
-	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
+	"backend/redis":       {may: "llm cache idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
-	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
+	"gateway": {may: "llm sse wire auth cache catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -104,6 +110,10 @@ var laws = [][2]string{
 	{"upstream", "usage"},
 	{"upstream", "auth"},
 	{"upstream/h1", "upstream"}, // it carries bytes; what a failure means is decided above it
+	{"cache", "usage"},
+	{"cache", "route"},
+	{"cache", "upstream"},
+	{"cache", "catalog"},
 	{"quota", "usage"},
 	{"quota", "upstream"},
 	{"quota", "catalog"}, // what a call may cost is told
@@ -126,6 +136,9 @@ var laws = [][2]string{
 	{"*", "wire/wiretest"}, // what serves tests stays out of the binary
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
+	{"*", "cache/indextest"},
+	{"*", "embed/embedtest"},
+	{"embed", "cache"}, // a model knows nothing of what it is used for
 	{"*", "alert/alerttest"},
 	{"*", "audit/audittest"},
 	{"*", "seal/sealtest"},

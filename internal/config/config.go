@@ -55,6 +55,8 @@ type Config struct {
 	Alerts Alerts `yaml:"alerts"`
 	// How long a call is remembered that its client gave an Idempotency-Key.
 	Idempotency Idempotency `yaml:"idempotency"`
+	// Which answers are kept and given again (docs/cache.md).
+	Cache Cache `yaml:"cache"`
 	// Where calls can go.
 	Providers []Provider `yaml:"providers"`
 	// Names that clients may use beside the providers' own.
@@ -196,6 +198,8 @@ type Key struct {
 	Tags []string `yaml:"tags" example:"eu"`
 	// What its calls may ask for by header: strategy (X-Sluice-Strategy), fallback (X-Sluice-Fallback: off), deadline (X-Request-Timeout-Ms), tags (X-Sluice-Tags). Left out: all; [] means none.
 	Overrides []string `yaml:"overrides" enum:"strategy,fallback,deadline,tags" example:"deadline"`
+	// How far answers are kept for it: off, exact or semantic. It lessens what its model says; where the model says nothing, it holds instead of cache.mode.
+	Cache string `yaml:"cache" enum:",off,exact,semantic" example:"off"`
 
 	// Sum is the SHA-256 of the whole key, whichever way it was given.
 	Sum [32]byte `yaml:"-"`

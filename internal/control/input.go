@@ -52,6 +52,7 @@ type Change struct {
 	AllowFrom Maybe[[]string]          `json:"allow_from,omitzero"`
 	Tags      Maybe[[]string]          `json:"tags,omitzero"`
 	Overrides Maybe[[]string]          `json:"overrides,omitzero"` // what calls may ask for by header, as in sluice.yaml
+	Cache     Maybe[string]            `json:"cache,omitzero"`     // how far answers are kept for it: off, exact or semantic
 	Project   Maybe[string]            `json:"project,omitzero"`
 	Metadata  Maybe[map[string]string] `json:"metadata,omitzero"`
 	Expires   Maybe[string]            `json:"expires,omitzero"`
@@ -120,6 +121,11 @@ func (ch *Change) apply(b *directory.Record) error {
 	if ch.Tags.Given {
 		s.Tags = ch.Tags.Value
 		p.tags("/tags", s.Tags)
+	}
+	if ch.Cache.Given {
+		if s.Cache = ch.Cache.Value; !slices.Contains([]string{"", "off", "exact", "semantic"}, s.Cache) {
+			p.add("/cache", "is %q: must be off, exact or semantic", clip(s.Cache))
+		}
 	}
 	if ch.Project.Given {
 		if s.Project = ch.Project.Value; s.Project != "" && !IsProject(s.Project) {

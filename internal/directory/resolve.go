@@ -59,6 +59,7 @@ func (e *Entry) Who(h auth.Hash) *auth.Who {
 		w.Asks = Both(w.Asks, s.Asks)
 		w.AllowFrom = bothPrefixes(w.AllowFrom, s.AllowFrom)
 		w.Tags = append(w.Tags, s.Tags...)
+		w.Cache = auth.LeastCache(w.Cache, s.Cache)
 		if w.Project == "" {
 			w.Project = s.Project
 		}

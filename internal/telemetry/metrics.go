@@ -35,6 +35,7 @@ type Metrics struct {
 
 	refused *prometheus.CounterVec
 	costs   costs
+	saved   costs // by the cache
 
 	mu    sync.RWMutex // guards lines
 	lines map[line]*children
@@ -93,7 +94,11 @@ func NewMetrics(dropped func() int64) *Metrics {
 	m.reloads = counter("sluice_config_reloads_total", "Configurations that were to replace the running one.", "result")
 	m.changes = counter("sluice_upstream_changes_total", "Breakers that opened or closed, credentials that were refused or accepted again, words of operators.", "event")
 	m.refused = counter("sluice_refusals_total", "Calls that a limit or budget had no room for, by what it limits.", "limit")
-	m.registry.MustRegister(&m.costs)
+	m.costs.desc = prometheus.NewDesc("sluice_cost_dollars_total",
+		"What calls cost, as far as it was known at their end; the ledger has it to the nano-dollar.", []string{"provider", "model"}, nil)
+	m.saved.desc = prometheus.NewDesc("sluice_cache_saved_dollars_total",
+		"What calls would have cost that the cache answered, by who gave the answer first.", []string{"provider", "model"}, nil)
+	m.registry.MustRegister(&m.costs, &m.saved)
 	m.retries = counter("sluice_retries_total", "Upstream calls of requests that took more than one, by how each ended.", "provider", "outcome")
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_requests_in_flight", Help: "Requests under way."})
 	m.registry.MustRegister(m.inFlight,
@@ -147,15 +152,19 @@ func (m *Metrics) Record(e *usage.Entry) {
 	c.calls.Inc()
 	c.bytesIn.Add(float64(e.BytesIn))
 	c.bytesOut.Add(float64(e.BytesOut))
-	add(c.input, e.Usage.Input)
-	add(c.cacheRead, e.Usage.CacheRead)
-	add(c.cacheWrite, e.Usage.CacheWrite)
-	add(c.output, e.Usage.Output)
-	add(c.reasoning, e.Usage.Reasoning)
-	observe(c.inputUsage, e.Usage.Input)
-	observe(c.outputUsage, e.Usage.Output)
-	if account, ok := e.Account(); ok && account.PriceVersion != "" {
-		m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+	if account, ok := e.Account(); e.Cache != "" { // no upstream has told anything of it
+		m.saved.add(e.Target.Provider, e.Target.Model, e.Saved())
+	} else {
+		add(c.input, e.Usage.Input)
+		add(c.cacheRead, e.Usage.CacheRead)
+		add(c.cacheWrite, e.Usage.CacheWrite)
+		add(c.output, e.Usage.Output)
+		add(c.reasoning, e.Usage.Reasoning)
+		observe(c.inputUsage, e.Usage.Input)
+		observe(c.outputUsage, e.Usage.Output)
+		if ok && account.PriceVersion != "" {
+			m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+		}
 	}
 	for i := range e.Tries {
 		m.retries.WithLabelValues(e.Tries[i].Provider, e.Tries[i].Outcome).Inc()

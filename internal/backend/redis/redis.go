@@ -181,6 +181,17 @@ func (s *Store) do(ctx context.Context, f func(context.Context, rueidis.Client) 
 	return r.msg, r.err
 }
 
+// patiently runs a command for somebody who has time: it is tried however those before it fared, and may take a second.
+func (s *Store) patiently(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisMessage, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, time.Second, errSlow)
+	defer stop()
+	client, err := s.connected(ctx)
+	if err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	return f(ctx, client).ToMessage()
+}
+
 func (s *Store) wait(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) reply {
 	caller, cancel := context.WithTimeoutCause(ctx, s.opts.Timeout, errSlow)
 	defer cancel()
