@@ -71,7 +71,12 @@ var rooms = map[string]room{
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
-	"gateway": {may: "llm sse wire auth catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
+	"guard":           {may: "llm auth guard/pii", tests: "guard/*"},
+	"guard/guardtest": {may: "guard"},
+	"guard/webhook":   {may: "llm guard", tests: "guard/*"},
+	"guard/pii":       {},
+
+	"gateway": {may: "llm sse wire auth catalog guard idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -133,6 +138,7 @@ var laws = [][2]string{
 	{"*", "directory/directorytest"},
 	{"*", "account/accounttest"},
 	{"*", "quota/quotatest"},
+	{"*", "guard/guardtest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
 	{"*", "pgtest"},

@@ -51,6 +51,7 @@ type Change struct {
 	Rules     Maybe[[]rules.Rule]      `json:"rules,omitzero"`
 	AllowFrom Maybe[[]string]          `json:"allow_from,omitzero"`
 	Tags      Maybe[[]string]          `json:"tags,omitzero"`
+	Guards    Maybe[[]string]          `json:"guards,omitzero"`    // that calls must pass, beside those of owners and models
 	Overrides Maybe[[]string]          `json:"overrides,omitzero"` // what calls may ask for by header, as in sluice.yaml
 	Project   Maybe[string]            `json:"project,omitzero"`
 	Metadata  Maybe[map[string]string] `json:"metadata,omitzero"`
@@ -120,6 +121,10 @@ func (ch *Change) apply(b *directory.Record) error {
 	if ch.Tags.Given {
 		s.Tags = ch.Tags.Value
 		p.tags("/tags", s.Tags)
+	}
+	if ch.Guards.Given {
+		s.Guards = ch.Guards.Value
+		p.guards("/guards", s.Guards)
 	}
 	if ch.Project.Given {
 		if s.Project = ch.Project.Value; s.Project != "" && !projectName.MatchString(s.Project) {
@@ -196,6 +201,21 @@ func (p *problems) tags(at string, tags []string) {
 	for i, tag := range tags {
 		if tag == "" || len(tag) > 64 || strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' }) {
 			p.add(fmt.Sprintf("%s/%d", at, i), "is %q: a tag is one word of up to 64 ASCII characters without commas", clip(tag))
+		}
+	}
+}
+
+// guardName is what a guard of the configuration may be called.
+var guardName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,127}$`)
+
+func (p *problems) guards(at string, names []string) {
+	if len(names) > maxList {
+		p.add(at, "has %d entries; %d are allowed", len(names), maxList)
+		return
+	}
+	for i, name := range names {
+		if !guardName.MatchString(name) {
+			p.add(fmt.Sprintf("%s/%d", at, i), "is %q, which no guard is called", clip(name))
 		}
 	}
 }

@@ -296,6 +296,14 @@ func quoted(s []byte) []byte {
 	return out
 }
 
+// Told is what is written down of the call; nil: nothing is.
+func (in *Inspection) Told() *llm.Coverage {
+	if in == nil {
+		return nil
+	}
+	return &in.Coverage
+}
+
 // Raw tells whether the answer may pass undecoded.
 func (in *Inspection) Raw() bool {
 	return in == nil || !in.held.restorable() && !in.answers()

@@ -68,6 +68,8 @@ type Entry struct {
 	Own        time.Duration // of the time before the first byte (or of all, when there was none), not spent waiting for the upstream
 	Total      time.Duration
 
+	Coverage *llm.Coverage // what guards saw and found; nil: none held for the call
+
 	ledger *Ledger
 	who    *auth.Who
 	body   *llm.Body
@@ -98,6 +100,9 @@ func (e *Entry) Call(c *llm.Call) {
 	e.Op, e.Model, e.Stream, e.BytesIn = c.Op, c.Model, c.Stream, int64(c.Body.Len())
 	e.body, e.most = &c.Body, c.MaxOutput*max(c.Choices, 1)
 }
+
+// Guarded notes what guards see and find. It may still change until the entry is closed.
+func (e *Entry) Guarded(c *llm.Coverage) { e.Coverage = c }
 
 // Met notes what the call met upstream. The trace may still change until the answer is closed.
 func (e *Entry) Met(t *llm.Trace) {
