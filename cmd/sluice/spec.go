@@ -15,10 +15,10 @@ import (
 
 // specFlags are what can be said of any subject.
 type specFlags struct {
-	name, team, user, email, project, expires, rulesFile string
+	name, team, user, email, project, expires, rulesFile         string
 	teams, models, endpoints, allowFrom, tags, guards, overrides []string
-	clear                                                []string
-	metadata                                             map[string]string
+	clear                                                        []string
+	metadata                                                     map[string]string
 
 	requests, tokens, budgets []string
 	parallel                  int64

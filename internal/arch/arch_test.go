@@ -76,7 +76,6 @@ var rooms = map[string]room{
 	"guard":           {may: "llm auth guard/pii", tests: "guard/*"},
 	"guard/guardtest": {may: "guard"},
 	"guard/webhook":   {may: "llm guard", tests: "guard/*"},
-	"guard/pii":       {},
 
 	"gateway": {may: "llm sse wire auth catalog guard idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
