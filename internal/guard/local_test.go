@@ -16,6 +16,6 @@ func TestLocal(t *testing.T) {
 	guardtest.Run(t, guard.Local(s, nil), []string{
 		"Write to ann.smith@example.com or call +49 30 901820, card 4111 1111 1111 1111.",
 		"E-123456 works on Blue  Heron; her SSN is 536-90-4399.", "nothing at all", "",
-		"sk-ant-REDACTED Größe … 10.0.0.1",
+		"ghp_" + "x7KqLw92ZbTn4RsVd81MfYc5HgJp3AeUo6Bi Größe … 10.0.0.1",
 	})
 }
