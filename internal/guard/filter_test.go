@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"sluice/internal/auth"
 	"sluice/internal/llm"
 )
 
@@ -122,6 +124,36 @@ func TestRestoreWhole(t *testing.T) {
 	want := []string{`"ann@x.com"`, "ann@x.com", `{"t":"ann@x.com"}`, `{"type":"web","q":["bob@x.com"]}`}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// jsonCodec makes calls that want JSON.
+type jsonCodec struct{ codec }
+
+func (jsonCodec) Decode([]byte) (llm.Payload, error) {
+	return &llm.Chat{Output: &llm.Output{Kind: llm.OutputSchema}}, nil
+}
+
+// In an answer that is to be JSON values are written as JSON has them.
+func TestRestoreIntoJSON(t *testing.T) {
+	quote := addresses()
+	quote.re = regexp.MustCompile(`"ann"`)
+	quote.kind = func(string) string { return "NAME" }
+	for _, c := range []llm.Codec{codec{}, jsonCodec{}} {
+		call := &llm.Call{Body: llm.NewBody(c, []byte(`{"messages":[{"content":"she is \"ann\""}]}`), llm.Marks{})}
+		in, err := chain(t, Options{Mode: Restore, Detectors: []Detector{quote}}).Inspect(t.Context(), &auth.Who{}, call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := answerOf(in.Filter(pieces([]llm.Delta{textDelta(0, `{"name":"<NAME_1>"}`)}, 3)))
+		want := `{"name":""ann""}`
+		if c == (jsonCodec{}) {
+			want = `{"name":"\"ann\""}`
+		}
+		if got := a.Choices[0].Parts[0].Text; got != want || err != nil {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+		in.Close()
 	}
 }
 

@@ -192,9 +192,17 @@ func (in *Inspection) splice(call *llm.Call, w *walk, leaves []leaf, hits [][]hi
 	}
 	if in.held.restorable() {
 		in.asked = &before
+		in.json = in.held.escapes() && asksForJSON(call)
 	}
 	in.outcome(llm.GuardMasked)
 	return nil
+}
+
+// asksForJSON tells whether a call wants its answer's text to be JSON. A request that means nothing is told so later.
+func asksForJSON(call *llm.Call) bool {
+	p, err := call.Body.Payload()
+	chat, ok := p.(*llm.Chat)
+	return err == nil && ok && chat.Output != nil && chat.Output.Kind != llm.OutputText
 }
 
 // outcome notes what came of the call, where nothing worse has.

@@ -110,6 +110,16 @@ func (p *placeholders) restorable() bool {
 	return false
 }
 
+// escapes tells whether a value that comes back looks different within JSON.
+func (p *placeholders) escapes() bool {
+	for i := range p.list {
+		if p.list[i].restore && bytes.ContainsFunc(p.list[i].value, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' }) {
+			return true
+		}
+	}
+	return false
+}
+
 // wipe overwrites the values. Strings that were cut from the request are not ours to overwrite.
 func (p *placeholders) wipe() {
 	for i := range p.list {
