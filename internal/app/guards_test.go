@@ -153,7 +153,7 @@ func TestNothingPlantedLeaves(t *testing.T) {
 				}
 			}
 		}
-		r.app.logs.out.Close()
+		_ = r.app.logs.out.Close()
 		for _, plant := range planted {
 			if strings.Contains(r.log.String(), plant) {
 				t.Errorf("%s: the log has %q", mode, plant)

@@ -276,11 +276,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	}
 	defer func() { s.settle(ctx, grant, entry, err) }()
 	inspection, err := s.Guards.Inspect(ctx, who, call) // refuse, or put placeholders where something was found
-	defer inspection.Close()
 	entry.Guarded(inspection.Told())
 	if err != nil {
 		return err
 	}
+	defer inspection.Close()
 	if err := clamp(w, call, grant); err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ func TestRestoreEnds(t *testing.T) {
 	}
 	lost := errors.New("lost")
 	a, in, err := filtered(t, Options{Mode: Restore}, request, &events{err: lost, list: []llm.Event{{Delta: []llm.Delta{textDelta(0, "a <EM")}}}})
-	if err != lost || a.Choices[0].Parts[0].Text != "a <EM" {
+	if !errors.Is(err, lost) || a.Choices[0].Parts[0].Text != "a <EM" {
 		t.Errorf("%+v, %v", a.Choices, err)
 	}
 	value := in.held.list[0].value
@@ -197,7 +197,8 @@ func TestAnswers(t *testing.T) {
 	parts := []llm.Delta{
 		textDelta(0, "Ask eve@x.com or ann@x.com or <EMAIL_1>, K-9."),
 		callDelta(1, `{"to":"mal\u0040x.com","n":[1,"K-9"]}`),
-		textDelta(2, "and eve@x.com"), {Stop: llm.StopEnd},
+		textDelta(2, "and eve@x.com"),
+		{Stop: llm.StopEnd},
 	}
 	run := func(o Options, seed uint64) ([]string, *Inspection, error) {
 		a, in, err := filtered(t, o, request, pieces(parts, seed))
@@ -229,6 +230,25 @@ func TestAnswers(t *testing.T) {
 		got, in, err = run(Options{Mode: Off, Answers: Block}, seed)
 		if e := llm.AsError(err); e.Kind != llm.KindGuardrail || strings.Contains(strings.Join(got, ""), "@") || strings.Contains(e.Msg, "@") || in.Coverage.Outcome != llm.GuardBlocked {
 			t.Fatalf("blocked: %v, %v", got, err)
+		}
+	}
+}
+
+// whole is a detector that cannot follow a text.
+type whole struct{ *stub }
+
+func (w whole) Follow() {}
+
+// What must be seen whole is kept back until it is, and found all the same.
+func TestAnswersThatAreSeenWhole(t *testing.T) {
+	for seed := range uint64(20) {
+		s := pieces([]llm.Delta{textDelta(0, "Ask eve@x.com now"), textDelta(1, "or K-9"), {Stop: llm.StopEnd}}, seed)
+		a, _, err := filtered(t, Options{Answers: Mask, Detectors: []Detector{whole{addresses()}, addresses()}}, request, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := a.Choices[0].Parts; p[0].Text != "Ask <EMAIL_1> now" || p[1].Text != "or <EMPLOYEE_1>" {
+			t.Fatalf("seed %d: %+v", seed, p)
 		}
 	}
 }

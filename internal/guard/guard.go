@@ -136,7 +136,7 @@ func (c *Chain) Holding(who *auth.Who, model string) []string {
 }
 
 // Inspect reads a call before anything of it leaves, and changes its body where a guard says so. It gives nil where no guard
-// holds for the call, and an error where the call must not go on. The inspection must be closed in either case.
+// holds for the call. Where the call must not go on there is an error, and the inspection only tells why. Else it must be closed.
 func (c *Chain) Inspect(ctx context.Context, who *auth.Who, call *llm.Call) (*Inspection, error) {
 	names := c.Holding(who, call.Model)
 	if names == nil {
@@ -151,5 +151,9 @@ func (c *Chain) Inspect(ctx context.Context, who *auth.Who, call *llm.Call) (*In
 		}
 		in.guards = append(in.guards, g)
 	}
-	return in, in.request(ctx, call)
+	if err := in.request(ctx, call); err != nil {
+		in.Close()
+		return in, err
+	}
+	return in, nil
 }

@@ -136,7 +136,7 @@ var (
 
 // restore puts values back for whole placeholders and keeps back what may be the beginning of one, unless the text ends here.
 // escaped: the text is within JSON, so that values must be, too, and marks may be escaped.
-func (p *placeholders) restore(dst []byte, text []byte, escaped, ends bool) (out, rest []byte) {
+func (p *placeholders) restore(dst, text []byte, escaped, ends bool) (out, rest []byte) {
 	for len(text) > 0 {
 		i := bytes.IndexByte(text, '<')
 		if escaped {

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"slices"
+
 	"sluice/internal/llm"
 )
 
@@ -105,8 +106,8 @@ func (s *scan) open(r *reading) {
 		for _, d := range g.o.Detectors {
 			s.in.looks(d.Name())
 			f := &following{guard: g, name: d.Name()}
-			if d, ok := d.(Follower); ok {
-				f.Follow = d.Follow()
+			if follower, ok := d.(Follower); ok {
+				f.Follow = follower.Follow()
 			} else {
 				f.Follow = &later{ctx: s.in.ctx, d: d}
 			}

@@ -240,7 +240,7 @@ func (r *reader) str(f field) error {
 	}
 	if document(text) && f.docs < deepestDocs {
 		n := len(r.texts)
-		inner, err := r.walk.document(text, true, f.docs+1)
+		inner, err := r.document(text, true, f.docs+1)
 		if err == nil {
 			r.leaves = append(r.leaves, leaf{at: at, text: -1, inner: inner, doc: text})
 			return nil
