@@ -142,6 +142,9 @@ func TestNothingPlantedLeaves(t *testing.T) {
 						if !p.echo {
 							continue
 						}
+						if mode == "restore" && strings.Contains(plain(got), "_1>") {
+							t.Fatalf("%s %s, streamed %v: a placeholder is left in %s", p.name, model, stream, got)
+						}
 						text := got
 						if stream {
 							text = allText(got)

@@ -90,6 +90,7 @@ func TestRequest(t *testing.T) {
 		{"unknown members", `{"x":{"y":[["ann@x.com"]]}, "z" : 1e400}`, `{"x":{"y":[["<EMAIL_1>"]]}, "z" : 1e400}`},
 		{"escapes that were there stay escapes", `{"a":"\n\"ann@x.com\"\u00e9"}`, `{"a":"\n\"<EMAIL_1>\"é"}`},
 		{"nothing", `{"a":"\u00e9"}`, `{"a":"\u00e9"}`},
+		{"numbers that are data", `{"metadata":{"employee":1234567,"n":12345,"v":[0.12345678]},"seed":12345678}`, `{"metadata":{"employee":"<BADGE_1>","n":12345,"v":[0.12345678]},"seed":12345678}`},
 		{"half a document", `{"a":"{\"b\": \"ann@x.com"}`, `{"a":"{\"b\": \"<EMAIL_1>"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -161,6 +162,8 @@ func TestEnforce(t *testing.T) {
 		{"media, enforced and allowed", Options{Mode: Mask, Enforce: true, Media: true}, media, llm.GuardClean},
 		{"tokens, enforced", Options{Mode: Mask, Enforce: true}, tokens, llm.GuardClosed},
 		{"a file, enforced", Options{Mode: Mask, Enforce: true}, `{"source":{"type":"base64","data":"` + strings.Repeat("QUJD", 30) + `"}}`, llm.GuardClosed},
+		{"documents in documents, enforced", Options{Mode: Mask, Enforce: true}, `{"arguments":` + nested(6) + `}`, llm.GuardClosed},
+		{"fewer of them, enforced", Options{Mode: Mask, Enforce: true}, `{"arguments":` + nested(4) + `}`, llm.GuardMasked},
 		{"a text document, enforced", Options{Mode: Mask, Enforce: true}, `{"source":{"type":"text","data":"ann@x.com"}}`, llm.GuardMasked},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,6 +177,16 @@ func TestEnforce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nested is an address in so many documents, one in the other.
+func nested(n int) string {
+	text := `["ann@x.com"]`
+	for range n {
+		b, _ := json.Marshal(text)
+		text = "[" + string(b) + "]"
+	}
+	return text
 }
 
 // A guard that a key still names and nobody has any more closes the way.

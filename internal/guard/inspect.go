@@ -22,6 +22,7 @@ type Inspection struct {
 	held      placeholders
 	answering bool      // the request has gone on
 	asked     *llm.Call // as the client sent it, where its values come back
+	mute      bool      // the answer has no text
 	json      bool      // the answer's text is to be JSON, so that values in it are, too
 }
 
@@ -33,7 +34,7 @@ type hit struct {
 
 // request reads a call's body and puts placeholders into it.
 func (in *Inspection) request(ctx context.Context, call *llm.Call) error {
-	in.ctx = ctx
+	in.ctx, in.mute = ctx, call.Op == llm.OpEmbed || call.Op == llm.OpCount
 	raw := call.Body.Raw()
 	if raw == nil {
 		return errors.New("guard: the body was edited before it was inspected")
@@ -314,7 +315,7 @@ func (in *Inspection) Told() *llm.Coverage {
 
 // Raw tells whether the answer may pass undecoded.
 func (in *Inspection) Raw() bool {
-	return in == nil || !in.held.restorable() && !in.answers()
+	return in == nil || in.mute || !in.held.restorable() && !in.answers()
 }
 
 // answers tells whether any guard looks at answers.

@@ -17,9 +17,12 @@ type stub struct {
 }
 
 func addresses() *stub {
-	return &stub{name: "stub", re: regexp.MustCompile(`[a-z0-9._]+@[a-z]+\.[a-z]+|K-\d+`), kind: func(s string) string {
+	return &stub{name: "stub", re: regexp.MustCompile(`[a-z0-9._]+@[a-z]+\.[a-z]+|K-\d+|\b\d{7}\b`), kind: func(s string) string {
 		if strings.HasPrefix(s, "K-") {
 			return "EMPLOYEE"
+		}
+		if !strings.Contains(s, "@") {
+			return "BADGE"
 		}
 		return "EMAIL_ADDRESS"
 	}}

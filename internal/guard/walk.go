@@ -106,7 +106,7 @@ func (r *reader) scalar(f field, at llm.Span) {
 	case v[0] != '-' && (v[0] < '0' || v[0] > '9'):
 	case f.listed && !f.free && (f.name == "prompt" || f.name == "input"):
 		r.opaque += int64(len(v))
-	case f.free && len(v) >= longNumber:
+	case f.free && len(v) >= longNumber && strings.IndexAny(v, ".eE") < 0: // a measure or a vector's is nobody's
 		r.add(at, v, f.name)
 	}
 }
@@ -238,14 +238,17 @@ func (r *reader) str(f field) error {
 		r.opaque += int64(len(text))
 		return nil
 	}
-	if document(text) && f.docs < deepestDocs {
+	if document(text) {
 		n := len(r.texts)
-		inner, err := r.document(text, true, f.docs+1)
-		if err == nil {
-			r.leaves = append(r.leaves, leaf{at: at, text: -1, inner: inner, doc: text})
-			return nil
+		if f.docs < deepestDocs {
+			inner, err := r.document(text, true, f.docs+1)
+			if err == nil {
+				r.leaves = append(r.leaves, leaf{at: at, text: -1, inner: inner, doc: text})
+				return nil
+			}
 		}
-		r.texts = r.texts[:n] // it only looked like one
+		r.texts = r.texts[:n]
+		r.opaque += int64(len(text)) // it is read as text, and what is written in it with escapes is not
 	}
 	switch {
 	case text == "":
