@@ -36,7 +36,7 @@ func (a *audit) compare(truth map[string][]upstreamTruth, rows map[string][]row,
 		case len(list) > 1:
 			a.fails("I1 double", id, list)
 		default:
-			a.call(id, lastOf(tries), &list[0], receipts[id])
+			a.call(id, tries, &list[0], receipts[id])
 		}
 	}
 	for id, list := range rows {
@@ -47,8 +47,9 @@ func (a *audit) compare(truth map[string][]upstreamTruth, rows map[string][]row,
 }
 
 // call compares one.
-func (a *audit) call(id string, u *upstreamTruth, r *row, got *receipt) {
+func (a *audit) call(id string, tries []upstreamTruth, r *row, got *receipt) {
 	a.t.Helper()
+	u := lastOf(tries)
 	marked := r.estimated || r.partial
 	if got != nil {
 		if got.whole {
@@ -71,14 +72,14 @@ func (a *audit) call(id string, u *upstreamTruth, r *row, got *receipt) {
 	case u.whole() && a.same(u, r):
 		a.exact++
 	case u.whole() && marked && (got == nil || !got.whole):
-		// The upstream gave it all; the gateway had not read all of it when its client left, or it was killed.
+		// The upstream gave it all; the gateway had not read all of it when its client left, a budget ended it, or it was killed.
 		a.cut++
-		if got != nil && !got.left() && !a.rough {
+		if got != nil && !got.left() && !got.cut && !a.rough {
 			a.fails("I1 estimated, and nobody left", id, *r, *u, got.status, got.err, got.body)
 		}
 	case u.whole():
 		a.fails("I1 other tokens", id, *r, *u)
-	case u.Outcome == "refused" || r.output.Int64 == 0 && r.cost == 0:
+	case u.Outcome == "refused" || r.output.Int64 == 0 && r.cost <= waste(tries): // it told nothing; those before it may have
 		a.refused++
 	default:
 		a.cut++

@@ -95,6 +95,7 @@ type receipt struct {
 	body   string
 	words  int64 // that it received: no token of these has less than one
 	whole  bool  // all of a good answer
+	cut    bool  // a budget ended it, as an answer that is too long ends
 	err    error
 }
 
@@ -145,7 +146,8 @@ func (o *wish) place(ctx context.Context, tr http.RoundTripper, g *gateway) (r r
 	}
 	r.words = int64(len(strings.Fields(said.String())))
 	end := regexp.MustCompile(to.end[how])
-	r.whole = err == nil && end.MatchString(r.body) && !strings.Contains(r.body, `"error":{`) && (o.reads == 0 || int64(len(out)) < o.reads)
+	r.cut = strings.Contains(r.body, `"problem":{"type":"urn:sluice:error:budget_exceeded"`)
+	r.whole = err == nil && !r.cut && end.MatchString(r.body) && !strings.Contains(r.body, `"error":{`) && (o.reads == 0 || int64(len(out)) < o.reads)
 	return r
 }
 

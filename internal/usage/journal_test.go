@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -520,5 +521,18 @@ func TestCount(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Who waits while the settler goes back, and nothing is left to settle, is told when it has.
+func TestFlushWhileRewound(t *testing.T) {
+	h := newHouse(t, nil)
+	for epoch := range int64(300) {
+		h.j.Rewind(epoch)
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(h.flush)
+		}
+		all.Wait()
 	}
 }

@@ -102,6 +102,7 @@ func (s *settler) begin(ctx context.Context) {
 	if s.j.epoch.Load() != epoch { // and again, meanwhile
 		s.j.rewind.Store(true)
 	}
+	s.j.move(func() {}) // who waits for the log to be settled waits for this, too
 }
 
 func (s *settler) back(to uint64) {
