@@ -290,6 +290,9 @@ func (c *explainCommand) run(ctx context.Context, std *streams) error {
 // printPlan writes an explanation for people.
 func printPlan(out io.Writer, e *route.Explanation) error {
 	fmt.Fprintf(out, "model %s, strategy %s\n", e.Model, e.Strategy)
+	if len(e.Guards) > 0 {
+		fmt.Fprintf(out, "guards %s\n", strings.Join(e.Guards, ", "))
+	}
 	if e.Fallback != "" {
 		fmt.Fprintf(out, "falls back at once to %s\n", e.Fallback)
 	}

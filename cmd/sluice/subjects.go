@@ -179,6 +179,7 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 	}
 	line("allow from", strings.Join(v.AllowFrom, ", "))
 	line("tags", strings.Join(v.Tags, ", "))
+	line("guards", strings.Join(v.Guards, ", "))
 	if v.Overrides != nil {
 		line("may ask for", cmp.Or(strings.Join(v.Overrides, ", "), "nothing"))
 	}

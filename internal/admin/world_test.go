@@ -84,6 +84,7 @@ secrets: {references: ["EU_*"]}
 providers: [{name: filed, kind: openai, base_url: "https://planted-host.example/v1", api_key: planted-in-the-file, headers: {X-Org: planted-header}, proxy: "http://u:planted-proxy@127.0.0.1:1"}]
 models: [{name: fast, provider: filed, model: m}]
 rules: [{name: filed-rule, requests: [9/minute]}]
+guards: [{name: filed-guard, mode: observe}]
 `
 
 // newWorld makes one over SQLite, or over the database of a URL.
@@ -220,6 +221,7 @@ func (w *world) settle() {
 	make("provider", "", `{"name":"spare","kind":"openai","base_url":"https://planted-stored-host.example/v1","api_key":"planted-stored-key"}`)
 	make("model", "", `{"name":"group","deployments":[{"name":"one","provider":"eu","model":"x","credential":"a"},{"name":"two","provider":"eu","model":"y","credential":"b"}]}`)
 	make("rule", "", `{"name":"month","per":["team"],"budgets":[{"dollars":500,"every":"month"}]}`)
+	make("guard", "", `{"name":"people","mode":"mask","webhook":{"url":"https://planted-stored-host.example/find","secret":"planted-stored-key-of-a-webhook-0123456789"}}`)
 	make("model_price", "", `{"name":"contract","provider":"eu","models":["x"],"input":1,"output":2}`)
 }
 

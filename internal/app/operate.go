@@ -187,7 +187,12 @@ func (b *built) explain(q *admin.Question) (*route.Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.state.Router.Explain(who, call, ask)
+	e, err := b.state.Router.Explain(who, call, ask)
+	if err != nil {
+		return nil, err
+	}
+	e.Guards = b.state.Guards.Holding(who, call.Model)
+	return e, nil
 }
 
 // who finds a key by its public part or its name.
@@ -214,7 +219,11 @@ func Explain(cfg *config.Config, q *admin.Question) (*route.Explanation, error) 
 		return nil, err
 	}
 	places := newPlaces(cfg, providers)
-	b := &built{state: &gateway.State{Router: route.New(route.Options{Catalog: places.catalog(prices)})}}
+	chain, _, err := guards(cfg) // it asks nobody
+	if err != nil {
+		return nil, err
+	}
+	b := &built{state: &gateway.State{Guards: chain, Router: route.New(route.Options{Catalog: places.catalog(prices)})}}
 	for i := range cfg.Keys {
 		b.callers = append(b.callers, caller(&cfg.Keys[i]))
 	}

@@ -44,6 +44,8 @@ var rooms = map[string]room{
 	"usage/usagetest": {may: "llm usage"},
 	"usage/wal":       {}, // it keeps records; what they mean is decided above it
 
+	"guard/pii": {}, // it finds; what is done about it is decided above it
+
 	"alert":           {may: "llm", tests: "alert/alerttest"},
 	"alert/alerttest": {may: "alert"},
 
@@ -77,7 +79,11 @@ var rooms = map[string]room{
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
-	"gateway": {may: "llm sse wire auth cache catalog idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
+	"guard":           {may: "llm auth guard/pii", tests: "guard/*"},
+	"guard/guardtest": {may: "guard"},
+	"guard/webhook":   {may: "llm guard", tests: "guard/*"},
+
+	"gateway": {may: "llm sse wire auth cache catalog guard idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -146,6 +152,7 @@ var laws = [][2]string{
 	{"*", "directory/directorytest"},
 	{"*", "account/accounttest"},
 	{"*", "quota/quotatest"},
+	{"*", "guard/guardtest"},
 	{"*", "faultproxy"},
 	{"*", "redistest"},
 	{"*", "pgtest"},

@@ -33,6 +33,7 @@ type Who struct {
 	Expires   time.Time      // zero: never
 	AllowFrom []netip.Prefix // addresses that its callers may have; nil: any; empty: none
 	Tags      []string       // that a deployment must have to serve it
+	Guards    []string       // that its calls must pass, beside those of their model
 	Asks      []string       // what its requests may ask for by header; nil: everything
 	Cache     string         // how far answers may be kept for it: off, exact, semantic; "": not said here
 	Rules     []llm.Bound

@@ -27,6 +27,7 @@ func check(d *decoder, c *Config) {
 	d.keys(c.Keys)
 	d.providers(c)
 	d.models(c)
+	d.guards(c)
 	d.redis(&c.Redis, &c.Cache)
 	d.money(c)
 	d.signIn(&c.SignIn)

@@ -61,6 +61,8 @@ type Config struct {
 	Providers []Provider `yaml:"providers"`
 	// Names that clients may use beside the providers' own.
 	Models []Model `yaml:"models"`
+	// What is looked for in calls before an upstream gets them, and in answers.
+	Guards []Guard `yaml:"guards"`
 	// What happens after an upstream failed.
 	Retries Retries `yaml:"retries"`
 	// When a deployment or a credential that fails is left alone, and for how long.
@@ -196,6 +198,8 @@ type Key struct {
 	AllowFrom []netip.Prefix `yaml:"allow_from" example:"10.0.0.0/8"`
 	// Tags that a deployment must have, all of them, to serve this key's calls.
 	Tags []string `yaml:"tags" example:"eu"`
+	// Guards that its calls must pass, beside those of their model.
+	Guards []string `yaml:"guards" example:"personal-data"`
 	// What its calls may ask for by header: strategy (X-Sluice-Strategy), fallback (X-Sluice-Fallback: off), deadline (X-Request-Timeout-Ms), tags (X-Sluice-Tags). Left out: all; [] means none.
 	Overrides []string `yaml:"overrides" enum:"strategy,fallback,deadline,tags" example:"deadline"`
 	// How far answers are kept for it: off, exact or semantic. It lessens what its model says; where the model says nothing, it holds instead of cache.mode.

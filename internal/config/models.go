@@ -37,6 +37,8 @@ type Model struct {
 	Reasoning bool `yaml:"reasoning"`
 	// Waits that differ from the provider's.
 	Timeouts Wait `yaml:"timeouts"`
+	// Guards that its calls must pass, also where it is what another model falls back to or stands for.
+	Guards []string `yaml:"guards" example:"personal-data"`
 
 	// Stored tells that it is one of the store's.
 	Stored bool `yaml:"-"`

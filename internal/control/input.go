@@ -51,6 +51,7 @@ type Change struct {
 	Rules     Maybe[[]rules.Rule]      `json:"rules,omitzero"`
 	AllowFrom Maybe[[]string]          `json:"allow_from,omitzero"`
 	Tags      Maybe[[]string]          `json:"tags,omitzero"`
+	Guards    Maybe[[]string]          `json:"guards,omitzero"`    // that calls must pass, beside those of owners and models
 	Overrides Maybe[[]string]          `json:"overrides,omitzero"` // what calls may ask for by header, as in sluice.yaml
 	Cache     Maybe[string]            `json:"cache,omitzero"`     // how far answers are kept for it: off, exact or semantic
 	Project   Maybe[string]            `json:"project,omitzero"`
@@ -127,6 +128,10 @@ func (ch *Change) apply(b *directory.Record) error {
 			p.add("/cache", "is %q: must be off, exact or semantic", clip(s.Cache))
 		}
 	}
+	if ch.Guards.Given {
+		s.Guards = ch.Guards.Value
+		p.guards("/guards", s.Guards)
+	}
 	if ch.Project.Given {
 		if s.Project = ch.Project.Value; s.Project != "" && !IsProject(s.Project) {
 			p.add("/project", "%q is no name of a project: take up to 64 letters, digits, dots, _ and -", clip(s.Project))
@@ -202,6 +207,21 @@ func (p *problems) tags(at string, tags []string) {
 	for i, tag := range tags {
 		if tag == "" || len(tag) > 64 || strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' }) {
 			p.add(fmt.Sprintf("%s/%d", at, i), "is %q: a tag is one word of up to 64 ASCII characters without commas", clip(tag))
+		}
+	}
+}
+
+// guardName is what a guard of the configuration may be called.
+var guardName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,127}$`)
+
+func (p *problems) guards(at string, names []string) {
+	if len(names) > maxList {
+		p.add(at, "has %d entries; %d are allowed", len(names), maxList)
+		return
+	}
+	for i, name := range names {
+		if !guardName.MatchString(name) {
+			p.add(fmt.Sprintf("%s/%d", at, i), "is %q, which no guard is called", clip(name))
 		}
 	}
 }

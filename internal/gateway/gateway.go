@@ -21,6 +21,7 @@ import (
 	"sluice/internal/auth"
 	"sluice/internal/cache"
 	"sluice/internal/catalog"
+	"sluice/internal/guard"
 	"sluice/internal/idempotency"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
@@ -51,7 +52,9 @@ type State struct {
 	// Outputs learns how long answers are.
 	Outputs *quota.Outputs
 	Totals  Totals
-	Once    *idempotency.Keys // nil: an Idempotency-Key means nothing
+	// Guards read what a call says before an upstream does; nil: there are none.
+	Guards *guard.Chain
+	Once   *idempotency.Keys // nil: an Idempotency-Key means nothing
 	// Cache keeps answers, as CacheRules say; nil: none are kept.
 	Cache      *cache.Cache
 	CacheRules *cache.Rules
@@ -276,11 +279,17 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 		return err
 	}
 	defer func() { s.settle(ctx, grant, entry, err) }()
+	inspection, err := s.Guards.Inspect(ctx, who, call) // refuse, or put placeholders where something was found
+	entry.Guarded(inspection.Told())
+	if err != nil {
+		return err
+	}
+	defer inspection.Close()
 	if err := clamp(w, call, grant); err != nil {
 		return err
 	}
-	const raw = true                                                     // until a filter needs the meaning of an answer
-	visit, err := s.lookup(ctx, w, r, f, who, call, plan, ask.Tags, raw) // keyed by what goes on to the upstream
+	raw := inspection.Raw()                                                     // no filter needs the meaning of the answer
+	visit, err := s.lookup(ctx, w, r, f, who, call, plan, ask.Tags, inspection) // keyed by what goes on to the upstream
 	if err != nil {
 		return err
 	}
@@ -301,7 +310,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	reply.Stream = entry.Meter(reply.Stream, hooks(ctx, w, call, grant, entry)) // counts what the upstream sent; renews the hold
 	limitHeaders(w.Header(), grant.Requests(), grant.Tokens())
 	g.answerHeaders(w, reply, trace, entry)
-	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
+	reply.Stream = inspection.Filter(reply.Stream)                                             // what was taken out comes back; what must not be said is not
+	out, err := wire.WriteReply(ctx, w, f, inspection.Asked(call), reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)
 	return err
 }

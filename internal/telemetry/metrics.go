@@ -34,6 +34,9 @@ type Metrics struct {
 	bytes    *prometheus.CounterVec
 
 	refused *prometheus.CounterVec
+	guards  *prometheus.CounterVec
+	scanned *prometheus.CounterVec
+	found   *prometheus.CounterVec
 	costs   costs
 	saved   costs // by the cache
 
@@ -94,6 +97,9 @@ func NewMetrics(dropped func() int64) *Metrics {
 	m.reloads = counter("sluice_config_reloads_total", "Configurations that were to replace the running one.", "result")
 	m.changes = counter("sluice_upstream_changes_total", "Breakers that opened or closed, credentials that were refused or accepted again, words of operators.", "event")
 	m.refused = counter("sluice_refusals_total", "Calls that a limit or budget had no room for, by what it limits.", "limit")
+	m.guards = counter("sluice_guarded_calls_total", "Calls that a guard held for, by what came of it.", "outcome")
+	m.scanned = counter("sluice_guard_bytes_total", "Bytes of text in guarded requests, by whether all detectors read them.", "result")
+	m.found = counter("sluice_guard_findings_total", "What guards found, by its type and by what became of it.", "type", "action", "in")
 	m.costs.desc = prometheus.NewDesc("sluice_cost_dollars_total",
 		"What calls cost, as far as it was known at their end; the ledger has it to the nano-dollar.", []string{"provider", "model"}, nil)
 	m.saved.desc = prometheus.NewDesc("sluice_cache_saved_dollars_total",
@@ -169,6 +175,7 @@ func (m *Metrics) Record(e *usage.Entry) {
 	for i := range e.Tries {
 		m.retries.WithLabelValues(e.Tries[i].Provider, e.Tries[i].Outcome).Inc()
 	}
+	m.guarded(e.Coverage)
 	c.duration.Observe(e.Total.Seconds())
 	c.own.Observe(e.Own.Seconds())
 	if e.FirstToken > 0 {
@@ -176,6 +183,23 @@ func (m *Metrics) Record(e *usage.Entry) {
 		if n := e.Usage.Output.N - 1; e.Stream && n > 0 {
 			c.perToken.Observe((e.Total - e.FirstToken).Seconds() / float64(n))
 		}
+	}
+}
+
+// guarded counts what guards saw and found. Types are the detectors' and the configuration's.
+func (m *Metrics) guarded(c *llm.Coverage) {
+	if c == nil {
+		return
+	}
+	m.guards.WithLabelValues(string(c.Outcome)).Inc()
+	m.scanned.WithLabelValues("scanned").Add(float64(c.Scanned))
+	m.scanned.WithLabelValues("unscanned").Add(float64(c.Unscanned))
+	for i := range c.Found {
+		f, in := &c.Found[i], "request"
+		if f.Answer {
+			in = "answer"
+		}
+		m.found.WithLabelValues(f.Type, f.Action, in).Add(float64(f.N))
 	}
 }
 

@@ -80,6 +80,8 @@ type Entry struct {
 	Total      time.Duration
 	Cache      string // how a cache served it: "" not at all, exact or semantic
 
+	Coverage *llm.Coverage // what guards saw and found; nil: none held for the call
+
 	ledger *Ledger
 	who    *auth.Who
 	body   *llm.Body
@@ -110,6 +112,9 @@ func (e *Entry) Call(c *llm.Call) {
 	e.Op, e.Model, e.Stream, e.BytesIn = c.Op, c.Model, c.Stream, int64(c.Body.Len())
 	e.body, e.most = &c.Body, c.MaxOutput*max(c.Choices, 1)
 }
+
+// Guarded notes what guards see and find. It may still change until the entry is closed.
+func (e *Entry) Guarded(c *llm.Coverage) { e.Coverage = c }
 
 // Met notes what the call met upstream. The trace may still change until the answer is closed.
 func (e *Entry) Met(t *llm.Trace) {
