@@ -44,6 +44,8 @@ var rooms = map[string]room{
 	"usage/usagetest": {may: "llm usage"},
 	"usage/wal":       {}, // it keeps records; what they mean is decided above it
 
+	"guard/pii": {}, // it finds; what is done about it is decided above it
+
 	"alert":           {may: "llm", tests: "alert/alerttest"},
 	"alert/alerttest": {may: "alert"},
 
