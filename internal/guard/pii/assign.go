@@ -117,6 +117,7 @@ func (w *work) value(from int, kind secretName) {
 	for to > from && strings.IndexByte(".,:?", v[to-1]) >= 0 {
 		to--
 	}
+	w.steps += to - from
 	s := v[from:to]
 	if c := byteAt(v, to); c == '(' || c == '{' || c == '[' || c == '<' || placeholder(s) {
 		return

@@ -109,11 +109,11 @@ func topicsOf(words map[topic]string) map[string]topic {
 
 // about gives what the words before start and just after end are about.
 func (w *work) about(start, end int) (t topic) {
-	eachWord(w.view, start-contextBefore, start, func(word []byte) bool {
+	w.eachWord(start-contextBefore, start, func(word []byte) bool {
 		t |= topics[string(word)]
 		return true
 	})
-	eachWord(w.view, end, end+contextAfter, func(word []byte) bool {
+	w.eachWord(end, end+contextAfter, func(word []byte) bool {
 		t |= topics[string(word)] & (aboutPhone | aboutSSN | aboutCard)
 		return true
 	})
@@ -123,7 +123,7 @@ func (w *work) about(start, end int) (t topic) {
 // near says whether one of words stands before start.
 func (w *work) near(start int, words map[string]bool) (is bool) {
 	if len(words) > 0 {
-		eachWord(w.view, start-contextBefore, start, func(word []byte) bool {
+		w.eachWord(start-contextBefore, start, func(word []byte) bool {
 			is = words[string(word)]
 			return !is
 		})
@@ -131,10 +131,11 @@ func (w *work) near(start int, words map[string]bool) (is bool) {
 	return is
 }
 
-// eachWord gives the words that lie wholly in the bytes from to to of text, folded, until it is told that it is enough.
-// A word that is cut at either border is left out.
-func eachWord(text string, from, to int, yield func([]byte) bool) {
-	var buf [contextBefore]byte
+// eachWord gives the words that lie wholly in the bytes from to to of the view, folded, until it is told that it is
+// enough. A word that is cut at either border is left out.
+func (w *work) eachWord(from, to int, yield func([]byte) bool) {
+	text := w.view
+	w.steps += to - from
 	from, to = max(0, from), min(len(text), to)
 	for from > 0 && from < to && wordByte(text[from]) && wordByte(text[from-1]) {
 		from++
@@ -148,7 +149,7 @@ func eachWord(text string, from, to int, yield func([]byte) bool) {
 		for end < len(text) && end-i < contextBefore && wordByte(text[end]) {
 			end++
 		}
-		if end > to || !yield(foldInto(buf[:0], text[i:end])) {
+		if end > to || !yield(foldInto(w.word[:0], text[i:end])) {
 			return
 		}
 		i = end

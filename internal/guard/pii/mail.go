@@ -28,6 +28,7 @@ func (w *work) email(i int) {
 		return
 	}
 	to, ok := host(v, i+1)
+	w.steps += max(to, i) - from
 	if !ok || v[from:i] == "git" || picture(v[i+1:to]) {
 		w.dsn(from, i)
 		return

@@ -82,6 +82,7 @@ func (w *work) ipv6(i int) {
 		}
 		to++
 	}
+	w.steps += to - from
 	for to > from && (v[to-1] == '.' || v[to-1] == ':' && !strings.HasSuffix(v[from:to], "::")) {
 		to--
 	}
@@ -140,6 +141,7 @@ func (w *work) url(i int) {
 		end++
 	}
 	w.urlEnd = end
+	w.steps += end - from
 	for end > start && strings.IndexByte(".,;:!?)", v[end-1]) >= 0 {
 		end--
 	}
