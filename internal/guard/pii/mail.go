@@ -29,7 +29,7 @@ func (w *work) email(i int) {
 	}
 	to, ok := host(v, i+1)
 	w.steps += max(to, i) - from
-	if !ok || v[from:i] == "git" || picture(v[i+1:to]) {
+	if !ok || v[from:i] == "git" || byteAt(v, from-1) == '$' || picture(v[i+1:to]) {
 		w.dsn(from, i)
 		return
 	}

@@ -89,6 +89,9 @@ func (w *work) ipv6(i int) {
 	if colons < 2 || digits == 0 || isLetter(byteAt(v, to)) {
 		return
 	}
+	if !strings.Contains(v[from:to], "::") && colons != 7 && !(colons == 6 && strings.Contains(v[from:to], ".")) {
+		return // a time
+	}
 	ip, err := netip.ParseAddr(v[from:to])
 	if err != nil {
 		return

@@ -58,7 +58,8 @@ type figures struct {
 // figures reads the number that begins at from and runs its recognisers. Each chunk of a longer number is such a
 // beginning, so what is found does not depend on where the number is thought to begin.
 func (w *work) figures(from int) {
-	f := figures{view: w.view, start: from}
+	f := &w.figure
+	f.view, f.start, f.n, f.joined = w.view, from, 0, 0
 	f.read(from)
 	w.steps += f.to[f.n-1] - from
 	if c := byteAt(w.view, from-1); strings.IndexByte("-./_ )", c) >= 0 && c != 0 {
@@ -69,11 +70,11 @@ func (w *work) figures(from int) {
 	if f.count[f.n-1] < 7 {
 		return
 	}
-	w.phone(&f)
+	w.phone(f)
 	for k := 1; k <= f.n; k++ {
 		if f.count[k-1] >= 9 && f.ends(k) {
-			w.card(&f, k)
-			w.national(&f, k)
+			w.card(f, k)
+			w.national(f, k)
 		}
 	}
 }

@@ -7,7 +7,7 @@ func (w *work) phone(f *figures) {
 		return
 	}
 	start, international := f.prefix()
-	if f.joined != 0 && !international {
+	if f.joined != 0 && f.view[start] != '+' || same(f.digits[:f.count[f.n-1]]) {
 		return
 	}
 	about, asked := topic(0), false
@@ -107,7 +107,7 @@ func (f *figures) phoneScore(k, start int, international bool) float32 {
 		return 0.6
 	case f.tooMany(k):
 		return 0
-	case f.digits[0] == 0 && digits >= 9 && digits <= 12 && k > 1:
+	case f.digits[0] == 0 && f.digits[1] != 0 && digits >= 9 && digits <= 12 && k > 1:
 		return 0.5
 	case bracket && digits <= 12:
 		return 0.45
@@ -117,8 +117,8 @@ func (f *figures) phoneScore(k, start int, international bool) float32 {
 	return 0
 }
 
-// tooMany says whether the chunks are no way to write a telephone number: single digits one after the other, or a
-// fraction.
+// tooMany says whether the chunks are no way to write a telephone number: single digits one after the other, a
+// fraction, or what only looks like an SSN.
 func (f *figures) tooMany(k int) bool {
 	single := 0
 	for c := range k {
@@ -126,7 +126,8 @@ func (f *figures) tooMany(k int) bool {
 			single++
 		}
 	}
-	return single > 2 || k == 2 && f.view[f.to[0]:f.from[1]] == "." && f.to[0]-f.from[0] != 3
+	var buf [3 * maxChunks]byte
+	return single > 2 || string(f.shape(buf[:0], k)) == "3-2-4" || k == 2 && f.view[f.to[0]:f.from[1]] == "." && f.to[0]-f.from[0] != 3
 }
 
 // northAmerican is (NXX) NXX-XXXX, with or without the 1 of the country.

@@ -15,7 +15,7 @@ var pieces = []string{
 	"jane.doe@example.com", "jane@", "example", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111", "1111", "+44 7700 900123", "(37) 788-063",
 	"DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "078-05-1120", "SSN", "my ssn is", "10.0.0.12", "2001:db8::ff00:42:8329", "::",
 	"phone", "office", "call me", "born on", "March", "12", "1985", "March 12, 1985", "12/03/1985", "AB 12 34 56 C", "AB", "AB123456C",
-	"password:", "password is", "hunter22!", "api_key=", "Bearer ", "sk-ant-REDACTED", "ghp_0123456789abcdefghijABCDEFGHIJ012345",
+	"password:", "password is", "hunter22!", "api_key=", "Bearer ", "sk-ant-" + "k3Y0a1b2c3d4e5f6a7b8c9", "ghp_0123456789abcdefghijABCDEFGHIJ012345",
 	"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abcDEF123456", "amFuZS5kb2VAZXhhbXBsZS5jb20gaXMgbWU=", "-----BEGIN PRIVATE KEY-----",
 	"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "-----END PRIVATE KEY-----", "-----BEGIN ", "-----", "postgres://u:s3cret@db/x", "https://", "u:p@h",
 	"jane%40example.com", "jane&#64;example.com", `jane\u0040example.com`, "ｊａｎｅ＠example.com", "j\u200ba\u200bne@example.com", "４１１１ １１１１ １１１１ １１１１",

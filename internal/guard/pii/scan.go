@@ -24,13 +24,15 @@ type work struct {
 	urlEnd  int       // where the last URL that was read ends, of view
 	covered []bool
 	word    [contextBefore]byte // the one that eachWord gives
+	coding  [18]byte            // the token that is compared with codes, in upper case
+	figure  figures             // the number that is read
 	steps   int                 // bytes that recognisers have looked at, once for each time
 	open    int                 // where a private key begins whose end is not there yet, of text; -1 without
 }
 
 func (w *work) done() {
 	w.depth, w.steps = 0, 0
-	w.text, w.view = "", ""
+	w.text, w.view, w.figure.view = "", "", ""
 	w.folds, w.found = w.folds[:0], w.found[:0]
 	w.s.work.Put(w)
 }
