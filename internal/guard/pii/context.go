@@ -91,11 +91,34 @@ var topics = topicsOf(map[topic]string{
 	aboutNO:        `fødselsnummer fodselsnummer personnummer fnr`,
 	aboutBR:        `cpf contribuinte`,
 	aboutMX:        `curp`,
-	aboutCN:        `身份证 身份证号 resident`,
-	aboutKR:        `rrn 주민등록번호 resident`,
+	aboutCN:        `resident`,
+	aboutKR:        `rrn resident`,
 	aboutTR:        `tckn tc kimlik`,
 	aboutZA:        `rsa south african`,
 })
+
+// unspaced are words of Chinese, Japanese and Korean, which count wherever they stand.
+var unspaced = []struct {
+	text  string
+	about topic
+}{
+	{"电话", aboutPhone},
+	{"手机", aboutPhone},
+	{"電話", aboutPhone},
+	{"携帯", aboutPhone},
+	{"전화", aboutPhone},
+	{"휴대폰", aboutPhone},
+	{"信用卡", aboutCard},
+	{"卡号", aboutCard},
+	{"カード", aboutCard},
+	{"카드", aboutCard},
+	{"生日", aboutBirth},
+	{"出生", aboutBirth},
+	{"生年月日", aboutBirth},
+	{"생년월일", aboutBirth},
+	{"身份证", aboutCN},
+	{"주민등록번호", aboutKR},
+}
 
 func topicsOf(words map[topic]string) map[string]topic {
 	of := map[string]topic{}
@@ -113,6 +136,17 @@ func (w *work) about(start, end int) (t topic) {
 		t |= topics[string(word)]
 		return true
 	})
+	before := w.view[max(0, start-contextBefore):max(0, start)]
+	for i := range len(before) {
+		if before[i] >= 0xE3 { // where words are not told apart by white space
+			for _, word := range unspaced {
+				if strings.Contains(before[i:], word.text) {
+					t |= word.about
+				}
+			}
+			break
+		}
+	}
 	w.eachWord(end, end+contextAfter, func(word []byte) bool {
 		t |= topics[string(word)] & (aboutPhone | aboutSSN | aboutCard)
 		return true

@@ -7,7 +7,7 @@ func (w *work) phone(f *figures) {
 		return
 	}
 	start, international := f.prefix()
-	if f.joined != 0 && f.view[start] != '+' || same(f.digits[:f.count[f.n-1]]) {
+	if f.joined != 0 && f.view[start] != '+' || !international && f.view[start] == '+' || same(f.digits[:f.count[f.n-1]]) {
 		return
 	}
 	about, asked := topic(0), false
@@ -43,7 +43,7 @@ func (f *figures) prefix() (start int, international bool) {
 		start--
 	}
 	if byteAt(f.view, start-1) == '+' {
-		return start - 1, true
+		return start - 1, !isAlnum(byteAt(f.view, start-2)) // 1e+10000000
 	}
 	first := f.view[f.start:f.to[0]]
 	return start, len(first) > 2 && first[:2] == "00" && first[2] != '0'

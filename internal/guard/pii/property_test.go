@@ -105,7 +105,7 @@ func sound(text string, found []Finding) string {
 
 func TestAnyChunking(t *testing.T) {
 	all := scanners(t)
-	for seed := range uint64(250) {
+	for seed := range uint64(120) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		text := made(r)
 		for name, s := range all {
