@@ -95,9 +95,14 @@ func (f *figures) phoneScore(k, start int, international bool) float32 {
 		bracket = f.view[f.to[c-1]] == '(' || f.view[f.from[c]-1] == '('
 	}
 	switch {
-	case international:
-		if digits < 8 || f.digits[0] == 0 && f.view[start] == '+' {
+	case international && f.view[start] == '+':
+		if digits < 8 || f.digits[0] == 0 || f.tooMany(k) {
 			return 0
+		}
+		return 0.75
+	case international && digits >= 10:
+		if k == 1 {
+			return 0.3
 		}
 		return 0.75
 	case f.northAmerican(k):
@@ -127,7 +132,8 @@ func (f *figures) tooMany(k int) bool {
 		}
 	}
 	var buf [3 * maxChunks]byte
-	return single > 2 || string(f.shape(buf[:0], k)) == "3-2-4" || k == 2 && f.view[f.to[0]:f.from[1]] == "." && f.to[0]-f.from[0] != 3
+	point := k > 1 && f.view[f.to[0]:f.from[1]] == "."
+	return single > 2 || point && k > 2 && f.view[f.to[1]:f.from[2]] != "." || string(f.shape(buf[:0], k)) == "3-2-4" || point && k == 2
 }
 
 // northAmerican is (NXX) NXX-XXXX, with or without the 1 of the country.
