@@ -34,6 +34,7 @@ func (p *program) commands() *cobra.Command {
 	c = p.command("explain --key NAME --request FILE", "Tell where a request would go, and why, without calling anybody.", explain.flags, explain.run)
 	required(c, "key", "request")
 	root.AddCommand(c, p.upstreams(), p.cache())
+	root.AddCommand(p.objects()...)
 	root.AddCommand(p.directory()...)
 	root.AddCommand(p.admin(), p.accounts(), p.sessions(), p.tokens())
 	root.AddCommand(p.usage(), p.ledger(), p.prices(), p.audit(), p.secrets())

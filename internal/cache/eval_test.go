@@ -135,6 +135,29 @@ func TestMeaningOnPairs(t *testing.T) {
 		}
 	}
 	t.Logf("%d pairs, %d of them the same, %s", len(pairs), all[1], e.ID())
+	if long() {
+		alone(t, e, pairs[:2000])
+	}
+}
+
+// alone shows what the vector would do without reading, for comparison: nobody serves by it.
+func alone(t *testing.T, e embed.Embedder, pairs []embedtest.Pair) {
+	var all counts
+	var texts []string
+	for _, p := range pairs {
+		all[p.Label]++
+		texts = append(texts, p.A, p.B)
+	}
+	vs := vectors(t, e, texts)
+	for _, least := range []float64{0.80, 0.90, 0.95} {
+		var served counts
+		for i, p := range pairs {
+			if cosine(vs[2*i], vs[2*i+1]) >= least {
+				served[p.Label]++
+			}
+		}
+		served.print(t, fmt.Sprintf("cosine %.2f alone", least), all)
+	}
 }
 
 // What a bank's customers write is kinder: the nearest of what was asked before is served to a new request, unless it is about something

@@ -90,6 +90,8 @@ type Admin struct {
 	Loopback string `yaml:"loopback" enum:",operator,never" example:"never" restart:"true"`
 	// Address ranges of the proxies in front of the admin listener, whose X-Forwarded-For is believed. The client is then the nearest hop that is none of them; it is what the audit log has, and what too many failed sign-ins lock out. Left out: the peer is the client, whatever a header says.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" example:"10.20.0.5/32" restart:"true"`
+	// Let whoever reaches the listener read /metrics without showing who they are: for scrapers of a trusted network that can send no token. Left out, they need one whose scopes have metrics.read (docs/operations.md).
+	OpenMetrics bool `yaml:"open_metrics" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
 }

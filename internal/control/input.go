@@ -128,7 +128,7 @@ func (ch *Change) apply(b *directory.Record) error {
 		}
 	}
 	if ch.Project.Given {
-		if s.Project = ch.Project.Value; s.Project != "" && !projectName.MatchString(s.Project) {
+		if s.Project = ch.Project.Value; s.Project != "" && !IsProject(s.Project) {
 			p.add("/project", "%q is no name of a project: take up to 64 letters, digits, dots, _ and -", clip(s.Project))
 		}
 	}
@@ -232,6 +232,9 @@ func nameProblem(s string) string {
 	}
 	return ""
 }
+
+// IsProject tells whether a text may be the name of a project, which keys say that they belong to.
+func IsProject(s string) bool { return projectName.MatchString(s) }
 
 // isText tells whether a text is one that every store keeps and every terminal can show.
 func isText(s string) bool {
