@@ -16,6 +16,7 @@ import (
 // specFlags are what can be said of any subject.
 type specFlags struct {
 	name, team, user, email, project, expires, rulesFile         string
+	cache                                                        string
 	teams, models, endpoints, allowFrom, tags, guards, overrides []string
 	clear                                                        []string
 	metadata                                                     map[string]string
@@ -57,6 +58,7 @@ func (s *specFlags) flags(f *pflag.FlagSet, kind string, update bool) {
 	f.StringSliceVar(&s.tags, "tags", nil, "`TAGS` that a deployment must have to serve its calls.")
 	f.StringSliceVar(&s.guards, "guards", nil, "`NAMES` of guards of the configuration that its calls must pass, beside those of its owners and of the model.")
 	f.StringSliceVar(&s.overrides, "overrides", nil, "`WORDS` for what its calls may ask for by header: strategy, fallback, deadline, tags; none for nothing. Left out: all.")
+	f.StringVar(&s.cache, "cache", "", "How far answers are kept and given again for its calls, `MODE`: off, exact or semantic. Left out: as the models say.")
 	f.StringVar(&s.project, "project", "", "On whose account its calls go: a `NAME`.")
 	f.StringToStringVar(&s.metadata, "metadata", nil, "Notes for people and tools, `NAME=TEXT` with commas.")
 	f.StringVar(&s.expires, "expires", "", "`WHEN` it ends: a date (2030-01-31), a time, or a span from now (90d).")
@@ -79,6 +81,7 @@ func (s *specFlags) change(has []rules.Rule) (ch control.Change, err error) {
 	list(&ch.Guards, s.guards)
 	list(&ch.Overrides, s.overrides)
 	text(&ch.Name, s.name)
+	text(&ch.Cache, s.cache)
 	text(&ch.Project, s.project)
 	if len(s.metadata) > 0 {
 		ch.Metadata = control.Some(s.metadata)
@@ -119,6 +122,8 @@ func (s *specFlags) clearIn(ch *control.Change) error {
 			ch.Guards = control.Maybe[[]string]{Given: true}
 		case "overrides":
 			ch.Overrides = control.Maybe[[]string]{Given: true}
+		case "cache":
+			ch.Cache = control.Maybe[string]{Given: true}
 		case "project":
 			ch.Project = control.Maybe[string]{Given: true}
 		case "metadata":
@@ -127,7 +132,7 @@ func (s *specFlags) clearIn(ch *control.Change) error {
 			ch.Expires = control.Maybe[string]{Given: true}
 		case "team", "user", "email", "teams": // see keyChange and userChange
 		default:
-			return fmt.Errorf("--clear: %q cannot be cleared; there are models, endpoints, rules, allow-from, tags, guards, overrides, project, metadata, expires, team, user, email and teams", name)
+			return fmt.Errorf("--clear: %q cannot be cleared; there are models, endpoints, rules, allow-from, guards, overrides, cache, project, metadata, expires, team, user, email and teams", name)
 		}
 	}
 	return nil

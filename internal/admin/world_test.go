@@ -328,8 +328,14 @@ func (s standIn) Prices() *Prices {
 	return &Prices{At: time.Now(), Data: []Price{{Model: "fast", Deployment: "filed/m", Provider: "filed", Upstream: "m", From: "table", Rates: map[string]string{"input": "1"}, Above: []PriceAbove{{Over: 1, Rates: map[string]string{}}}}}}
 }
 
-func (s standIn) Standing(context.Context, string) (*quota.Standing, error) {
-	return &quota.Standing{Limits: []quota.LimitStanding{{Rule: "r"}}, Budgets: []quota.BudgetStanding{{Rule: "b"}}}, nil
+func (s standIn) Cache() *Cache { return &Cache{Store: "memory"} }
+
+func (s standIn) Purge(context.Context, *Selection) (int, error) { return 0, nil }
+
+func (s standIn) Owner(string) (org, public string, ok bool) { return "", "", false }
+
+func (s standIn) Standing(context.Context, directory.Kind, string, string) (*quota.Standing, error) {
+	return &quota.Standing{Limits: []quota.LimitStanding{{Rule: "r", Apart: []string{"key"}}}, Budgets: []quota.BudgetStanding{{Rule: "b", Apart: []string{"key"}}}}, nil
 }
 
 // idp is a provider of identities where everybody is the same person.

@@ -106,6 +106,7 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		Ledger:   usage.New(usage.Options{Record: a.recorder(ups), Journal: a.money.journal, Price: prices.mark}),
 		NoLedger: a.money.journal == nil, Guards: chain,
 		Limiter: a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
+		Cache: a.cache, CacheRules: cacheRules(cfg, providers),
 		Limits: gateway.Limits{
 			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
 			Write: wire.WriteLimits{KeepAlive: cfg.Timeouts.KeepAliveComment, Stall: cfg.Limits.WriteStall},

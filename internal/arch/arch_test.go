@@ -21,8 +21,8 @@ type room struct {
 // rooms is the drawing of the house (docs/architecture.md). A package that is not here does not compile, as far
 // as this test is concerned, and a row without a package is stale.
 var rooms = map[string]room{
-	"cmd/sluice": {may: "admin app audit bench catalog config control flags llm mock route rules usage"}, // its subcommands
-	"docs":       {tests: "app config control llm wire"},                                                 // pages are held against the code
+	"cmd/sluice": {may: "admin app audit bench catalog config control flags llm mock quota route rules usage"}, // its subcommands
+	"docs":       {tests: "app config control llm wire"},                                                       // pages are held against the code
 
 	"llm": {stdOnly: true},
 	"sse": {stdOnly: true},
@@ -52,6 +52,12 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
+	"cache":                       {may: "llm auth cache/same", tests: "cache/* embed embed/embedtest"},
+	"cache/indextest":             {may: "cache"},
+	"cache/cachetest":             {may: "cache"},
+	"cache/same":                  {},
+	"embed":                       {may: "llm", tests: "embed/embedtest"},
+	"embed/embedtest":             {},
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
 
 	"directory/directorytest": {may: "llm auth directory"},
@@ -69,7 +75,7 @@ var rooms = map[string]room{
 	"control":                 {may: "llm account audit auth rules directory config seal settings", tests: "directory/directorytest backend/sql"},
 
 	"upstream/sharedtest": {may: "upstream"},
-	"backend/redis":       {may: "llm idempotency quota upstream", tests: "auth idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
+	"backend/redis":       {may: "llm cache idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
@@ -77,7 +83,7 @@ var rooms = map[string]room{
 	"guard/guardtest": {may: "guard"},
 	"guard/webhook":   {may: "llm guard", tests: "guard/*"},
 
-	"gateway": {may: "llm sse wire auth catalog guard idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
+	"gateway": {may: "llm sse wire auth cache catalog guard idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 
 	"upstream/h1": {may: "llm", stdOnly: true},
 
@@ -110,6 +116,10 @@ var laws = [][2]string{
 	{"upstream", "usage"},
 	{"upstream", "auth"},
 	{"upstream/h1", "upstream"}, // it carries bytes; what a failure means is decided above it
+	{"cache", "usage"},
+	{"cache", "route"},
+	{"cache", "upstream"},
+	{"cache", "catalog"},
 	{"quota", "usage"},
 	{"quota", "upstream"},
 	{"quota", "catalog"}, // what a call may cost is told
@@ -132,6 +142,9 @@ var laws = [][2]string{
 	{"*", "wire/wiretest"}, // what serves tests stays out of the binary
 	{"*", "upstream/sharedtest"},
 	{"*", "idempotency/idempotencytest"},
+	{"*", "cache/indextest"},
+	{"*", "embed/embedtest"},
+	{"embed", "cache"}, // a model knows nothing of what it is used for
 	{"*", "alert/alerttest"},
 	{"*", "audit/audittest"},
 	{"*", "seal/sealtest"},

@@ -28,7 +28,7 @@ func check(d *decoder, c *Config) {
 	d.providers(c)
 	d.models(c)
 	d.guards(c)
-	d.redis(&c.Redis)
+	d.redis(&c.Redis, &c.Cache)
 	d.money(c)
 	d.signIn(&c.SignIn)
 }

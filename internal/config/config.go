@@ -55,6 +55,8 @@ type Config struct {
 	Alerts Alerts `yaml:"alerts"`
 	// How long a call is remembered that its client gave an Idempotency-Key.
 	Idempotency Idempotency `yaml:"idempotency"`
+	// Which answers are kept and given again (docs/cache.md).
+	Cache Cache `yaml:"cache"`
 	// Where calls can go.
 	Providers []Provider `yaml:"providers"`
 	// Names that clients may use beside the providers' own.
@@ -90,6 +92,8 @@ type Admin struct {
 	Loopback string `yaml:"loopback" enum:",operator,never" example:"never" restart:"true"`
 	// Address ranges of the proxies in front of the admin listener, whose X-Forwarded-For is believed. The client is then the nearest hop that is none of them; it is what the audit log has, and what too many failed sign-ins lock out. Left out: the peer is the client, whatever a header says.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" example:"10.20.0.5/32" restart:"true"`
+	// Let whoever reaches the listener read /metrics without showing who they are: for scrapers of a trusted network that can send no token. Left out, they need one whose scopes have metrics.read (docs/operations.md).
+	OpenMetrics bool `yaml:"open_metrics" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
 }
@@ -198,6 +202,8 @@ type Key struct {
 	Guards []string `yaml:"guards" example:"personal-data"`
 	// What its calls may ask for by header: strategy (X-Sluice-Strategy), fallback (X-Sluice-Fallback: off), deadline (X-Request-Timeout-Ms), tags (X-Sluice-Tags). Left out: all; [] means none.
 	Overrides []string `yaml:"overrides" enum:"strategy,fallback,deadline,tags" example:"deadline"`
+	// How far answers are kept for it: off, exact or semantic. It lessens what its model says; where the model says nothing, it holds instead of cache.mode.
+	Cache string `yaml:"cache" enum:",off,exact,semantic" example:"off"`
 
 	// Sum is the SHA-256 of the whole key, whichever way it was given.
 	Sum [32]byte `yaml:"-"`

@@ -53,6 +53,7 @@ type Change struct {
 	Tags      Maybe[[]string]          `json:"tags,omitzero"`
 	Guards    Maybe[[]string]          `json:"guards,omitzero"`    // that calls must pass, beside those of owners and models
 	Overrides Maybe[[]string]          `json:"overrides,omitzero"` // what calls may ask for by header, as in sluice.yaml
+	Cache     Maybe[string]            `json:"cache,omitzero"`     // how far answers are kept for it: off, exact or semantic
 	Project   Maybe[string]            `json:"project,omitzero"`
 	Metadata  Maybe[map[string]string] `json:"metadata,omitzero"`
 	Expires   Maybe[string]            `json:"expires,omitzero"`
@@ -126,8 +127,13 @@ func (ch *Change) apply(b *directory.Record) error {
 		s.Guards = ch.Guards.Value
 		p.guards("/guards", s.Guards)
 	}
+	if ch.Cache.Given {
+		if s.Cache = ch.Cache.Value; !slices.Contains([]string{"", "off", "exact", "semantic"}, s.Cache) {
+			p.add("/cache", "is %q: must be off, exact or semantic", clip(s.Cache))
+		}
+	}
 	if ch.Project.Given {
-		if s.Project = ch.Project.Value; s.Project != "" && !projectName.MatchString(s.Project) {
+		if s.Project = ch.Project.Value; s.Project != "" && !IsProject(s.Project) {
 			p.add("/project", "%q is no name of a project: take up to 64 letters, digits, dots, _ and -", clip(s.Project))
 		}
 	}
@@ -246,6 +252,9 @@ func nameProblem(s string) string {
 	}
 	return ""
 }
+
+// IsProject tells whether a text may be the name of a project, which keys say that they belong to.
+func IsProject(s string) bool { return projectName.MatchString(s) }
 
 // isText tells whether a text is one that every store keeps and every terminal can show.
 func isText(s string) bool {

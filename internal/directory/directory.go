@@ -25,6 +25,7 @@ type Spec struct {
 	Tags      []string          // that a deployment must have to serve it, beside those its owners ask for
 	Guards    []string          // that its calls must pass, beside those of its owners and of the model
 	Asks      []string          // what its requests may ask for by header (auth.AskStrategy ...); nil: everything
+	Cache     string            // how far answers may be kept for it (auth.LeastCache); "": not said here
 	Project   string            // on whose account its calls go; the nearest one that is set counts; "": not said here
 	Metadata  map[string]string // for people and their tools; nothing here reads it
 	Expires   time.Time         // zero: not restricted here

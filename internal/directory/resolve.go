@@ -60,6 +60,7 @@ func (e *Entry) Who(h auth.Hash) *auth.Who {
 		w.AllowFrom = bothPrefixes(w.AllowFrom, s.AllowFrom)
 		w.Tags = append(w.Tags, s.Tags...)
 		w.Guards = append(w.Guards, s.Guards...)
+		w.Cache = auth.LeastCache(w.Cache, s.Cache)
 		if w.Project == "" {
 			w.Project = s.Project
 		}

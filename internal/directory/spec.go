@@ -22,6 +22,7 @@ type stored struct {
 	Tags      []string          `json:"tags,omitzero"`
 	Guards    []string          `json:"guards,omitzero"`
 	Asks      []string          `json:"asks,omitzero"`
+	Cache     string            `json:"cache,omitzero"`
 	Project   string            `json:"project,omitzero"`
 	Metadata  map[string]string `json:"metadata,omitzero"`
 	Expires   time.Time         `json:"expires,omitzero"`
@@ -32,7 +33,7 @@ type stored struct {
 func (s *Spec) MarshalText() ([]byte, error) {
 	return json.Marshal(&stored{
 		Models: s.Models, Endpoints: s.Endpoints, Rules: rules.WriteAll(s.Rules), AllowFrom: s.AllowFrom, Tags: s.Tags, Guards: s.Guards, Asks: s.Asks,
-		Project: s.Project, Metadata: s.Metadata, Expires: s.Expires.UTC(), Disabled: s.Disabled,
+		Cache: s.Cache, Project: s.Project, Metadata: s.Metadata, Expires: s.Expires.UTC(), Disabled: s.Disabled,
 	}, json.Deterministic(true))
 }
 
@@ -48,7 +49,7 @@ func (s *Spec) UnmarshalText(text []byte) error {
 	}
 	*s = Spec{
 		Models: in.Models, Endpoints: in.Endpoints, Rules: list, AllowFrom: in.AllowFrom, Tags: in.Tags, Guards: in.Guards, Asks: in.Asks,
-		Project: in.Project, Metadata: in.Metadata, Expires: in.Expires, Disabled: in.Disabled,
+		Cache: in.Cache, Project: in.Project, Metadata: in.Metadata, Expires: in.Expires, Disabled: in.Disabled,
 	}
 	return nil
 }

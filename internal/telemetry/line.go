@@ -66,6 +66,7 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	text("upstream_model", e.Target.Model)
 	text("credential", e.Target.Credential)
 	text("fallback", e.Fallback)
+	text("cache", e.Cache)
 	if e.Stream {
 		number("stream", 1)
 	}
@@ -96,6 +97,9 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	if m, ok := e.Account(); ok {
 		if m.PriceVersion != "" {
 			money("cost_usd", m.Costs.Total())
+		}
+		if e.Cache != "" && m.PriceVersion != "" {
+			money("saved_usd", e.Saved())
 		}
 		if m.Costs.Waste != 0 {
 			money("waste_usd", m.Costs.Waste)

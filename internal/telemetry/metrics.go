@@ -38,6 +38,7 @@ type Metrics struct {
 	scanned *prometheus.CounterVec
 	found   *prometheus.CounterVec
 	costs   costs
+	saved   costs // by the cache
 
 	mu    sync.RWMutex // guards lines
 	lines map[line]*children
@@ -99,7 +100,11 @@ func NewMetrics(dropped func() int64) *Metrics {
 	m.guards = counter("sluice_guarded_calls_total", "Calls that a guard held for, by what came of it.", "outcome")
 	m.scanned = counter("sluice_guard_bytes_total", "Bytes of text in guarded requests, by whether all detectors read them.", "result")
 	m.found = counter("sluice_guard_findings_total", "What guards found, by its type and by what became of it.", "type", "action", "in")
-	m.registry.MustRegister(&m.costs)
+	m.costs.desc = prometheus.NewDesc("sluice_cost_dollars_total",
+		"What calls cost, as far as it was known at their end; the ledger has it to the nano-dollar.", []string{"provider", "model"}, nil)
+	m.saved.desc = prometheus.NewDesc("sluice_cache_saved_dollars_total",
+		"What calls would have cost that the cache answered, by who gave the answer first.", []string{"provider", "model"}, nil)
+	m.registry.MustRegister(&m.costs, &m.saved)
 	m.retries = counter("sluice_retries_total", "Upstream calls of requests that took more than one, by how each ended.", "provider", "outcome")
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_requests_in_flight", Help: "Requests under way."})
 	m.registry.MustRegister(m.inFlight,
@@ -153,15 +158,19 @@ func (m *Metrics) Record(e *usage.Entry) {
 	c.calls.Inc()
 	c.bytesIn.Add(float64(e.BytesIn))
 	c.bytesOut.Add(float64(e.BytesOut))
-	add(c.input, e.Usage.Input)
-	add(c.cacheRead, e.Usage.CacheRead)
-	add(c.cacheWrite, e.Usage.CacheWrite)
-	add(c.output, e.Usage.Output)
-	add(c.reasoning, e.Usage.Reasoning)
-	observe(c.inputUsage, e.Usage.Input)
-	observe(c.outputUsage, e.Usage.Output)
-	if account, ok := e.Account(); ok && account.PriceVersion != "" {
-		m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+	if account, ok := e.Account(); e.Cache != "" { // no upstream has told anything of it
+		m.saved.add(e.Target.Provider, e.Target.Model, e.Saved())
+	} else {
+		add(c.input, e.Usage.Input)
+		add(c.cacheRead, e.Usage.CacheRead)
+		add(c.cacheWrite, e.Usage.CacheWrite)
+		add(c.output, e.Usage.Output)
+		add(c.reasoning, e.Usage.Reasoning)
+		observe(c.inputUsage, e.Usage.Input)
+		observe(c.outputUsage, e.Usage.Output)
+		if ok && account.PriceVersion != "" {
+			m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+		}
 	}
 	for i := range e.Tries {
 		m.retries.WithLabelValues(e.Tries[i].Provider, e.Tries[i].Outcome).Inc()

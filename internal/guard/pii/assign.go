@@ -117,6 +117,7 @@ func (w *work) value(from int, kind secretName) {
 	for to > from && strings.IndexByte(".,:?", v[to-1]) >= 0 {
 		to--
 	}
+	w.steps += to - from
 	s := v[from:to]
 	if c := byteAt(v, to); c == '(' || c == '{' || c == '[' || c == '<' || placeholder(s) {
 		return
@@ -133,6 +134,7 @@ func (w *work) value(from int, kind secretName) {
 		}
 	}
 	switch {
+	case promises(s) != noSecret: // the name of another: testPrivateKey
 	case kind == isKey && len(s) >= 16 && letters > 0 && digits > 0 && entropy(s) >= 3:
 		w.add(Secret, from, to, 0.75, "secret/assigned", false)
 	case kind == isPassword && len(s) >= 5 && (digits > 0 || others > 0):

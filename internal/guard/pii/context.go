@@ -91,11 +91,34 @@ var topics = topicsOf(map[topic]string{
 	aboutNO:        `fødselsnummer fodselsnummer personnummer fnr`,
 	aboutBR:        `cpf contribuinte`,
 	aboutMX:        `curp`,
-	aboutCN:        `身份证 身份证号 resident`,
-	aboutKR:        `rrn 주민등록번호 resident`,
+	aboutCN:        `resident`,
+	aboutKR:        `rrn resident`,
 	aboutTR:        `tckn tc kimlik`,
 	aboutZA:        `rsa south african`,
 })
+
+// unspaced are words of Chinese, Japanese and Korean, which count wherever they stand.
+var unspaced = []struct {
+	text  string
+	about topic
+}{
+	{"电话", aboutPhone},
+	{"手机", aboutPhone},
+	{"電話", aboutPhone},
+	{"携帯", aboutPhone},
+	{"전화", aboutPhone},
+	{"휴대폰", aboutPhone},
+	{"信用卡", aboutCard},
+	{"卡号", aboutCard},
+	{"カード", aboutCard},
+	{"카드", aboutCard},
+	{"生日", aboutBirth},
+	{"出生", aboutBirth},
+	{"生年月日", aboutBirth},
+	{"생년월일", aboutBirth},
+	{"身份证", aboutCN},
+	{"주민등록번호", aboutKR},
+}
 
 func topicsOf(words map[topic]string) map[string]topic {
 	of := map[string]topic{}
@@ -109,11 +132,22 @@ func topicsOf(words map[topic]string) map[string]topic {
 
 // about gives what the words before start and just after end are about.
 func (w *work) about(start, end int) (t topic) {
-	eachWord(w.view, start-contextBefore, start, func(word []byte) bool {
+	w.eachWord(start-contextBefore, start, func(word []byte) bool {
 		t |= topics[string(word)]
 		return true
 	})
-	eachWord(w.view, end, end+contextAfter, func(word []byte) bool {
+	before := w.view[max(0, start-contextBefore):max(0, start)]
+	for i := range len(before) {
+		if before[i] >= 0xE3 { // where words are not told apart by white space
+			for _, word := range unspaced {
+				if strings.Contains(before[i:], word.text) {
+					t |= word.about
+				}
+			}
+			break
+		}
+	}
+	w.eachWord(end, end+contextAfter, func(word []byte) bool {
 		t |= topics[string(word)] & (aboutPhone | aboutSSN | aboutCard)
 		return true
 	})
@@ -123,7 +157,7 @@ func (w *work) about(start, end int) (t topic) {
 // near says whether one of words stands before start.
 func (w *work) near(start int, words map[string]bool) (is bool) {
 	if len(words) > 0 {
-		eachWord(w.view, start-contextBefore, start, func(word []byte) bool {
+		w.eachWord(start-contextBefore, start, func(word []byte) bool {
 			is = words[string(word)]
 			return !is
 		})
@@ -131,10 +165,11 @@ func (w *work) near(start int, words map[string]bool) (is bool) {
 	return is
 }
 
-// eachWord gives the words that lie wholly in the bytes from to to of text, folded, until it is told that it is enough.
-// A word that is cut at either border is left out.
-func eachWord(text string, from, to int, yield func([]byte) bool) {
-	var buf [contextBefore]byte
+// eachWord gives the words that lie wholly in the bytes from to to of the view, folded, until it is told that it is
+// enough. A word that is cut at either border is left out.
+func (w *work) eachWord(from, to int, yield func([]byte) bool) {
+	text := w.view
+	w.steps += to - from
 	from, to = max(0, from), min(len(text), to)
 	for from > 0 && from < to && wordByte(text[from]) && wordByte(text[from-1]) {
 		from++
@@ -148,7 +183,7 @@ func eachWord(text string, from, to int, yield func([]byte) bool) {
 		for end < len(text) && end-i < contextBefore && wordByte(text[end]) {
 			end++
 		}
-		if end > to || !yield(foldInto(buf[:0], text[i:end])) {
+		if end > to || !yield(foldInto(w.word[:0], text[i:end])) {
 			return
 		}
 		i = end

@@ -1,5 +1,7 @@
 package pii
 
+import "strings"
+
 // date is a day of which a word says that somebody was born on it: digits, or a month by its name. The token from from
 // to to begins with the digits up to digits.
 func (w *work) date(from, digits, to int) {
@@ -168,20 +170,15 @@ func isMonth(word string) bool {
 		return false
 	}
 	var buf [12]byte
-	for name := range months {
-		if len(word) >= len(name) && string(foldInto(buf[:0], word)[:len(name)]) == name {
-			return true
-		}
-	}
-	return false
+	name := foldInto(buf[:0], word)
+	return months[string(name[:3])] || len(name) > 3 && months[string(name[:4])]
 }
 
+// months are the first three letters of their names.
 var months = func() map[string]bool {
 	set := map[string]bool{}
-	for _, m := range []string{
-		"jan", "feb", "fev", "fév", "mar", "mär", "mrt", "apr", "avr", "abr", "may", "mai", "mag", "mei", "jun", "juin", "giu", "jul", "juil", "lug",
-		"aug", "aoû", "ago", "sep", "set", "oct", "okt", "ott", "out", "nov", "dec", "dez", "déc", "dic", "ene", "gen",
-	} {
+	for _, m := range strings.Fields("jan feb fev fév mar mär mrt apr avr abr may mai mag mei jun jui giu jul lug aug aoû ago sep set " +
+		"oct okt ott out nov dec dez déc dic ene gen") {
 		set[m] = true
 	}
 	return set

@@ -50,6 +50,7 @@ func (w *work) decode(from, end, to int) {
 		return
 	}
 	text, err := alphabet.DecodeString(s)
+	w.steps += len(text)
 	if err != nil || !readable(string(text)) || !utf8.Valid(text) {
 		return
 	}
@@ -57,6 +58,7 @@ func (w *work) decode(from, end, to int) {
 	defer inner.done()
 	inner.depth = w.depth + 1
 	inner.collect(string(text), 0)
+	w.steps += inner.steps
 	var best Finding
 	for _, f := range inner.found {
 		if f.Score > best.Score {

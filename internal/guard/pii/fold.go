@@ -66,6 +66,8 @@ func foldAt(text string, i int) (to string, n int, ok bool) {
 func foldRune(r rune, text string, i, n int) (string, bool) {
 	before, after := byteAt(text, i-1), byteAt(text, i+n)
 	switch {
+	case r >= 0xC0 && r <= 0x24F && r != 'ı', r >= 0x3041 && r <= 0x3130, r >= 0x3400 && r <= 0x9FFF, r >= 0xAC00 && r <= 0xD7A3:
+		return "", false // most of what is written: letters of Latin, kana, ideographs, syllables of Hangul
 	case r < 0xA0:
 		return "\n", r == 0x85
 	case unseen(r):

@@ -28,7 +28,8 @@ func (w *work) email(i int) {
 		return
 	}
 	to, ok := host(v, i+1)
-	if !ok || v[from:i] == "git" || picture(v[i+1:to]) {
+	w.steps += max(to, i) - from
+	if !ok || v[from:i] == "git" || byteAt(v, from-1) == '$' || picture(v[i+1:to]) {
 		w.dsn(from, i)
 		return
 	}

@@ -83,8 +83,9 @@ func (w *work) national(f *figures, k int) {
 
 // written says whether shape is one of shapes.
 func written(shapes string, shape []byte) bool {
-	for one := range strings.SplitSeq(shapes, "|") {
-		if one == string(shape) {
+	for shapes != "" {
+		var one string
+		if one, shapes, _ = strings.Cut(shapes, "|"); one == string(shape) {
 			return true
 		}
 	}
@@ -120,11 +121,10 @@ func (w *work) code(from, to int) {
 	if to-from == 11 {
 		w.finnish(from)
 	}
-	var buf [18]byte
-	if to-from > len(buf) || to-from < 9 || partOfName(w.view, from, to) {
+	if to-from > len(w.coding) || to-from < 9 || partOfName(w.view, from, to) {
 		return
 	}
-	s := buf[:to-from]
+	s := w.coding[:to-from]
 	for i := range s {
 		s[i] = upper(w.view[from+i])
 	}
@@ -156,7 +156,7 @@ func (w *work) spacedNINO(from int) {
 	if start < 0 || start+len(shape) > len(w.view) || isAlnum(byteAt(w.view, start-1)) || isAlnum(byteAt(w.view, start+len(shape))) {
 		return
 	}
-	s := make([]byte, 0, 9)
+	s := w.coding[:0]
 	for i := range len(shape) {
 		c := w.view[start+i]
 		switch {

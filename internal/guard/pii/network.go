@@ -82,11 +82,15 @@ func (w *work) ipv6(i int) {
 		}
 		to++
 	}
+	w.steps += to - from
 	for to > from && (v[to-1] == '.' || v[to-1] == ':' && !strings.HasSuffix(v[from:to], "::")) {
 		to--
 	}
 	if colons < 2 || digits == 0 || isLetter(byteAt(v, to)) {
 		return
+	}
+	if !strings.Contains(v[from:to], "::") && colons != 7 && !(colons == 6 && strings.Contains(v[from:to], ".")) {
+		return // a time
 	}
 	ip, err := netip.ParseAddr(v[from:to])
 	if err != nil {
@@ -140,6 +144,7 @@ func (w *work) url(i int) {
 		end++
 	}
 	w.urlEnd = end
+	w.steps += end - from
 	for end > start && strings.IndexByte(".,;:!?)", v[end-1]) >= 0 {
 		end--
 	}

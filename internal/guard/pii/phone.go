@@ -7,7 +7,7 @@ func (w *work) phone(f *figures) {
 		return
 	}
 	start, international := f.prefix()
-	if f.joined != 0 && !international {
+	if f.joined != 0 && f.view[start] != '+' || !international && f.view[start] == '+' || same(f.digits[:f.count[f.n-1]]) {
 		return
 	}
 	about, asked := topic(0), false
@@ -43,7 +43,7 @@ func (f *figures) prefix() (start int, international bool) {
 		start--
 	}
 	if byteAt(f.view, start-1) == '+' {
-		return start - 1, true
+		return start - 1, !isAlnum(byteAt(f.view, start-2)) // 1e+10000000
 	}
 	first := f.view[f.start:f.to[0]]
 	return start, len(first) > 2 && first[:2] == "00" && first[2] != '0'
@@ -95,9 +95,14 @@ func (f *figures) phoneScore(k, start int, international bool) float32 {
 		bracket = f.view[f.to[c-1]] == '(' || f.view[f.from[c]-1] == '('
 	}
 	switch {
-	case international:
-		if digits < 8 || f.digits[0] == 0 && f.view[start] == '+' {
+	case international && f.view[start] == '+':
+		if digits < 8 || f.digits[0] == 0 || f.tooMany(k) {
 			return 0
+		}
+		return 0.75
+	case international && digits >= 10:
+		if k == 1 {
+			return 0.3
 		}
 		return 0.75
 	case f.northAmerican(k):
@@ -107,7 +112,7 @@ func (f *figures) phoneScore(k, start int, international bool) float32 {
 		return 0.6
 	case f.tooMany(k):
 		return 0
-	case f.digits[0] == 0 && digits >= 9 && digits <= 12 && k > 1:
+	case f.digits[0] == 0 && f.digits[1] != 0 && digits >= 9 && digits <= 12 && k > 1:
 		return 0.5
 	case bracket && digits <= 12:
 		return 0.45
@@ -117,8 +122,8 @@ func (f *figures) phoneScore(k, start int, international bool) float32 {
 	return 0
 }
 
-// tooMany says whether the chunks are no way to write a telephone number: single digits one after the other, or a
-// fraction.
+// tooMany says whether the chunks are no way to write a telephone number: single digits one after the other, a
+// fraction, or what only looks like an SSN.
 func (f *figures) tooMany(k int) bool {
 	single := 0
 	for c := range k {
@@ -126,7 +131,9 @@ func (f *figures) tooMany(k int) bool {
 			single++
 		}
 	}
-	return single > 2 || k == 2 && f.view[f.to[0]:f.from[1]] == "." && f.to[0]-f.from[0] != 3
+	var buf [3 * maxChunks]byte
+	point := k > 1 && f.view[f.to[0]:f.from[1]] == "."
+	return single > 2 || point && k > 2 && f.view[f.to[1]:f.from[2]] != "." || string(f.shape(buf[:0], k)) == "3-2-4" || point && k == 2
 }
 
 // northAmerican is (NXX) NXX-XXXX, with or without the 1 of the country.

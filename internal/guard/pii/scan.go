@@ -20,14 +20,19 @@ type work struct {
 	from    int       // findings begin here or later; of view
 	depth   int       // how many layers of encoding are off
 	found   []Finding // candidates: in view while collect runs, in text afterwards; they may overlap
+	lastDot int       // of the token that is read
 	urlEnd  int       // where the last URL that was read ends, of view
 	covered []bool
-	open    int // where a private key begins whose end is not there yet, of text; -1 without
+	word    [contextBefore]byte // the one that eachWord gives
+	coding  [18]byte            // the token that is compared with codes, in upper case
+	figure  figures             // the number that is read
+	steps   int                 // bytes that recognisers have looked at, once for each time
+	open    int                 // where a private key begins whose end is not there yet, of text; -1 without
 }
 
 func (w *work) done() {
-	w.depth = 0
-	w.text, w.view = "", ""
+	w.depth, w.steps = 0, 0
+	w.text, w.view, w.figure.view = "", "", ""
 	w.folds, w.found = w.folds[:0], w.found[:0]
 	w.s.work.Put(w)
 }
@@ -106,6 +111,7 @@ func (w *work) tokens() {
 		for to < len(w.view) && sets[w.view[to]]&inToken != 0 {
 			to++
 		}
+		w.steps += to - from
 		if to-from >= longToken {
 			w.token(from, to)
 		}

@@ -123,6 +123,7 @@ var secretShapes = byFirst([]secretShape{
 // byFirst sorts shapes by the first byte of their prefixes.
 func byFirst(all []secretShape) (t [128][]secretShape) {
 	for _, s := range all {
+		s.name = "secret/" + s.name
 		t[s.prefix[0]] = append(t[s.prefix[0]], s)
 	}
 	return t
@@ -131,6 +132,7 @@ func byFirst(all []secretShape) (t [128][]secretShape) {
 // token runs what is looked for in long tokens on the one from from to to.
 func (w *work) token(from, to int) {
 	w.encoded(from, to)
+	w.lastDot = from + strings.LastIndexByte(w.view[from:to], '.')
 	bearer := from >= 7 && hasFoldPrefix(w.view[from-7:], "bearer ")
 	for i := from; i < to; {
 		end := w.secretAt(i, to)
@@ -159,14 +161,16 @@ func (w *work) secretAt(i, to int) int {
 	if strings.HasPrefix(v, "eyJ") {
 		return w.jwt(i, to)
 	}
+	const judged = 128 // bytes by which a body without a limit is judged
 	for _, s := range secretShapes[v[0]] {
 		if !strings.HasPrefix(v, s.prefix) {
 			continue
 		}
 		n := len(s.prefix)
-		for n < len(v) && s.set.has(v[n]) {
+		for n < len(v) && n < judged && s.set.has(v[n]) {
 			n++
 		}
+		w.steps += n
 		if s.max > 0 && n-len(s.prefix) > s.max {
 			continue
 		}
@@ -174,7 +178,10 @@ func (w *work) secretAt(i, to int) int {
 			n--
 		}
 		if body := v[len(s.prefix):max(n, len(s.prefix))]; len(body) >= s.min && random(body) {
-			w.add(Secret, i, i+n, 0.95, "secret/"+s.name, false)
+			for n < len(v) && s.set.has(v[n]) {
+				n++
+			}
+			w.add(Secret, i, i+n, 0.95, s.name, false)
 			return i + n
 		}
 	}
@@ -208,18 +215,19 @@ func random(body string) bool {
 // jwt is a JSON web token: two parts that are objects in base64, and a signature or none.
 func (w *work) jwt(i, to int) int {
 	v := w.view
-	end, dots := i, 0
+	const longest = 512 // of the header
+	n := strings.IndexByte(v[i:min(to, i+longest)], '.')
+	w.steps += max(n, 1)
+	if n < 0 || !strings.HasPrefix(v[i+n:to], ".eyJ") || w.lastDot <= i+n {
+		return 0
+	}
+	end := i
 	for end < to && (isAlnum(v[end]) || v[end] == '_' || v[end] == '-' || v[end] == '.') {
-		if v[end] == '.' {
-			dots++
-		}
 		end++
 	}
-	for end > i && v[end-1] == '.' {
+	w.steps += end - i
+	for v[end-1] == '.' {
 		end--
-	}
-	if n := strings.IndexByte(v[i:end], '.'); dots < 2 || n < 0 || !strings.HasPrefix(v[i+n:end], ".eyJ") {
-		return 0
 	}
 	w.add(Secret, i, end, 0.95, "secret/jwt", false)
 	return end
@@ -258,12 +266,13 @@ func (w *work) privateKey(i int) int {
 		w.unclosed(i)
 		return k
 	case !strings.Contains(v[i:k], "PRIVATE KEY") || !strings.HasPrefix(v[k:], "-----"):
-		if len(v)-k < 5 && strings.Trim(v[k:], "-") == "" {
+		if !strings.ContainsAny(v[k:min(len(v), k+maxHost)], " \n\t\r") {
 			w.unclosed(i)
 		}
 		return k
 	}
 	end, closed := pemBody(v[:limit], k+5)
+	w.steps += end - i
 	if !closed && limit == len(v) {
 		w.unclosed(i)
 	}
@@ -295,18 +304,20 @@ func pemBody(v string, i int) (end int, closed bool) {
 		}
 		word := v[start:k]
 		switch {
-		case strings.HasPrefix(word, "-----"):
+		case strings.HasPrefix(word, "-----END"):
 			n := strings.Index(v[start+5:min(len(v), start+80)], "-----")
 			if n >= 0 {
 				return start + n + 10, true
 			}
 			return min(len(v), start+80), start+80 <= len(v)
-		case isBase64(word):
-			if len(word) >= 16 || k == len(v) {
+		case k == len(v): // the word may go on
+			if isBase64(word) {
 				end = k
 			}
-			if k == len(v) {
-				return end, false
+			return end, false
+		case isBase64(word):
+			if len(word) >= 16 {
+				end = k
 			}
 		case !strings.HasSuffix(word, ":"): // a header: "DEK-Info:"
 			return end, true

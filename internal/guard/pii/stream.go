@@ -38,6 +38,9 @@ func (t *Stream) Next(piece string) (part string, found []Finding) {
 	if t.open && border(string(t.buf[max(t.from, before-utf8.UTFMax+1):])) == 0 {
 		return "", nil
 	}
+	if t.s.lines && !strings.Contains(piece, "\n") {
+		return "", nil
+	}
 	return t.give(false)
 }
 
@@ -69,7 +72,7 @@ func (t *Stream) give(last bool) (part string, found []Finding) {
 		}
 	}
 	gone, _ := original(w.folds, max(0, viewed(w.folds, end)-lookBehind), len(w.view))
-	gone = max(gone, end-maxBehind)
+	gone = min(end, max(gone, end-maxBehind))
 	t.from = end - gone
 	t.buf = slices.Delete(t.buf, 0, gone)
 	return part, found
@@ -85,7 +88,8 @@ func (w *work) settled(from, end int) int {
 		end = min(end, strings.LastIndexByte(text, '\n')+1)
 	}
 	if w.s.deny != nil && w.s.deny.long > 0 {
-		end = min(end, wordStart(text, max(0, len(text)-w.s.deny.long)))
+		i, _ := original(w.folds, max(0, len(w.view)-w.s.deny.long), len(w.view))
+		end = min(end, wordStart(text, i))
 	}
 	end = w.beforeNumber(end)
 	for moved := true; moved; { // out of candidates that lie across end
@@ -161,19 +165,20 @@ func isBorder(r rune) bool {
 	return !folds
 }
 
-// startsNumber says whether a word may be the first one of a finding of several words.
+// startsNumber says whether a word, with what ends it, may be the first one of a finding of several words.
 func startsNumber(word string) bool {
-	word = strings.TrimFunc(word, isBorder)
 	for i := range len(word) {
-		if c := word[i]; isDigit(c) || c >= utf8.RuneSelf && class[c] == suspect && digitBeyond(word) {
-			return true
+		if class[word[i]] == suspect {
+			word, _ = unfold(word, i, nil)
+			break
 		}
 	}
-	return len(word) == 2 && isUpper(word[0]) && isUpper(word[1]) || isMonth(strings.TrimRight(word, ".,"))
-}
-
-// digitBeyond says whether word, which is not all ASCII, has a digit in its view.
-func digitBeyond(word string) bool {
-	view, _ := unfold(word, 0, nil)
-	return strings.ContainsAny(view, "0123456789")
+	if strings.ContainsAny(word, "0123456789") {
+		return true
+	}
+	if from, to := wordBefore(word, len(word)); isMonth(word[from:to]) {
+		return true
+	}
+	n := len(strings.TrimRight(word, " "))
+	return n >= 2 && isUpper(word[n-1]) && isUpper(word[n-2]) && !isAlnum(byteAt(word, n-3))
 }
