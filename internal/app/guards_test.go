@@ -20,6 +20,7 @@ var planted = []string{
 }
 
 const guarded = `
+log: {level: debug}
 guards:
   - {name: g, mode: %s, enforce: true, rules: [{name: e, type: EMPLOYEE, pattern: '\bE-[0-9]{6}\b'}], deny: [{name: p, type: PROJECT, words: [blue heron]}]}
 models:

@@ -106,7 +106,7 @@ func (r *reader) scalar(f field, at llm.Span) {
 	case v[0] != '-' && (v[0] < '0' || v[0] > '9'):
 	case f.listed && !f.free && (f.name == "prompt" || f.name == "input"):
 		r.opaque += int64(len(v))
-	case f.free && len(v) >= longNumber && strings.IndexAny(v, ".eE") < 0: // a measure or a vector's is nobody's
+	case f.free && len(v) >= longNumber && !strings.ContainsAny(v, ".eE"): // a measure or a vector's is nobody's
 		r.add(at, v, f.name)
 	}
 }
