@@ -295,7 +295,7 @@ func (a *accountsCommand) runUpdate(ctx context.Context, std *streams, args []st
 	if a.unbounded || a.realm != (control.RealmChange{}) {
 		ch.Realm = control.Some(a.realm)
 	}
-	if err := a.ask(ctx, std, ask{http.MethodPatch, accountAt(was.ID), ch, was.Version}, &v); err != nil {
+	if err := a.ask(ctx, std, ask{http.MethodPatch, accountAt(was.ID), ch, versioned(was.Version)}, &v); err != nil {
 		return err
 	}
 	if a.json {

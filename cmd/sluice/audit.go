@@ -291,7 +291,11 @@ func (v *auditVerify) run(ctx context.Context, std *streams, file string) error 
 	if v.json {
 		err = printJSON(std.out, r)
 	} else {
-		err = printReport(std.out, r)
+		why := "for the file has no keys to them"
+		if v.store {
+			why = "as --store opens none (verify an export for that)"
+		}
+		err = printReport(std.out, r, why)
 	}
 	if err == nil && !r.OK() {
 		err = faults(fmt.Sprintf("the audit log is not as gateways wrote it; findings: %d", len(r.Findings)+r.More))
@@ -314,8 +318,8 @@ func (v *auditVerify) verify(ctx context.Context, file string, o audit.VerifyOpt
 	return audit.VerifyFile(f, o)
 }
 
-// printReport writes what a verification found, for people.
-func printReport(out io.Writer, r *audit.Report) error {
+// printReport writes what a verification found, for people. why says why sealed parts were not opened.
+func printReport(out io.Writer, r *audit.Report, why string) error {
 	var b strings.Builder
 	for i := range r.Findings {
 		b.WriteString(plain(r.Findings[i].String()) + "\n")
@@ -339,7 +343,13 @@ func printReport(out io.Writer, r *audit.Report) error {
 	if r.Checkpoints > 0 {
 		fmt.Fprintf(&b, ", the last, number %d, of %s UTC", r.Last.Number, r.Last.At.Format(time.DateTime))
 	}
-	fmt.Fprintf(&b, "; %d of them in the anchor\n%d sealed parts opened and as told, %d without their keys\n", r.Anchored, r.Readable, r.Sealed)
+	fmt.Fprintf(&b, "; %d of them in the anchor\n", r.Anchored)
+	if r.Readable > 0 {
+		fmt.Fprintf(&b, "%s opened with the keys in the file: they say what is told beside them\n", count(r.Readable, "sealed part"))
+	}
+	if r.Sealed > 0 {
+		fmt.Fprintf(&b, "%s not opened, %s: the chain holds their bytes, and what they say was not looked at\n", count(r.Sealed, "sealed part"), why)
+	}
 	if r.Waiting > 0 {
 		fmt.Fprintf(&b, "%d entries wait for the next checkpoint\n", r.Waiting)
 	}

@@ -17,7 +17,7 @@ const completionHelp = `Print a script that lets a shell complete commands, flag
     sluice completion fish > ~/.config/fish/completions/sluice.fish
     sluice completion powershell | Out-String | Invoke-Expression
 
-Names of keys, their owners and deployments are those of the running gateway (SLUICE_ADMIN_URL, SLUICE_ADMIN_TOKEN); without one there are none.`
+Names of keys, their owners, deployments and objects of the settings are those of the running gateway (SLUICE_ADMIN_URL, SLUICE_ADMIN_TOKEN); without one there are none.`
 
 var shells = []string{"bash", "zsh", "fish", "powershell"}
 
@@ -46,13 +46,7 @@ func (p *program) complete(root *cobra.Command) {
 		if word := argument(leaf.Use); word == "FILE" {
 			leaf.ValidArgsFunction = files
 		} else if path := listOf(leaf, word); path != "" {
-			names := listed(path, word == "TOKEN")
-			leaf.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-				if len(args) > 0 {
-					return nil, cobra.ShellCompDirectiveNoFileComp
-				}
-				return names(c, args, begun)
-			}
+			leaf.ValidArgsFunction = first(listed(path, word == "TOKEN"))
 		}
 	}
 	everyFlag(root, func(c *cobra.Command, f *pflag.Flag) {
@@ -68,6 +62,16 @@ func (p *program) complete(root *cobra.Command) {
 			panic(err) // there is no such flag, or it is completed already
 		}
 	})
+}
+
+// first completes the first argument only.
+func first(complete cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete(c, args, begun)
+	}
 }
 
 // argument is the first thing that a command takes, in the word of its line.

@@ -12,11 +12,13 @@ import (
 func TestCompletion(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, ok := map[string]string{
-			"/admin/keys":      `{"data":[{"id":"k1","name":"ci"},{"id":"k2","name":"lap\u001b[2Jtop"}]}`,
-			"/admin/accounts":  `{"data":[{"id":"a1","name":"Ada","email":"ada@example.org"},{"id":"a2","name":"owner","email":""}]}`,
-			"/admin/tokens":    `{"data":[{"id":"t1","name":"ci"}]}`,
-			"/admin/teams":     `{"data":[{"id":"t1","name":"research"}]}`,
-			"/admin/upstreams": `{"deployments":[{"deployment":"openai/gpt-4o"}]}`,
+			"/admin/keys":                     `{"data":[{"id":"k1","name":"ci"},{"id":"k2","name":"lap\u001b[2Jtop"}]}`,
+			"/admin/accounts":                 `{"data":[{"id":"a1","name":"Ada","email":"ada@example.org"},{"id":"a2","name":"owner","email":""}]}`,
+			"/admin/tokens":                   `{"data":[{"id":"t1","name":"ci"}]}`,
+			"/admin/teams":                    `{"data":[{"id":"t1","name":"research"}]}`,
+			"/admin/providers":                `{"data":[{"kind":"provider","name":"eu"}]}`,
+			"/admin/providers/eu/credentials": `{"data":[{"kind":"credential","of":"eu","name":"team-a"}]}`,
+			"/admin/upstreams":                `{"deployments":[{"deployment":"openai/gpt-4o"}]}`,
 		}[r.URL.Path]
 		if !ok || r.Header.Get("Authorization") != "Bearer of-operators" {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -43,6 +45,12 @@ func TestCompletion(t *testing.T) {
 		{"usage --team _", "t1\tresearch\n" + no},
 		{"usage --key _", "k1\tci\nk2\tlap\uFFFD[2Jtop\n" + no},
 		{"explain --key _", names + no},
+		{"providers show _", "eu\n" + no},
+		{"providers show eu _", no},
+		{"providers create --file _", files},
+		{"credentials list --provider _", "eu\n" + no},
+		{"credentials delete --provider eu _", "team-a\n" + no},
+		{"credentials delete _", "--provider\tThe `NAME` of the provider that they are parts of.\n" + no},
 		{"explain --request _", files},
 		{"serve --config _", files},
 		{"config check _", files},

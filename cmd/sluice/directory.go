@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"sluice/internal/control"
+	"sluice/internal/quota"
 )
 
 // A directoryCommand works on keys, or on one kind of their owners: through a running gateway, or on the store itself.
@@ -28,6 +29,7 @@ type directoryCommand struct {
 	list     control.List
 	rotation control.Rotation
 	override control.Override
+	project  string
 	takeOver bool
 }
 
@@ -70,7 +72,7 @@ func (p *program) subjects(name, kind, noun, short, long string) *cobra.Command 
 	c.Long = long
 	d.flags(c.PersistentFlags())
 	c.AddCommand(act("list", "List them.", 0, d.listFlags, d.runList))
-	c.AddCommand(act("show NAME", "Show "+noun+", by its name or id, and what limits it.", 1, nil, d.runShow))
+	c.AddCommand(act("show NAME", "Show "+noun+", by its name or id, what limits it, and how its budgets stand.", 1, d.showFlags, d.runShow))
 	c.AddCommand(act("create NAME", "Make "+noun+".", 1, d.createFlags, d.runCreate))
 	c.AddCommand(act("update NAME", "Change "+noun+". What is not said stays.", 1, d.updateFlags, d.runUpdate))
 	if kind == "key" {
@@ -97,6 +99,12 @@ func (d *directoryCommand) listFlags(f *pflag.FlagSet) {
 		f.StringVar(&d.list.User, "user", "", "Only those of this user, by `NAME` or id.")
 	}
 	f.IntVar(&d.list.Limit, "limit", 1000, "`N` to list at most.")
+}
+
+func (d *directoryCommand) showFlags(f *pflag.FlagSet) {
+	if d.kind == "organisation" {
+		f.StringVar(&d.project, "project", "", "Tell how the budgets of this `PROJECT` of it stand, instead of those of all.")
+	}
 }
 
 func (d *directoryCommand) createFlags(f *pflag.FlagSet) {
@@ -184,7 +192,7 @@ func (d *directoryCommand) runUpdate(ctx context.Context, std *streams, ref stri
 		in = d.spec.userChange(ch)
 	}
 	var v subject
-	if err := d.ask(ctx, std, ask{http.MethodPatch, d.at(was.ID), in, was.Version}, &v); err != nil {
+	if err := d.ask(ctx, std, ask{http.MethodPatch, d.at(was.ID), in, versioned(was.Version)}, &v); err != nil {
 		return err
 	}
 	if d.json {
@@ -247,10 +255,31 @@ func (d *directoryCommand) runShow(ctx context.Context, std *streams, ref string
 	if err := d.call(ctx, std, d.at(ref), nil, &v); err != nil {
 		return err
 	}
+	v.Standing = d.standing(ctx, std, v.ID)
 	if d.json {
 		return printJSON(std.out, v)
 	}
-	return d.printOne(std.out, &v, d.names(ctx, std))
+	if err := d.printOne(std.out, &v, d.names(ctx, std)); err != nil {
+		return err
+	}
+	return printStanding(std.out, v.Standing)
+}
+
+// standing is how the budgets of a record stand; nil where no gateway counts, or none can say.
+func (d *directoryCommand) standing(ctx context.Context, std *streams, id string) *quota.Standing {
+	if d.local {
+		return nil
+	}
+	at := d.at(id, "budgets")
+	if d.project != "" {
+		at = d.at(id, "projects", url.PathEscape(d.project), "budgets")
+	}
+	var st quota.Standing
+	if err := d.call(ctx, std, at, nil, &st); err != nil {
+		fmt.Fprintf(std.err, "How the budgets stand cannot be told: %v\n", err)
+		return nil
+	}
+	return &st
 }
 
 func (d *directoryCommand) runList(ctx context.Context, std *streams, _ string) error {

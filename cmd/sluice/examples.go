@@ -1,13 +1,14 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 // examples are what a person would type, by the command's path. Where a path begins with OWNERS it stands for each kind
-// of owner, and so do OWNERS and NAME in its example.
+// of owner, and so do OWNERS and NAME in its example; OBJECTS is the same of kinds of objects of the settings.
 var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"serve":         "sluice serve\nsluice serve --config /etc/sluice/sluice.yaml",
 	"config check":  "sluice config check\nsluice config check /etc/sluice/sluice.yaml --json",
@@ -31,6 +32,8 @@ var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"bench": "sluice bench --compare --scenario small,stream",
 
 	"explain":           "sluice explain --key ci --request chat.json\necho '{\"model\":\"fast\",\"messages\":[]}' | sluice explain --key ci --request -",
+	"cache stats":       "sluice cache\nsluice cache stats --json",
+	"cache purge":       "sluice cache purge --team search\nsluice cache purge --model gpt-4o --older-than 10m\nsluice cache purge --all",
 	"upstreams list":    "sluice upstreams\nsluice upstreams list --json",
 	"upstreams drain":   "sluice upstreams drain openai/gpt-4o",
 	"upstreams disable": "sluice upstreams disable openai/gpt-4o#team-a",
@@ -57,6 +60,12 @@ var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"OWNERS enable":   "sluice OWNERS enable NAME",
 	"OWNERS delete":   "sluice OWNERS delete NAME",
 
+	"OBJECTS list":   "sluice OBJECTSOWNER\nsluice OBJECTS listOWNER --json",
+	"OBJECTS show":   "sluice OBJECTS show NAMEOWNER > NAME.yaml",
+	"OBJECTS create": "sluice OBJECTS createOWNER --file NAME.yaml",
+	"OBJECTS update": "sluice OBJECTS update NAMEOWNER --file NAME.yaml",
+	"OBJECTS delete": "sluice OBJECTS delete NAMEOWNER",
+
 	"admin create-owner": "sluice admin create-owner ada@example.org",
 	"accounts list":      "sluice accounts\nsluice accounts list --json",
 	"accounts show":      "sluice accounts show ada@example.org",
@@ -67,7 +76,7 @@ var examples = map[string]string{ //nolint:gosec // a name with "secret" in it
 	"accounts reset":     "sluice accounts reset bob@example.org",
 	"accounts delete":    "sluice accounts delete bob@example.org",
 	"accounts redeem":    "sluice accounts redeem --admin-url https://sluice-admin.example.com",
-	"sessions list":      "sluice sessions list bob@example.org",
+	"sessions list":      "sluice sessions\nsluice sessions list bob@example.org",
 	"sessions end":       "sluice sessions end bob@example.org",
 	"tokens list":        "sluice tokens",
 	"tokens show":        "sluice tokens show hpUvClrwLVCl",
@@ -98,6 +107,17 @@ func exampleOf(c *cobra.Command) string {
 	first, rest, _ := strings.Cut(path, " ")
 	if name, ok := owners[first]; ok {
 		return strings.NewReplacer("OWNERS", first, "NAME", name).Replace(examples["OWNERS "+rest])
+	}
+	for _, k := range objectKinds {
+		if k.name != first {
+			continue
+		}
+		owner := ""
+		if k.of != "" {
+			i := slices.IndexFunc(objectKinds, func(o objectKind) bool { return o.noun == k.of })
+			owner = " --" + k.of + " " + objectKinds[i].example
+		}
+		return strings.NewReplacer("OBJECTS", first, "NAME", k.example, "OWNER", owner).Replace(examples["OBJECTS "+rest])
 	}
 	return ""
 }

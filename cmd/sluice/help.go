@@ -31,7 +31,8 @@ var groups = []struct {
 	names []string
 }{
 	{"Run", []string{"serve", "config", "mock", "bench"}},
-	{"Operate", []string{"upstreams", "explain", "doctor"}},
+	{"Operate", []string{"upstreams", "cache", "explain", "doctor"}},
+	{"Settings", []string{"providers", "credentials", "models", "deployments", "rules", "model-prices"}},
 	{"Keys and money", []string{"keys", "teams", "users", "organisations", "usage", "ledger", "prices"}},
 	{others, nil},
 	{"Help", []string{"completion", "version", "exit-codes"}},

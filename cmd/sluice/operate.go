@@ -64,9 +64,12 @@ const maxAnswer = 64 << 20
 // An ask is a request to the admin API.
 type ask struct {
 	method, path string
-	in           any   // nil: no body
-	version      int64 // that an object must still have; 0: whatever it has
+	in           any    // nil: no body
+	tag          string // that an object must still have; "": whatever it has
 }
+
+// versioned is the tag of a version.
+func versioned(version int64) string { return strconv.FormatInt(version, 10) }
 
 // asking is what a path is asked with: GET where nothing is sent, else POST.
 func asking(path string, in any) ask {
@@ -93,8 +96,8 @@ func (q *ask) request(ctx context.Context, base string) (*http.Request, error) {
 	if q.in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if q.version > 0 {
-		req.Header.Set("If-Match", `"`+strconv.FormatInt(q.version, 10)+`"`)
+	if q.tag != "" {
+		req.Header.Set("If-Match", strconv.Quote(q.tag))
 	}
 	return req, nil
 }
@@ -287,6 +290,9 @@ func (c *explainCommand) run(ctx context.Context, std *streams) error {
 // printPlan writes an explanation for people.
 func printPlan(out io.Writer, e *route.Explanation) error {
 	fmt.Fprintf(out, "model %s, strategy %s\n", e.Model, e.Strategy)
+	if len(e.Guards) > 0 {
+		fmt.Fprintf(out, "guards %s\n", strings.Join(e.Guards, ", "))
+	}
 	if e.Fallback != "" {
 		fmt.Fprintf(out, "falls back at once to %s\n", e.Fallback)
 	}

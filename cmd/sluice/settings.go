@@ -213,9 +213,17 @@ func printSettings(out io.Writer, plan *control.Plan) error {
 	}
 	var b strings.Builder
 	writeChanges(&b, plan.Changes)
-	fmt.Fprintf(&b, "%d changes, from revision %d\n", len(plan.Changes), plan.Base)
+	fmt.Fprintf(&b, "%s, from revision %d\n", count(len(plan.Changes), "change"), plan.Base)
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// count is a number of things, with their word for one.
+func count[N int | int64](n N, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", one, "s")
 }
 
 func writeChanges(b *strings.Builder, changes []config.ObjectChange) {

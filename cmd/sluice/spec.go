@@ -15,10 +15,11 @@ import (
 
 // specFlags are what can be said of any subject.
 type specFlags struct {
-	name, team, user, email, project, expires, rulesFile string
-	teams, models, endpoints, allowFrom, tags, overrides []string
-	clear                                                []string
-	metadata                                             map[string]string
+	name, team, user, email, project, expires, rulesFile         string
+	cache                                                        string
+	teams, models, endpoints, allowFrom, tags, guards, overrides []string
+	clear                                                        []string
+	metadata                                                     map[string]string
 
 	requests, tokens, budgets []string
 	parallel                  int64
@@ -55,7 +56,9 @@ func (s *specFlags) flags(f *pflag.FlagSet, kind string, update bool) {
 	flags.File(f, &s.rulesFile, "rules", "", "`FILE` with a JSON list of rules, for all that the flags cannot say. The flags above write one rule, called limits.")
 	f.StringSliceVar(&s.allowFrom, "allow-from", nil, "`RANGES` of addresses that callers may have, such as 10.20.0.0/16.")
 	f.StringSliceVar(&s.tags, "tags", nil, "`TAGS` that a deployment must have to serve its calls.")
+	f.StringSliceVar(&s.guards, "guards", nil, "`NAMES` of guards of the configuration that its calls must pass, beside those of its owners and of the model.")
 	f.StringSliceVar(&s.overrides, "overrides", nil, "`WORDS` for what its calls may ask for by header: strategy, fallback, deadline, tags; none for nothing. Left out: all.")
+	f.StringVar(&s.cache, "cache", "", "How far answers are kept and given again for its calls, `MODE`: off, exact or semantic. Left out: as the models say.")
 	f.StringVar(&s.project, "project", "", "On whose account its calls go: a `NAME`.")
 	f.StringToStringVar(&s.metadata, "metadata", nil, "Notes for people and tools, `NAME=TEXT` with commas.")
 	f.StringVar(&s.expires, "expires", "", "`WHEN` it ends: a date (2030-01-31), a time, or a span from now (90d).")
@@ -75,8 +78,10 @@ func (s *specFlags) change(has []rules.Rule) (ch control.Change, err error) {
 	list(&ch.Endpoints, s.endpoints)
 	list(&ch.AllowFrom, s.allowFrom)
 	list(&ch.Tags, s.tags)
+	list(&ch.Guards, s.guards)
 	list(&ch.Overrides, s.overrides)
 	text(&ch.Name, s.name)
+	text(&ch.Cache, s.cache)
 	text(&ch.Project, s.project)
 	if len(s.metadata) > 0 {
 		ch.Metadata = control.Some(s.metadata)
@@ -113,8 +118,12 @@ func (s *specFlags) clearIn(ch *control.Change) error {
 			ch.AllowFrom = control.Maybe[[]string]{Given: true}
 		case "tags":
 			ch.Tags = control.Maybe[[]string]{Given: true}
+		case "guards":
+			ch.Guards = control.Maybe[[]string]{Given: true}
 		case "overrides":
 			ch.Overrides = control.Maybe[[]string]{Given: true}
+		case "cache":
+			ch.Cache = control.Maybe[string]{Given: true}
 		case "project":
 			ch.Project = control.Maybe[string]{Given: true}
 		case "metadata":
@@ -123,7 +132,7 @@ func (s *specFlags) clearIn(ch *control.Change) error {
 			ch.Expires = control.Maybe[string]{Given: true}
 		case "team", "user", "email", "teams": // see keyChange and userChange
 		default:
-			return fmt.Errorf("--clear: %q cannot be cleared; there are models, endpoints, rules, allow-from, tags, overrides, project, metadata, expires, team, user, email and teams", name)
+			return fmt.Errorf("--clear: %q cannot be cleared; there are models, endpoints, rules, allow-from, tags, guards, overrides, cache, project, metadata, expires, team, user, email and teams", name)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/control"
+	"sluice/internal/quota"
 	"sluice/internal/rules"
 )
 
@@ -25,6 +26,7 @@ type subject struct {
 	Rotated      time.Time          `json:"rotated,omitzero"`
 	OldEnds      time.Time          `json:"old_key_ends,omitzero"`
 	Effective    *control.Effective `json:"effective,omitempty"`
+	Standing     *quota.Standing    `json:"standing,omitempty"` // of a running gateway
 	control.View
 }
 
@@ -177,9 +179,11 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 	}
 	line("allow from", strings.Join(v.AllowFrom, ", "))
 	line("tags", strings.Join(v.Tags, ", "))
+	line("guards", strings.Join(v.Guards, ", "))
 	if v.Overrides != nil {
 		line("may ask for", cmp.Or(strings.Join(v.Overrides, ", "), "nothing"))
 	}
+	line("answers kept", v.Cache)
 	line("project", v.Project)
 	for _, name := range slices.Sorted(maps.Keys(v.Metadata)) {
 		line("metadata "+name, v.Metadata[name])
@@ -204,6 +208,7 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 		line("  models", strings.Join(lists, "; of these only "))
 		line("  endpoints", strings.Join(e.Endpoints, ", "))
 		line("  allow from", strings.Join(e.AllowFrom, ", "))
+		line("  answers kept", e.Cache)
 		for i := range e.Rules {
 			kind, id, _ := strings.Cut(e.Rules[i].Subject, ":")
 			line("  rule "+e.Rules[i].Name+" of the "+kind+" "+cmp.Or(names[id], id), limits([]rules.Rule{e.Rules[i].Rule}))
@@ -212,6 +217,38 @@ func (d *directoryCommand) printOne(out io.Writer, v *subject, names map[string]
 		if e.Disabled {
 			line("  state", "disabled")
 		}
+	}
+	return w.Flush()
+}
+
+// printStanding shows how budgets stand. Of one that is counted apart, by what nobody has said which is meant of, only the limit is known.
+func printStanding(out io.Writer, st *quota.Standing) error {
+	if st == nil || len(st.Budgets) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "BUDGET\tOF THE\tSPENT\tHELD\tLIMIT\tLEFT\tEVERY\tRESETS")
+	for i := range st.Budgets {
+		b := &st.Budgets[i]
+		name := plain(b.Rule)
+		if len(b.Apart) > 0 {
+			name += " per " + strings.Join(b.Apart, " and ")
+		}
+		amount := func(n string) string {
+			switch {
+			case n == "":
+				return "-"
+			case b.Unit == "usd":
+				return "$" + n
+			}
+			return n
+		}
+		resets := moment(b.Until)
+		if strings.HasPrefix(b.Every, "rolling") {
+			resets = "bit by bit"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, b.Whose, amount(b.Spent), amount(b.Held), amount(b.Limit), amount(b.Remaining), b.Every, resets)
 	}
 	return w.Flush()
 }

@@ -111,34 +111,57 @@ func (a *accountsCommand) runToken(ctx context.Context, std *streams, method, id
 func (p *program) sessions() *cobra.Command {
 	a := new(accountsCommand)
 	d := &a.desk
-	c := p.group("sessions", "See where people are signed in, and sign them out.")
+	c := p.act(d, "sessions", "See where people are signed in, and sign them out.", 0, 0, a.listFlags, a.runSessions)
 	d.flags(c.PersistentFlags())
 	c.AddCommand(
-		p.act(d, "list ACCOUNT", "List an account's sessions.", 1, 1, nil, a.runSessions),
+		p.act(d, "list [ACCOUNT]", "List the sessions of an account, or of all of them.", 0, 1, a.listFlags, a.runSessions),
 		p.act(d, "end ACCOUNT [SESSION]", "End one session of an account, or all of them. They are over everywhere at once.", 1, 2, nil, a.runEnd),
 	)
 	return c
 }
 
+// A placedSession is one, and whose.
+type placedSession struct {
+	Account string `json:"account"` // the e-mail address, or the id where there is none
+	control.SessionView
+}
+
 func (a *accountsCommand) runSessions(ctx context.Context, std *streams, args []string) error {
-	all, _, err := listPages[control.SessionView](ctx, &a.desk, std, accountAt(args[0], "sessions"), "", 1000)
-	if err != nil {
-		return err
+	refs, more := args, false
+	if len(args) == 0 {
+		var people []control.AccountView
+		var err error
+		if people, more, err = listPages[control.AccountView](ctx, &a.desk, std, "/admin/accounts", a.realm.Organisation, a.limit); err != nil {
+			return err
+		}
+		for i := range people {
+			refs = append(refs, or(people[i].Email, people[i].ID))
+		}
+	}
+	all := []placedSession{}
+	for _, ref := range refs {
+		list, _, err := listPages[control.SessionView](ctx, &a.desk, std, accountAt(ref, "sessions"), "", 1000)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			all = append(all, placedSession{ref, list[i]})
+		}
 	}
 	if a.json {
 		return printJSON(std.out, all)
 	}
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tBY\tBEGAN\tLAST USED\tENDS\tFROM\tBROWSER")
+	fmt.Fprintln(w, "ACCOUNT\tID\tBY\tBEGAN\tLAST USED\tENDS\tFROM\tBROWSER")
 	for i := range all {
 		v := &all[i]
 		from := "-"
 		if v.Address.IsValid() {
 			from = v.Address.String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.60s\n", v.ID, v.Method, moment(v.Created), moment(v.Seen), moment(v.Ends), from, plain(or(v.Agent, "-")))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.60s\n", plain(v.Account), v.ID, v.Method, moment(v.Created), moment(v.Seen), moment(v.Ends), from, plain(or(v.Agent, "-")))
 	}
-	return w.Flush()
+	return listEnds(std, w, more)
 }
 
 func (a *accountsCommand) runEnd(ctx context.Context, std *streams, args []string) error {

@@ -54,10 +54,11 @@ type Options struct {
 	// Secret is what keys for several purposes are derived from, the same on all replicas; nil: drawn.
 	Secret []byte
 
-	Metrics http.Handler // nil: none
-	Pprof   bool
-	Log     *slog.Logger     // nil: none
-	Now     func() time.Time // nil: time.Now
+	Metrics     http.Handler // nil: none
+	OpenMetrics bool         // whoever reaches the listener may read them
+	Pprof       bool
+	Log         *slog.Logger     // nil: none
+	Now         func() time.Time // nil: time.Now
 }
 
 // A Handler serves the listener.
@@ -198,19 +199,12 @@ func (h *Handler) own() []Route {
 		{Method: http.MethodGet, Path: "/health", For: ForAnybody, Summary: "Tell that the process lives.", Out: Health{}, Status: http.StatusOK, serve: func(*request) (any, error) {
 			return Health{"healthy"}, nil
 		}},
-		{Method: http.MethodGet, Path: "/admin/openapi.json", For: ForAnybody, Summary: "This document.", Media: "application/json", Status: http.StatusOK, write: func(q *request) error {
+		{Method: http.MethodGet, Path: "/admin/openapi.json", For: ForSignedIn, Summary: "This document.", Media: "application/json", Status: http.StatusOK, write: func(q *request) error {
 			_, err := q.w.Write(document)
 			return err
 		}},
-		{Method: http.MethodGet, Path: "/metrics", For: ForAnybody, Summary: "Metrics, as Prometheus reads them.", Media: "text/plain", Status: http.StatusOK, write: func(q *request) error {
-			q.w.Header().Del("Content-Type")
-			if h.o.Metrics == nil {
-				return errNoGateway
-			}
-			h.o.Metrics.ServeHTTP(q.w, q.Request)
-			return nil
-		}},
-		{Method: http.MethodGet, Path: "/build", For: ForAnybody, Summary: "What was built, and of what.", Out: telemetry.BuildInfo{}, Status: http.StatusOK, serve: func(*request) (any, error) {
+		h.metrics(),
+		{Method: http.MethodGet, Path: "/build", For: ForSignedIn, Summary: "What was built, and of what.", Out: telemetry.BuildInfo{}, Status: http.StatusOK, serve: func(*request) (any, error) {
 			return telemetry.Build(), nil
 		}},
 	}
@@ -230,6 +224,22 @@ func (h *Handler) own() []Route {
 		}})
 	}
 	return table
+}
+
+// metrics are for those who may see how the gateway is built, unless the configuration opens them.
+func (h *Handler) metrics() Route {
+	r := Route{Method: http.MethodGet, Path: "/metrics", Act: "metrics.read", Summary: "Metrics, as Prometheus reads them. admin.open_metrics gives them to anybody.", Media: "text/plain", Status: http.StatusOK, write: func(q *request) error {
+		q.w.Header().Del("Content-Type")
+		if h.o.Metrics == nil {
+			return errNoGateway
+		}
+		h.o.Metrics.ServeHTTP(q.w, q.Request)
+		return nil
+	}}
+	if h.o.OpenMetrics {
+		r.Act, r.For = "", ForAnybody
+	}
+	return r
 }
 
 var profiling = []Param{{Name: "seconds", Doc: "For how long.", Number: true}, {Name: "debug", Doc: "1 or 2: as text.", Number: true}, {Name: "gc", Doc: "1: collect garbage before.", Number: true}}

@@ -121,5 +121,6 @@ func (w *world) crowd(n int) {
 		make(config.KindDeployment, "group", `{"name":"`+name+`","provider":"eu","model":"`+name+`"}`)
 		make(config.KindRule, "", `{"name":"`+name+`","requests":["5/minute"]}`)
 		make(config.KindPrice, "", `{"name":"`+name+`","provider":"eu","models":["`+name+`"],"input":1,"output":2}`)
+		make(config.KindGuard, "", `{"name":"`+name+`","mode":"mask"}`)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/audit"
 	"sluice/internal/control"
+	"sluice/internal/directory"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
 	"sluice/internal/route"
@@ -28,10 +29,17 @@ type Gateway interface {
 	Configured(key string) (public string, ok bool)
 	// Revoke refuses a key of the configuration, by its public part, on every replica from now on.
 	Revoke(public string) error
-	// Standing is how the limits and budgets of a stored key stand, by its id.
-	Standing(ctx context.Context, id string) (*quota.Standing, error)
+	// Standing is how the limits and budgets stand that hold for a key, a team, a user or an organisation, by its id, or with a
+	// project for that project of the organisation.
+	Standing(ctx context.Context, kind directory.Kind, id, project string) (*quota.Standing, error)
 	// Prices are what each deployment costs now.
 	Prices() *Prices
+	// Cache is what the cache of answers has seen.
+	Cache() *Cache
+	// Purge forgets kept answers on all replicas that share them, and tells how many.
+	Purge(ctx context.Context, s *Selection) (int, error)
+	// Owner tells whose a key of the configuration is, and its public part.
+	Owner(key string) (org, public string, ok bool)
 	// MaxBody is the largest request that the gateway takes, in bytes.
 	MaxBody() int64
 }
@@ -122,7 +130,6 @@ func (h *Handler) running() []Route {
 		get("/admin/prices", "prices.read", "Show what each deployment of each model costs now.", Prices{}, func(*request) (any, error) { return h.o.Gateway.Prices(), nil }),
 		post("/admin/explain", "explain", "Plan a call without making it.", Question{}, route.Explanation{}, h.explain),
 		post("/admin/keys/revoke", "keys.disable", "Refuse a key of the configuration on all replicas, whatever it says; a stored one is disabled.", Revocation{}, Revocation{}, h.revoke),
-		get("/admin/keys/{ref}/budgets", "keys.read", "Show what a key's limits are, and what is spent and left of its budgets.", quota.Standing{}, h.standing),
 		recompute,
 	}
 }
@@ -241,12 +248,30 @@ func (h *Handler) revoke(q *request) (any, error) {
 	return &Revocation{public}, nil
 }
 
-func (h *Handler) standing(q *request) (any, error) {
-	k, err := h.o.Control.Keys().Show(q.Context(), q.actor, q.ref())
-	if err != nil {
-		return nil, err
+// standing serves how the limits and budgets of an object stand that show finds, as the actor may see it.
+func standing[V object](h *Handler, kind directory.Kind, summary string, show func(context.Context, control.Actor, string) (*V, error)) Route {
+	return Route{
+		Method: http.MethodGet, Path: "/admin/" + string(kind) + "s/{ref}/budgets", Act: control.Act(kind + "s.read"), Summary: summary,
+		Out: quota.Standing{}, Status: http.StatusOK, Running: true, serve: func(q *request) (any, error) {
+			v, err := show(q.Context(), q.actor, q.ref())
+			if err != nil {
+				return nil, err
+			}
+			project := q.PathValue("project")
+			if project != "" && !control.IsProject(project) {
+				return nil, llm.Errorf(llm.KindNotFound, "project: there can be none of the name %q", clip(project))
+			}
+			id, _ := (*v).Tag()
+			return some(h.o.Gateway.Standing(q.Context(), kind, id, project))
+		},
 	}
-	return some(h.o.Gateway.Standing(q.Context(), k.ID))
+}
+
+// projectStanding is that of a project, which is no object: a name that keys have. Whoever sees the organisation sees it.
+func projectStanding(h *Handler) Route {
+	r := standing(h, directory.KindOrganisation, "Show the limits that hold for a project of an organisation, and what is spent, held and left of the budgets.", h.o.Control.Organisations().Show)
+	r.Path = "/admin/organisations/{ref}/projects/{project}/budgets"
+	return r
 }
 
 func (h *Handler) recompute(q *request) (any, error) {

@@ -47,6 +47,7 @@ func (h *Handler) settings() []Route {
 		{config.KindDeployment, "/admin/models/{of}/deployments"},
 		{config.KindRule, "/admin/rules"},
 		{config.KindPrice, "/admin/model_prices"},
+		{config.KindGuard, "/admin/guards"},
 	} {
 		all = append(all, objects(s, k.kind, k.path)...)
 	}

@@ -5,11 +5,12 @@ import (
 	"slices"
 
 	"sluice/internal/control"
+	"sluice/internal/directory"
 )
 
 // routes is the table: all that this listener serves.
 func (h *Handler) routes() []Route {
-	return slices.Concat(h.own(), h.sessions(), h.people(), h.keys(), h.teams(), h.users(), h.organisations(), h.running(), h.ledger(), h.settings(), h.audits())
+	return slices.Concat(h.own(), h.sessions(), h.people(), h.keys(), h.teams(), h.users(), h.organisations(), h.running(), h.cached(), h.ledger(), h.settings(), h.audits())
 }
 
 var (
@@ -32,6 +33,7 @@ func (h *Handler) keys() []Route {
 		list("/admin/keys", "keys.read", "List keys.", slices.Concat(byOrg, byTeam, byUser, byName, page), k.List),
 		create(h, "/admin/keys", "keys.create", "Make a key, or take one over. The answer has its secret, once.", k.Create, again),
 		show("/admin/keys/{ref}", "keys.read", "Show a key, and what it may do in the end.", k.Show),
+		standing(h, directory.KindKey, "Show what a key's limits are, its own and those of its owners, and what is spent, held and left of the budgets.", k.Show),
 		update("/admin/keys/{ref}", "keys.update", "Change a key. What is left out stays; null takes a restriction away.", k.Update),
 		remove("/admin/keys/{ref}", "keys.delete", "Remove a key for ever. What it has spent stays in the books.", k.Delete),
 		act("/admin/keys/{ref}/rotate", "keys.rotate", "Give a key another secret, which is in the answer, once. The old one works until the grace has passed.", k.Rotate),
@@ -42,43 +44,43 @@ func (h *Handler) keys() []Route {
 }
 
 func (h *Handler) teams() []Route {
-	t := h.o.Control.Teams()
-	return []Route{
-		list("/admin/teams", "teams.read", "List teams.", slices.Concat(byOrg, byName, page), t.List),
-		create(h, "/admin/teams", "teams.create", "Make a team.", t.Create, t.Show),
-		show("/admin/teams/{ref}", "teams.read", "Show a team.", t.Show),
-		update("/admin/teams/{ref}", "teams.update", "Change a team.", t.Update),
-		remove("/admin/teams/{ref}", "teams.delete", "Remove a team that nothing belongs to.", t.Delete),
-		act("/admin/teams/{ref}/override", "teams.override", "Give a budget of a team another amount for some periods.", t.Override),
-		set("/admin/teams/{ref}/disable", "teams.disable", "Refuse a team's keys from now on.", t.SetDisabled),
-		set("/admin/teams/{ref}/enable", "teams.enable", "Take a team's keys back into service.", t.SetDisabled),
-	}
+	return owners(h, directory.KindTeam, "a team", "that nothing belongs to", slices.Concat(byOrg, byName, page), h.o.Control.Teams())
 }
 
 func (h *Handler) users() []Route {
-	u := h.o.Control.Users()
-	return []Route{
-		list("/admin/users", "users.read", "List users.", slices.Concat(byOrg, byTeam, byName, page), u.List),
-		create(h, "/admin/users", "users.create", "Make a user.", u.Create, u.Show),
-		show("/admin/users/{ref}", "users.read", "Show a user.", u.Show),
-		update("/admin/users/{ref}", "users.update", "Change a user.", u.Update),
-		remove("/admin/users/{ref}", "users.delete", "Remove a user who has no keys.", u.Delete),
-		act("/admin/users/{ref}/override", "users.override", "Give a budget of a user another amount for some periods.", u.Override),
-		set("/admin/users/{ref}/disable", "users.disable", "Refuse a user's keys from now on.", u.SetDisabled),
-		set("/admin/users/{ref}/enable", "users.enable", "Take a user's keys back into service.", u.SetDisabled),
-	}
+	return owners(h, directory.KindUser, "a user", "who has no keys", slices.Concat(byOrg, byTeam, byName, page), h.o.Control.Users())
 }
 
 func (h *Handler) organisations() []Route {
-	o := h.o.Control.Organisations()
+	return append(owners(h, directory.KindOrganisation, "an organisation", "that nothing belongs to", slices.Concat(byName, page), h.o.Control.Organisations()), projectStanding(h))
+}
+
+// ownerActs are what can be done with what keys belong to. In makes one and Change changes it; View is what is told of it.
+type ownerActs[In, Change any, View object] interface {
+	List(ctx context.Context, a control.Actor, l control.List) (*control.Page[View], error)
+	Create(ctx context.Context, a control.Actor, in In) (*View, error)
+	Show(ctx context.Context, a control.Actor, ref string) (*View, error)
+	Update(ctx context.Context, a control.Actor, ref string, in Change) (*View, error)
+	Delete(ctx context.Context, a control.Actor, ref string, version int64) (*View, error)
+	Override(ctx context.Context, a control.Actor, ref string, in control.Override) (*View, error)
+	SetDisabled(ctx context.Context, a control.Actor, ref string, disabled bool) (*View, error)
+}
+
+// owners are the routes of one kind of what keys belong to. one is what people call it, with its article; those that can be removed are
+// the ones that idle says.
+func owners[In, Change any, View object, P bounded[Change]](h *Handler, kind directory.Kind, one, idle string, query []Param, s ownerActs[In, Change, View]) []Route {
+	path := "/admin/" + string(kind) + "s"
+	ref := path + "/{ref}"
+	verb := func(v string) control.Act { return control.Act(string(kind) + "s." + v) }
 	return []Route{
-		list("/admin/organisations", "organisations.read", "List organisations.", slices.Concat(byName, page), o.List),
-		create(h, "/admin/organisations", "organisations.create", "Make an organisation.", o.Create, o.Show),
-		show("/admin/organisations/{ref}", "organisations.read", "Show an organisation.", o.Show),
-		update("/admin/organisations/{ref}", "organisations.update", "Change an organisation.", o.Update),
-		remove("/admin/organisations/{ref}", "organisations.delete", "Remove an organisation that nothing belongs to.", o.Delete),
-		act("/admin/organisations/{ref}/override", "organisations.override", "Give a budget of an organisation another amount for some periods.", o.Override),
-		set("/admin/organisations/{ref}/disable", "organisations.disable", "Refuse all keys of an organisation from now on.", o.SetDisabled),
-		set("/admin/organisations/{ref}/enable", "organisations.enable", "Take an organisation's keys back into service.", o.SetDisabled),
+		list(path, verb("read"), "List "+string(kind)+"s.", query, s.List),
+		create(h, path, verb("create"), "Make "+one+".", s.Create, s.Show),
+		show(ref, verb("read"), "Show "+one+".", s.Show),
+		standing(h, kind, "Show the limits that hold for "+one+", and what is spent, held and left of the budgets.", s.Show),
+		update[Change, P](ref, verb("update"), "Change "+one+".", s.Update),
+		remove(ref, verb("delete"), "Remove "+one+" "+idle+".", s.Delete),
+		act(ref+"/override", verb("override"), "Give a budget of "+one+" another amount for some periods.", s.Override),
+		set(ref+"/disable", verb("disable"), "Refuse "+one+"'s keys from now on.", s.SetDisabled),
+		set(ref+"/enable", verb("enable"), "Take "+one+"'s keys back into service.", s.SetDisabled),
 	}
 }

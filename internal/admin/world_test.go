@@ -84,6 +84,7 @@ secrets: {references: ["EU_*"]}
 providers: [{name: filed, kind: openai, base_url: "https://planted-host.example/v1", api_key: planted-in-the-file, headers: {X-Org: planted-header}, proxy: "http://u:planted-proxy@127.0.0.1:1"}]
 models: [{name: fast, provider: filed, model: m}]
 rules: [{name: filed-rule, requests: [9/minute]}]
+guards: [{name: filed-guard, mode: observe}]
 `
 
 // newWorld makes one over SQLite, or over the database of a URL.
@@ -220,6 +221,7 @@ func (w *world) settle() {
 	make("provider", "", `{"name":"spare","kind":"openai","base_url":"https://planted-stored-host.example/v1","api_key":"planted-stored-key"}`)
 	make("model", "", `{"name":"group","deployments":[{"name":"one","provider":"eu","model":"x","credential":"a"},{"name":"two","provider":"eu","model":"y","credential":"b"}]}`)
 	make("rule", "", `{"name":"month","per":["team"],"budgets":[{"dollars":500,"every":"month"}]}`)
+	make("guard", "", `{"name":"people","mode":"mask","webhook":{"url":"https://planted-stored-host.example/find","secret":"planted-stored-key-of-a-webhook-0123456789"}}`)
 	make("model_price", "", `{"name":"contract","provider":"eu","models":["x"],"input":1,"output":2}`)
 }
 
@@ -326,8 +328,14 @@ func (s standIn) Prices() *Prices {
 	return &Prices{At: time.Now(), Data: []Price{{Model: "fast", Deployment: "filed/m", Provider: "filed", Upstream: "m", From: "table", Rates: map[string]string{"input": "1"}, Above: []PriceAbove{{Over: 1, Rates: map[string]string{}}}}}}
 }
 
-func (s standIn) Standing(context.Context, string) (*quota.Standing, error) {
-	return &quota.Standing{Limits: []quota.LimitStanding{{Rule: "r"}}, Budgets: []quota.BudgetStanding{{Rule: "b"}}}, nil
+func (s standIn) Cache() *Cache { return &Cache{Store: "memory"} }
+
+func (s standIn) Purge(context.Context, *Selection) (int, error) { return 0, nil }
+
+func (s standIn) Owner(string) (org, public string, ok bool) { return "", "", false }
+
+func (s standIn) Standing(context.Context, directory.Kind, string, string) (*quota.Standing, error) {
+	return &quota.Standing{Limits: []quota.LimitStanding{{Rule: "r", Apart: []string{"key"}}}, Budgets: []quota.BudgetStanding{{Rule: "b", Apart: []string{"key"}}}}, nil
 }
 
 // idp is a provider of identities where everybody is the same person.

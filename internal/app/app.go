@@ -23,6 +23,7 @@ import (
 	"sluice/internal/auth"
 	"sluice/internal/backend/redis"
 	"sluice/internal/backend/sql"
+	"sluice/internal/cache"
 	"sluice/internal/config"
 	"sluice/internal/control"
 	"sluice/internal/gateway"
@@ -56,6 +57,9 @@ type App struct {
 	live    *live
 	replica string // this process, among all that share something
 	money   *money
+	cache   *cache.Cache
+
+	answersAt *redis.Store // where its answers are; nil: in memory
 
 	firstKey string // made by this start and not yet shown
 
@@ -142,6 +146,9 @@ func start(src *source, cfg *config.Config) (*App, error) {
 	if err := a.openMoney(cfg); err != nil {
 		return nil, err
 	}
+	if err := a.openCache(cfg); err != nil {
+		return nil, err
+	}
 	a.metrics.WatchLedger(a.ledgerState)
 	if cfg.Mock.Enabled {
 		if a.mock, err = startMock(); err != nil {
@@ -196,6 +203,12 @@ func (a *App) close() {
 	}
 	if a.current != nil {
 		a.current.close()
+	}
+	if a.cache != nil {
+		a.cache.Close()
+	}
+	if a.answersAt != nil {
+		_ = a.answersAt.Close()
 	}
 	if a.money != nil {
 		if err := a.money.close(); err != nil {

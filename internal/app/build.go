@@ -90,6 +90,11 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 	if err != nil {
 		return nil, err
 	}
+	chain, transports, err := guards(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.transports = append(b.transports, transports...)
 	places := newPlaces(cfg, providers)
 	known := places.catalog(prices)
 	pool := upstream.NewPool(poolOptions(cfg, ups, places.list, a.fleet))
@@ -99,8 +104,9 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		Router:   route.New(route.Options{Catalog: known, Load: pool.Load, Gauge: pool.Gauge, Replicas: pool.Replicas}),
 		Pool:     pool,
 		Ledger:   usage.New(usage.Options{Record: a.recorder(ups), Journal: a.money.journal, Price: prices.mark}),
-		NoLedger: a.money.journal == nil,
-		Limiter:  a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
+		NoLedger: a.money.journal == nil, Guards: chain,
+		Limiter: a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
+		Cache: a.cache, CacheRules: cacheRules(cfg, providers),
 		Limits: gateway.Limits{
 			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
 			Write: wire.WriteLimits{KeepAlive: cfg.Timeouts.KeepAliveComment, Stall: cfg.Limits.WriteStall},

@@ -115,7 +115,31 @@ func (p *people) who(ctx context.Context, id string) (*auth.Who, error) {
 	return p.cache.Key(ctx, stored.Hash)
 }
 
-// bindCurrent adds to a stored key's caller what the current configuration says of it.
+// owner is a team, a user or an organisation with the rules that it gives to all of its keys, by its id.
+func (p *people) owner(ctx context.Context, kind directory.Kind, id string) (*auth.Who, error) {
+	var e directory.Entry
+	var err error
+	e.Key.Org = id
+	switch kind {
+	case directory.KindTeam:
+		if e.Team, err = p.store.Teams().Get(ctx, id); err == nil {
+			e.Key.Team, e.Key.Org = id, e.Team.Org
+		}
+	case directory.KindUser:
+		if e.User, err = p.store.Users().Get(ctx, id); err == nil {
+			e.Key.User, e.Key.Org = id, e.User.Org
+		}
+	}
+	if err == nil {
+		e.Org, err = p.store.Organisations().Get(ctx, e.Key.Org)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	return e.Who(auth.Hash{}), nil
+}
+
+// bindCurrent adds to the caller of a stored key, or of what keys belong to, what the current configuration says of it.
 func (a *App) bindCurrent(who *auth.Who) {
 	a.mu.Lock()
 	cfg := a.cfg

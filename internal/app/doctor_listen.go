@@ -19,45 +19,51 @@ import (
 
 // lookListeners tells whether the addresses are free, or held by a gateway of ours, and how that one is.
 func lookListeners(ctx context.Context, p *patient) []Finding {
-	data := p.held(ctx, "listen", p.cfg.Listen, p.cfg.TLS.Cert != "", "/health", func(answer []byte) bool {
-		var health struct{ Status string }
-		return json.Unmarshal(answer, &health) == nil && health.Status == "healthy"
-	})
+	data := p.held(ctx, "listen", p.cfg.Listen, p.cfg.TLS.Cert != "")
 	out, running := []Finding{data.Finding}, data.ours
-	var build telemetry.BuildInfo
+	var admin holding
 	if addr := p.cfg.Admin.Listen; addr != "off" {
-		admin := p.held(ctx, "admin.listen", addr, false, "/build", func(answer []byte) bool {
-			return json.Unmarshal(answer, &build) == nil && build.Go != ""
-		})
+		admin = p.held(ctx, "admin.listen", addr, false)
 		out, running = append(out, admin.Finding), running || admin.ours
 	}
 	if !running {
 		return append(out, skip("none runs at these addresses").of("running gateway"))
 	}
-	return append(out, p.running(ctx, &build, data.ours)...)
-}
-
-// running looks at a gateway of ours that holds the addresses.
-func (p *patient) running(ctx context.Context, build *telemetry.BuildInfo, data bool) (out []Finding) {
-	const name = "running gateway"
-	if data {
-		switch status, _, err := ask(ctx, p.cfg.Listen, p.cfg.TLS.Cert != "", "/ready"); {
-		case err != nil:
-			out = append(out, problem("see its log", "it does not answer /ready: %s", err).of(name))
-		case status != http.StatusOK:
-			out = append(out, problem("see its log: it starts, stops, or has no configuration", "it is not ready for calls: /ready answers %d", status).of(name))
-		default:
-			out = append(out, fine("it is ready for calls").of(name))
-		}
+	if data.ours {
+		out = append(out, p.ready(ctx).of("running gateway"))
 	}
-	switch own := Build(); {
-	case build.Go == "":
-	case build.Version != own.Version || build.Commit != own.Commit:
-		out = append(out, warn("restart it after an update, or call the sluice that runs", "it is %s, this program %s", versionOf(build), versionOf(&own)).of(name))
-	default:
-		out = append(out, fine("it is this version, %s", versionOf(&own)).of(name))
+	if admin.ours {
+		out = append(out, p.version(ctx).of("running gateway"))
 	}
 	return out
+}
+
+// ready tells whether a gateway of ours takes calls.
+func (p *patient) ready(ctx context.Context) Finding {
+	switch status, _, err := ask(ctx, p.cfg.Listen, p.cfg.TLS.Cert != "", "/ready"); {
+	case err != nil:
+		return problem("see its log", "it does not answer /ready: %s", err)
+	case status != http.StatusOK:
+		return problem("see its log: it starts, stops, or has no configuration", "it is not ready for calls: /ready answers %d", status)
+	}
+	return fine("it is ready for calls")
+}
+
+// version tells whether a gateway of ours is what the one who asks is. It says so to whoever shows who they are, and that the doctor
+// does only by being on this machine: a token is not sent to whatever listens there.
+func (p *patient) version(ctx context.Context) Finding {
+	var build telemetry.BuildInfo
+	status, answer, err := ask(ctx, p.cfg.Admin.Listen, false, "/build")
+	own := Build()
+	switch {
+	case err == nil && status == http.StatusUnauthorized:
+		return skip("its version is told to who signs in: GET /build")
+	case err != nil || json.Unmarshal(answer, &build) != nil || build.Go == "":
+		return problem("see its log", "it does not say what it is: /build answers %d", status)
+	case build.Version != own.Version || build.Commit != own.Commit:
+		return warn("restart it after an update, or call the sluice that runs", "it is %s, this program %s", versionOf(&build), versionOf(&own))
+	}
+	return fine("it is this version, %s", versionOf(&own))
 }
 
 func versionOf(b *telemetry.BuildInfo) string {
@@ -73,15 +79,16 @@ type holding struct {
 	ours bool // a gateway listens there
 }
 
-// held tries to listen at an address for a moment; where somebody else does, ours knows a gateway by its answer to a path.
-func (p *patient) held(ctx context.Context, name, addr string, secure bool, path string, ours func([]byte) bool) holding {
+// held tries to listen at an address for a moment; where somebody else does, a gateway is known by what it says of its health.
+func (p *patient) held(ctx context.Context, name, addr string, secure bool) holding {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	switch {
 	case err == nil:
 		_ = l.Close()
 		return holding{Finding: fine("%s is free", addr).of(name)}
 	case errors.Is(err, syscall.EADDRINUSE):
-		if _, answer, err := ask(ctx, addr, secure, path); err == nil && ours(answer) {
+		var health struct{ Status string }
+		if _, answer, err := ask(ctx, addr, secure, "/health"); err == nil && json.Unmarshal(answer, &health) == nil && health.Status == "healthy" {
 			return holding{fine("%s is held by a gateway that runs", addr).of(name), true}
 		}
 		return holding{Finding: problem("stop the other program, or set another address ("+name+")", "%s is held by another program", addr).of(name)}

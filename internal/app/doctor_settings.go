@@ -25,11 +25,11 @@ func adminSettings(c *config.Config) (out []Finding) {
 		return nil
 	}
 	far := exposed(a.Listen)
-	switch {
-	case far && a.Token == "":
-		out = append(out, warn("set admin.listen to 127.0.0.1:3002, or admin.token", "admin.listen %s: whoever reaches it reads metrics, without a token", a.Listen))
-	case far:
-		out = append(out, warn("set admin.listen to 127.0.0.1:3002 and reach it through ssh -L or a proxy with TLS", "admin.listen %s: admin.token crosses the network in clear, for the listener has no TLS", a.Listen))
+	if far {
+		out = append(out, warn("set admin.listen to 127.0.0.1:3002 and reach it through ssh -L or a proxy with TLS", "admin.listen %s: passwords, sessions and tokens cross the network in clear, for the listener has no TLS", a.Listen))
+	}
+	if far && a.OpenMetrics {
+		out = append(out, warn("set admin.open_metrics to false and give the scraper a token with the scope metrics.read", "admin.open_metrics: whoever reaches %s reads which providers and models there are, how they fare and what they cost", a.Listen))
 	}
 	switch {
 	case far && a.Pprof:

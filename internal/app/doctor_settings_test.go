@@ -20,8 +20,10 @@ func TestDoctorOfSettings(t *testing.T) {
 		want  string
 	}{
 		{near + "admin: {listen: \"127.0.0.1:0\", token: f3c1a9d07b5e482c96ad14e87f20b3c5}\n", Fine, "nothing to say"},
-		{near + "admin: {listen: \":3002\"}\n", Warning, "reads metrics"},
-		{near + "admin: {listen: \"0.0.0.0:3002\", token: f3c1a9d07b5e482c96ad14e87f20b3c5}\n", Warning, "admin.token crosses the network"},
+		{near + "admin: {listen: \":3002\"}\n", Warning, "tokens cross the network"},
+		{near + "admin: {listen: \":3002\", open_metrics: true}\n", Warning, "admin.open_metrics"},
+		{near + "admin: {listen: \"127.0.0.1:3002\", open_metrics: true}\n", Fine, "nothing to say"},
+		{near + "admin: {listen: \"0.0.0.0:3002\", token: f3c1a9d07b5e482c96ad14e87f20b3c5}\n", Warning, "tokens cross the network"},
 		{near + "admin: {listen: \"[::]:3002\", pprof: true}\n", Problem, "admin.pprof"},
 		{near + "admin: {listen: \"[::1]:3002\", pprof: true}\n", Warning, "admin.pprof"},
 		{"listen: \"10.0.0.1:3001\"\nh2c: true\n", Warning, "h2c is on"},

@@ -116,7 +116,7 @@ func TestDoctorOfAll(t *testing.T) {
 }
 
 func TestDoctorOfListeners(t *testing.T) {
-	health, ready, build := `{"status":"healthy"}`, http.StatusOK, `{"version":"v0","go":"go1"}`
+	health, ready, known, build := `{"status":"healthy"}`, http.StatusOK, http.StatusOK, `{"version":"v0","go":"go1"}`
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/health":
@@ -124,6 +124,7 @@ func TestDoctorOfListeners(t *testing.T) {
 		case "/ready":
 			w.WriteHeader(ready)
 		case "/build":
+			w.WriteHeader(known)
 			_, _ = w.Write([]byte(build))
 		}
 	}))
@@ -138,7 +139,11 @@ func TestDoctorOfListeners(t *testing.T) {
 	expect(t, look(), Warning, "running gateway: it is v0, this program")
 	ready = http.StatusServiceUnavailable
 	expect(t, look(), Problem, "running gateway: it is not ready")
-	health, build = "hello", "{}"
+	known = http.StatusUnauthorized // there is an owner
+	expect(t, look(), Skipped, "running gateway: its version")
+	known, build = http.StatusOK, "{}"
+	expect(t, look(), Problem, "running gateway: it does not say what it is")
+	health = "hello"
 	expect(t, look(), Problem, "listen: "+at(s)+" is held by another program")
 	expect(t, look(), Problem, "admin.listen: ")
 	expect(t, look(), Skipped, "running gateway")

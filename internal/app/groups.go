@@ -107,7 +107,7 @@ func (p *places) groups() []catalog.Group {
 			continue // config has refused it
 		}
 		g := catalog.Group{
-			Name: entry.Name, Strategy: m.Strategy, Hedge: m.Hedge, Window: int64(m.ContextWindow),
+			Name: entry.Name, Strategy: m.Strategy, Hedge: m.Hedge, Window: int64(m.ContextWindow), Cache: m.Cache,
 			Lists: [llm.FallCount][]string{llm.FallGeneral: m.Fallback, llm.FallContext: m.FallbackContext, llm.FallContent: m.FallbackContent},
 		}
 		for _, place := range m.Places() {

@@ -11,6 +11,7 @@ import (
 	"sluice/internal/auth"
 	"sluice/internal/catalog"
 	"sluice/internal/config"
+	"sluice/internal/directory"
 	"sluice/internal/gateway"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
@@ -137,9 +138,9 @@ func (a running) Explain(ctx context.Context, q *admin.Question, stored bool) (*
 	return b.explain(q)
 }
 
-// Standing is how the limits and budgets of a stored key stand.
-func (a running) Standing(ctx context.Context, id string) (*quota.Standing, error) {
-	who, err := a.people.who(ctx, id)
+// Standing is how the limits and budgets of a stored key, or of what keys belong to, stand.
+func (a running) Standing(ctx context.Context, kind directory.Kind, id, project string) (*quota.Standing, error) {
+	who, err := a.subject(ctx, kind, id, project)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +149,21 @@ func (a running) Standing(ctx context.Context, id string) (*quota.Standing, erro
 		return nil, err
 	}
 	return quota.Tell(list), nil
+}
+
+// subject gives whoever has just the rules that hold for a key, or for all keys that belong to a team, a user, an organisation or a
+// project of one. All but a key have no name, and no project or team but the one that is meant.
+func (a running) subject(ctx context.Context, kind directory.Kind, id, project string) (*auth.Who, error) {
+	if kind == directory.KindKey {
+		return a.people.who(ctx, id)
+	}
+	who, err := a.people.owner(ctx, kind, id)
+	if err != nil {
+		return nil, err
+	}
+	who.Project = project
+	a.bindCurrent(who)
+	return who, nil
 }
 
 // explain plans a call without making it.
@@ -171,7 +187,12 @@ func (b *built) explain(q *admin.Question) (*route.Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.state.Router.Explain(who, call, ask)
+	e, err := b.state.Router.Explain(who, call, ask)
+	if err != nil {
+		return nil, err
+	}
+	e.Guards = b.state.Guards.Holding(who, call.Model)
+	return e, nil
 }
 
 // who finds a key by its public part or its name.
@@ -198,7 +219,11 @@ func Explain(cfg *config.Config, q *admin.Question) (*route.Explanation, error) 
 		return nil, err
 	}
 	places := newPlaces(cfg, providers)
-	b := &built{state: &gateway.State{Router: route.New(route.Options{Catalog: places.catalog(prices)})}}
+	chain, _, err := guards(cfg) // it asks nobody
+	if err != nil {
+		return nil, err
+	}
+	b := &built{state: &gateway.State{Guards: chain, Router: route.New(route.Options{Catalog: places.catalog(prices)})}}
 	for i := range cfg.Keys {
 		b.callers = append(b.callers, caller(&cfg.Keys[i]))
 	}

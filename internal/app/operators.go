@@ -16,7 +16,7 @@ func (a *App) operators(listen string) (http.Handler, error) {
 	o := admin.Options{
 		Control: a.people.control, Books: a.money.db.Ledger(), Recount: a.money.recounter().recount, Gateway: running{a}, Twins: a.db.Twins(),
 		Door: a.people.door, Owned: a.people.control.Accounts().Owned, Listen: listen, Hosts: c.Hosts, Proxies: c.TrustedProxies,
-		Token: c.Token, Loopback: admin.Loopback(c.Loopback), Secret: secret, Metrics: a.metrics.Handler(), Pprof: c.Pprof, Log: a.log,
+		Token: c.Token, Loopback: admin.Loopback(c.Loopback), Secret: secret, Metrics: a.metrics.Handler(), OpenMetrics: c.OpenMetrics, Pprof: c.Pprof, Log: a.log,
 	}
 	if a.cfg.SignIn.OIDC.Issuer != "" {
 		if o.Identities, err = a.people.identities(&a.cfg.SignIn.OIDC); err != nil {

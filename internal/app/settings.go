@@ -91,7 +91,7 @@ type source struct {
 
 // options are what every document of a configuration is read with.
 func (s *source) options(ctx context.Context) config.Options {
-	return config.Options{Getenv: s.o.Getenv, Kinds: Kinds(), Vault: func(ref string) (string, error) { return s.v.Read(ctx, ref) }}
+	return config.Options{Getenv: s.o.Getenv, Kinds: Kinds(), Guard: checkGuard, Vault: func(ref string) (string, error) { return s.v.Read(ctx, ref) }}
 }
 
 // ConfigOptions are what a command reads a configuration with that is not to be served.

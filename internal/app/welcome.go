@@ -42,7 +42,7 @@ func caller(k *config.Key) *auth.Who {
 	}
 	who := &auth.Who{
 		Name: k.Name, ID: k.Public, Org: k.Organisation, Team: k.Team, User: k.User, Project: k.Project,
-		Models: k.Models, Endpoints: ops, Disabled: k.Disabled, Expires: k.Expires, Tags: k.Tags, Asks: k.Overrides,
+		Models: k.Models, Endpoints: ops, Disabled: k.Disabled, Expires: k.Expires, Tags: k.Tags, Guards: k.Guards, Asks: k.Overrides, Cache: k.Cache,
 	}
 	for i := range k.Limit {
 		who.Rules = append(who.Rules, llm.Bound{Subject: "key:" + who.Public(), Rule: &k.Limit[i]})

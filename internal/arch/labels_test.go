@@ -27,6 +27,8 @@ var labels = map[string]string{
 	"enrolment ticket":                    "seals an authenticator's secret that is not in force",
 	"sign-in at a provider of identities": "seals the cookie that binds a sign-in to its browser",
 	"idempotency answers":                 "seals answers kept for twins of a request",
+	"cache answers":                       "seals kept answers in Redis",
+	"cache partitions":                    "names of kept answers",
 	"audit data keys":                     "seals the keys of the audit log's sealed parts",
 	"admin":                               "what the admin listener derives its own from",
 	"admin prints of requests":            "prints of named creates, and of who makes them",

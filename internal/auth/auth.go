@@ -33,7 +33,9 @@ type Who struct {
 	Expires   time.Time      // zero: never
 	AllowFrom []netip.Prefix // addresses that its callers may have; nil: any; empty: none
 	Tags      []string       // that a deployment must have to serve it
+	Guards    []string       // that its calls must pass, beside those of their model
 	Asks      []string       // what its requests may ask for by header; nil: everything
+	Cache     string         // how far answers may be kept for it: off, exact, semantic; "": not said here
 	Rules     []llm.Bound
 	Labels    []string // that its calls' accounts are to have, sorted
 }
@@ -45,6 +47,17 @@ const (
 	AskDeadline = "deadline"
 	AskTags     = "tags"
 )
+
+// Words for how far answers are kept, the least first.
+var cacheWords = []string{"off", "exact", "semantic"}
+
+// LeastCache is the lesser of two of off, exact and semantic, of which "" says nothing.
+func LeastCache(a, b string) string {
+	if a == "" || b != "" && slices.Index(cacheWords, b) < slices.Index(cacheWords, a) {
+		return b
+	}
+	return a
+}
 
 // MayAsk tells whether the key's requests may ask for something.
 func (w *Who) MayAsk(what string) error {

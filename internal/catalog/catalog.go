@@ -3,9 +3,11 @@
 package catalog
 
 import (
+	"crypto/sha256"
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -24,10 +26,13 @@ type Group struct {
 	Window      int64 // tokens that fit into the context; 0: not known
 	Lists       [llm.FallCount][]string
 	Turn        *atomic.Uint64 // counts the plans
+	Cache       string         // how far its answers are kept, as package cache says it; "": not said here
 
 	// Sums are the running sums of the weights of the lowest tier, so that one of many can be found by halving.
 	Sums []int
 	Even int // the weight of all of that tier, where they are alike, so that nothing need be searched; else 0
+
+	print string // Print, where it is known
 }
 
 // A Deployment is one place that can serve a model.
@@ -70,6 +75,7 @@ func New(groups []Group, providers []Provider) *Catalog {
 			c.stars = append(c.stars, g)
 			continue
 		}
+		g.print = g.Print()
 		c.groups[g.Name] = g
 		c.names = append(c.names, g.Name)
 	}
@@ -92,6 +98,22 @@ func (g *Group) sum() {
 			}
 		}
 	}
+}
+
+// Print tells apart where the calls of a group go: an answer is not given again for a name that has got another meaning. Which
+// credential, weight or order a deployment has makes no difference.
+func (g *Group) Print() string {
+	if g.print != "" {
+		return g.print
+	}
+	places := make([]string, len(g.Deployments))
+	for i := range g.Deployments {
+		t := &g.Deployments[i].Target
+		places[i] = t.Provider + "\x00" + t.Model + "\x00" + strconv.FormatBool(t.Lenient)
+	}
+	slices.Sort(places)
+	sum := sha256.Sum256([]byte(g.Name + "\x01" + strings.Join(slices.Compact(places), "\x01")))
+	return string(sum[:])
 }
 
 // Groups yields the groups of the entries without a *.

@@ -27,7 +27,8 @@ func check(d *decoder, c *Config) {
 	d.keys(c.Keys)
 	d.providers(c)
 	d.models(c)
-	d.redis(&c.Redis)
+	d.guards(c)
+	d.redis(&c.Redis, &c.Cache)
 	d.money(c)
 	d.signIn(&c.SignIn)
 }

@@ -174,7 +174,11 @@ func (d *decoder) tagNames(path string, tags []string) {
 }
 
 // redis checks the address without ever repeating it: it holds a password.
-func (d *decoder) redis(r *Redis) {
+func (d *decoder) redis(r *Redis, cache *Cache) {
+	if r.URL == "" && cache.Store == "redis" {
+		d.fail("cache.store", "is redis, and redis.url is not set")
+	}
+	d.semantic(&cache.Semantic)
 	if r.URL == "" {
 		if len(r.Addresses) > 0 || r.Sentinel != "" || r.Cluster || r.CA != "" {
 			d.fail("redis.url", "is missing: the other fields of redis only add to it")
@@ -189,6 +193,28 @@ func (d *decoder) redis(r *Redis) {
 	}
 	if r.CA != "" {
 		d.readFile("redis.ca", r.CA)
+	}
+}
+
+func (d *decoder) semantic(s *Semantic) {
+	switch s.Embedder {
+	case "uselite", "static":
+		if s.Dir == "" {
+			d.fail("cache.semantic.dir", "is missing: name the folder with the model's files")
+		}
+	case "api":
+		if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			d.fail("cache.semantic.url", "must be an address such as http://127.0.0.1:8080/v1")
+		}
+		if s.Model == "" || s.Dimensions == 0 {
+			d.fail("cache.semantic.model", "needs dimensions beside it, and both are needed for an API")
+		}
+	}
+	if s.Threshold > 1000 {
+		d.fail("cache.semantic.threshold", "is a cosine: at most 1")
+	}
+	if s.Check > 1000 {
+		d.fail("cache.semantic.check", "is a share: at most 1")
 	}
 }
 

@@ -55,10 +55,14 @@ type Config struct {
 	Alerts Alerts `yaml:"alerts"`
 	// How long a call is remembered that its client gave an Idempotency-Key.
 	Idempotency Idempotency `yaml:"idempotency"`
+	// Which answers are kept and given again (docs/cache.md).
+	Cache Cache `yaml:"cache"`
 	// Where calls can go.
 	Providers []Provider `yaml:"providers"`
 	// Names that clients may use beside the providers' own.
 	Models []Model `yaml:"models"`
+	// What is looked for in calls before an upstream gets them, and in answers.
+	Guards []Guard `yaml:"guards"`
 	// What happens after an upstream failed.
 	Retries Retries `yaml:"retries"`
 	// When a deployment or a credential that fails is left alone, and for how long.
@@ -88,6 +92,8 @@ type Admin struct {
 	Loopback string `yaml:"loopback" enum:",operator,never" example:"never" restart:"true"`
 	// Address ranges of the proxies in front of the admin listener, whose X-Forwarded-For is believed. The client is then the nearest hop that is none of them; it is what the audit log has, and what too many failed sign-ins lock out. Left out: the peer is the client, whatever a header says.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" example:"10.20.0.5/32" restart:"true"`
+	// Let whoever reaches the listener read /metrics without showing who they are: for scrapers of a trusted network that can send no token. Left out, they need one whose scopes have metrics.read (docs/operations.md).
+	OpenMetrics bool `yaml:"open_metrics" restart:"true"`
 	// Serve /debug/pprof.
 	Pprof bool `yaml:"pprof" restart:"true"`
 }
@@ -192,8 +198,12 @@ type Key struct {
 	AllowFrom []netip.Prefix `yaml:"allow_from" example:"10.0.0.0/8"`
 	// Tags that a deployment must have, all of them, to serve this key's calls.
 	Tags []string `yaml:"tags" example:"eu"`
+	// Guards that its calls must pass, beside those of their model.
+	Guards []string `yaml:"guards" example:"personal-data"`
 	// What its calls may ask for by header: strategy (X-Sluice-Strategy), fallback (X-Sluice-Fallback: off), deadline (X-Request-Timeout-Ms), tags (X-Sluice-Tags). Left out: all; [] means none.
 	Overrides []string `yaml:"overrides" enum:"strategy,fallback,deadline,tags" example:"deadline"`
+	// How far answers are kept for it: off, exact or semantic. It lessens what its model says; where the model says nothing, it holds instead of cache.mode.
+	Cache string `yaml:"cache" enum:",off,exact,semantic" example:"off"`
 
 	// Sum is the SHA-256 of the whole key, whichever way it was given.
 	Sum [32]byte `yaml:"-"`

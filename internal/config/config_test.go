@@ -138,6 +138,9 @@ model_prices:
   - {name: contract, provider: local, models: ["gpt-*"], from: 2026-12-01, input: 1, cache_read: 2, cache_write: 3, cache_write_1h: 4, output: 5, reasoning: 6}
 alerts: {webhooks: [{url: "https://hooks.example.com/x?y=z", secret: "${CI_KEY}", allow_private: [10.0.0.0/8]}]}
 idempotency: {keep: 1h, answer: 256KiB, memory: 1MiB}
+cache: {mode: exact, scope: team, store: memory, memory: 8MiB, ttl: 1h, semantic_ttl: 6h, max_answer: 64KiB, max_temperature: 0.7, require_temperature: true, tool_calls: true, wait: 3s, semantic: {
+  embedder: api, dir: /models, url: "http://127.0.0.1:8080/v1", model: small, dimensions: 512, api_key: "${CI_KEY}", allow_private: ["127.0.0.0/8"], threshold: 0.8, margin: 0.05,
+  guard: balanced, deadline: 50ms, parallel: 8, turns: true, check: 0.5, vectors: 500}}
 redis: {url: "rediss://u:${CI_KEY}@redis:6379/0", addresses: ["redis-2:6379"], sentinel: mymaster, prefix: staging}
 log: {level: warn, format: text, file: /tmp/x.log, buffer: 1MiB}
 `,
@@ -273,8 +276,17 @@ func TestParseFull(t *testing.T) {
 			URL: "https://hooks.example.com/x?y=z", Secret: goodKey, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		}}},
 		Idempotency: Idempotency{Keep: time.Hour, Answer: 256 << 10, Memory: 1 << 20},
-		Redis:       Redis{URL: "rediss://u:" + goodKey + "@redis:6379/0", Addresses: []string{"redis-2:6379"}, Sentinel: "mymaster", Prefix: "staging"},
-		Log:         Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
+		Cache: Cache{
+			Mode: "exact", Scope: "team", Store: "memory", Memory: 8 << 20, TTL: time.Hour, SemanticTTL: 6 * time.Hour, MaxAnswer: 64 << 10, MaxTemperature: 700,
+			RequireTemperature: true, ToolCalls: true, Wait: 3 * time.Second,
+			Semantic: Semantic{
+				Embedder: "api", Dir: "/models", URL: "http://127.0.0.1:8080/v1", Model: "small", Dimensions: 512, APIKey: goodKey,
+				AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Threshold: 800, Margin: 50, Guard: "balanced", Deadline: 50 * time.Millisecond,
+				Parallel: 8, Turns: true, Check: 500, Vectors: 500,
+			},
+		},
+		Redis: Redis{URL: "rediss://u:" + goodKey + "@redis:6379/0", Addresses: []string{"redis-2:6379"}, Sentinel: "mymaster", Prefix: "staging"},
+		Log:   Log{Level: "warn", Format: "text", File: "/tmp/x.log", Buffer: 1 << 20},
 	}
 	if diff := cmp.Diff(want, got, values...); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -321,7 +333,7 @@ func TestProblems(t *testing.T) {
 		{"unknown field", "lisen: ':1'\n", []string{`1:1 lisen: did you mean "listen"?`}},
 		{"unknown nested", "limits:\n  boddy: 1MiB\n", []string{`2:3 limits.boddy: did you mean "body"?`}},
 		{"other case and dash", "limits: {Max-Streams: 3}\n", []string{`1:10 limits.Max-Streams: did you mean "max_streams"?`}},
-		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, alerts, audit, breaker, data"}},
+		{"nothing near", "zzzzzzzzzzzz: 1\n", []string{"1:1 zzzzzzzzzzzz: here may stand admin, alerts, audit, breaker, cache"}},
 		{"in a list", "keys:\n  - name: a\n    hash: " + hash + "\n    modells: [a]\n", []string{`4:5 keys[0].modells: did you mean "models"?`}},
 		{"duplicate", "h2c: true\ndata: x\nh2c: false\n", []string{"3:1 h2c: said twice, first on line 1"}},
 		{"merge", "a: &a {x: 1}\nlimits: {<<: *a}\n", []string{"1:1 a: unknown field", "2:10 limits: merge keys"}},
@@ -645,7 +657,7 @@ func TestMasked(t *testing.T) {
 	}
 	// Without secrets it can be read again and means the same.
 	c.Keys, c.Providers[0].APIKey, c.Providers[0].Headers, c.Providers[1].Proxy, c.Redis, c.Admin.Token = nil, "", nil, "", Redis{Prefix: "sluice"}, ""
-	c.Pepper, c.Store, c.Alerts, c.Audit.Key, c.SignIn.OIDC.ClientSecret = "", defaults().Store, Alerts{}, "", "***"
+	c.Pepper, c.Store, c.Alerts, c.Audit.Key, c.SignIn.OIDC.ClientSecret, c.Cache.Semantic.APIKey = "", defaults().Store, Alerts{}, "", "***", "***"
 	c.Providers[2].Credentials[0].APIKey, c.Providers[2].Credentials[1].APIKey = "***", "***" // a secret is kept as its mask
 	again, err := Parse("masked", c.Masked(), opts)
 	if err != nil {

@@ -48,6 +48,7 @@ const (
 var (
 	typeSize     = reflect.TypeFor[Size]()
 	typeRate     = reflect.TypeFor[llm.Rate]()
+	typeDecimal  = reflect.TypeFor[Decimal]()
 	typeNano     = reflect.TypeFor[llm.Nano]()
 	typeDuration = reflect.TypeFor[time.Duration]()
 	typeTime     = reflect.TypeFor[time.Time]()
@@ -118,7 +119,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch t := v.Type(); {
-	case t == typeSize, t == typeRate, t == typeNano, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
+	case t == typeSize, t == typeRate, t == typeDecimal, t == typeNano, t == typeDuration, t == typeTime, t == typePrefix, t == typeSecret:
 		d.scalar(n, v, path)
 	case t.Kind() == reflect.Struct:
 		d.object(n, v, path)
@@ -223,7 +224,7 @@ func fits(tag string, t reflect.Type) bool {
 	switch {
 	case t == typeTime:
 		return tag == "!!str" || tag == "!!timestamp"
-	case t == typeSize, t == typeRate, t == typeNano, t == typeDuration:
+	case t == typeSize, t == typeRate, t == typeDecimal, t == typeNano, t == typeDuration:
 		return tag == "!!str" || tag == "!!int" || tag == "!!float"
 	case t == typePrefix, t.Kind() == reflect.String:
 		return tag == "!!str"
@@ -242,6 +243,10 @@ func set(v reflect.Value, text string) error {
 		return err
 	case t == typeRate:
 		n, err := parseRate(text)
+		v.SetInt(int64(n))
+		return err
+	case t == typeDecimal:
+		n, err := parseDecimal(text)
 		v.SetInt(int64(n))
 		return err
 	case t == typeNano:
@@ -311,6 +316,8 @@ func want(t reflect.Type) string {
 		return "a size such as 32MiB"
 	case t == typeRate, t == typeNano:
 		return "an amount of US dollars such as 0.15"
+	case t == typeDecimal:
+		return "a number such as 0.3"
 	case t == typeDuration:
 		return "a duration such as 30s or 1m30s"
 	case t == typeTime:

@@ -54,7 +54,11 @@ func defaults() *Config {
 		Ledger:      Ledger{Sync: 5 * time.Millisecond, Spool: 1 << 30, WhenFull: "refuse", Keep: 90 * 24 * time.Hour},
 		Disconnect:  Disconnect{Policy: "cancel", Drain: 30 * time.Second},
 		Idempotency: Idempotency{Keep: 24 * time.Hour, Answer: 1 << 20, Memory: 64 << 20},
-		Log:         Log{Level: "info", Format: "json", Buffer: 4 << 20},
+		Cache: Cache{
+			Mode: "off", Scope: "key", Memory: 64 << 20, TTL: 5 * time.Minute, SemanticTTL: time.Hour, MaxAnswer: 1 << 20, MaxTemperature: 300, Wait: 30 * time.Second,
+			Semantic: Semantic{Threshold: 900, Margin: 20, Guard: "strict", Deadline: 25 * time.Millisecond, Parallel: 4, Check: 10, Vectors: 100_000},
+		},
+		Log: Log{Level: "info", Format: "json", Buffer: 4 << 20},
 	}
 }
 

@@ -81,6 +81,8 @@ func scalarText(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case Size:
 		return x.String()
+	case Decimal:
+		return x.String()
 	case llm.Rate:
 		return llm.Nano(x).String()
 	case llm.Nano:

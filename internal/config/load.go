@@ -21,6 +21,8 @@ type Options struct {
 	ReadFile func(string) ([]byte, error)
 	// Kinds are the provider kinds that this build has. Nil: kinds are not checked.
 	Kinds []string
+	// Guard tells what is wrong with a guard that only its detectors know. Nil: nobody is asked.
+	Guard func(*Guard) error
 	// Settings are the objects that are kept in the store beside those of the document. Nil: there are none.
 	Settings *Settings
 	// Open lets the document lack what the store's objects may have, which are not known yet.

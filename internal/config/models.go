@@ -31,10 +31,14 @@ type Model struct {
 	Hedge bool `yaml:"hedge"`
 	// Leave out what the upstream cannot carry, and list it in a header, instead of refusing the call.
 	Lenient bool `yaml:"lenient"`
+	// How far its answers are kept and given again: off, exact or semantic. Left out: as the key says, else cache.mode.
+	Cache string `yaml:"cache" enum:",off,exact,semantic" example:"exact"`
 	// It thinks before it answers: first_token_reasoning holds instead of first_token.
 	Reasoning bool `yaml:"reasoning"`
 	// Waits that differ from the provider's.
 	Timeouts Wait `yaml:"timeouts"`
+	// Guards that its calls must pass, also where it is what another model falls back to or stands for.
+	Guards []string `yaml:"guards" example:"personal-data"`
 
 	// Stored tells that it is one of the store's.
 	Stored bool `yaml:"-"`
@@ -124,6 +128,9 @@ func (c *Config) Model(name string) (Model, bool) {
 			m.Timeouts = m.Timeouts.or(next.Timeouts)
 			if m.Strategy == "" {
 				m.Strategy = next.Strategy
+			}
+			if m.Cache == "" {
+				m.Cache = next.Cache
 			}
 			if m.ContextWindow == 0 {
 				m.ContextWindow = next.ContextWindow

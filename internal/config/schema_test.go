@@ -39,7 +39,7 @@ func mapper(t reflect.Type) *jsonschema.Schema {
 			{Type: "string", Pattern: sizeText},
 			{Type: "integer", Minimum: "0"},
 		}}
-	case t == typeRate, t == typeNano:
+	case t == typeRate, t == typeNano, t == typeDecimal:
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "number", Minimum: "0"}, {Type: "string"}}}
 	case t == typeDuration:
 		return &jsonschema.Schema{Type: "string", Pattern: spanText}
@@ -349,7 +349,7 @@ func typeName(t reflect.Type) string {
 		return "secret"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
-	case t.Kind() == reflect.Int:
+	case t.Kind() == reflect.Int, t == typeDecimal:
 		return "number"
 	case t.Kind() == reflect.Slice:
 		return "list of " + typeName(t.Elem())

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Settings is a document of the objects that are kept in the store beside those of the file: the lists providers, models, rules
-// and model_prices, as sluice.yaml has them, and nothing else. It is immutable. Whether it makes sense only Parse knows, with the file's document.
+// Settings is a document of the objects that are kept in the store beside those of the file: the lists providers, models, rules,
+// model_prices and guards, as sluice.yaml has them, and nothing else. It is immutable. Whether it makes sense only Parse knows, with the file's document.
 type Settings struct{ root *yaml.Node } // plain: mappings, lists and scalars, without aliases and comments
 
 // The kinds of objects.
@@ -24,6 +24,7 @@ const (
 	KindDeployment = "deployment" // of a model
 	KindRule       = "rule"
 	KindPrice      = "model_price"
+	KindGuard      = "guard"
 )
 
 // A Place names an object of a document.
@@ -45,10 +46,11 @@ var objects = map[string]struct {
 	KindDeployment: {KindModel, "deployments", reflect.TypeFor[Deployment]()},
 	KindRule:       {"", "rules", reflect.TypeFor[SharedRule]()},
 	KindPrice:      {"", "model_prices", reflect.TypeFor[ModelPrice]()},
+	KindGuard:      {"", "guards", reflect.TypeFor[Guard]()},
 }
 
 // settingsKinds are those with a list of their own, in the order of the document.
-var settingsKinds = []string{KindProvider, KindModel, KindRule, KindPrice}
+var settingsKinds = []string{KindProvider, KindModel, KindRule, KindPrice, KindGuard}
 
 // String is the place as problems and records name it: providers/openai/credentials/team-a.
 func (p Place) String() string {
@@ -94,7 +96,7 @@ func (d *decoder) outerForm(root *yaml.Node) {
 		kind := slices.IndexFunc(settingsKinds, func(k string) bool { return objects[k].list == key.Value })
 		switch {
 		case kind < 0:
-			d.note(key, clip(key.Value), "cannot be set here: there are providers, models, rules and model_prices; all else is the file's")
+			d.note(key, clip(key.Value), "cannot be set here: there are providers, models, rules, model_prices and guards; all else is the file's")
 		case isNull(val):
 		case val.Kind != yaml.SequenceNode:
 			d.note(val, key.Value, "is %s, must be a list", describe(val))

@@ -48,6 +48,12 @@ func (c *Config) FileObjects(kind, of string) (all []Object) {
 				add(p.Name, p)
 			}
 		}
+	case KindGuard:
+		for _, g := range c.Guards {
+			if !g.Stored {
+				add(g.Name, g)
+			}
+		}
 	case KindRule:
 		for _, r := range c.Rules {
 			if !r.Stored {

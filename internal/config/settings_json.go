@@ -99,3 +99,29 @@ func decode(d *jsontext.Decoder, depth int) (*yaml.Node, error) {
 	}
 	return textNode(t.String()), nil
 }
+
+// ObjectJSON reads one object as people write it, in YAML or JSON, as the admin API takes it. Whether it makes sense is not looked at. file
+// stands for it in errors, which are an *Error.
+func ObjectJSON(file string, data []byte) (jsontext.Value, error) {
+	d := &decoder{file: file, at: make(map[string]*yaml.Node), bad: make(map[string]bool)}
+	n := d.read(data)
+	if n != nil {
+		n = d.plain(n, "")
+	}
+	if len(d.problems) == 0 && (n == nil || n.Kind != yaml.MappingNode) {
+		d.note(n, "", "must be one object, as it would stand in its list in sluice.yaml")
+	}
+	if len(d.problems) > 0 {
+		return nil, &Error{Problems: d.problems}
+	}
+	return toJSON(n), nil
+}
+
+// ObjectText writes an object of the admin API as people write it, and as ObjectJSON reads it.
+func ObjectText(v jsontext.Value) ([]byte, error) {
+	n, err := fromJSON(v)
+	if err != nil {
+		return nil, err
+	}
+	return yaml.Dump(n, yaml.WithLineWidth(-1))
+}

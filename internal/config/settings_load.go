@@ -95,6 +95,9 @@ func (d *decoder) markStored(c *Config) {
 	for i := range c.Rules {
 		c.Rules[i].Stored = stored("rules", i)
 	}
+	for i := range c.Guards {
+		c.Guards[i].Stored = stored("guards", i)
+	}
 	for i := range c.ModelPrices {
 		c.ModelPrices[i].Stored = stored("model_prices", i)
 	}

@@ -266,6 +266,29 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
+// An object is the same however often it is written and read, by people or by the API.
+func FuzzObjectText(f *testing.F) {
+	f.Add([]byte("name: eu\nkind: openai\nheaders: {a: 'null', b: \"no\", c: 0x10, d: 1e400, e: !!str 5}\n"))
+	f.Add([]byte(`{"name": "a", "weight": 3, "on": true, "list": [1, {"x": null}], "s": "- a\n#b"}`))
+	f.Add([]byte("[1]"))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		v, err := ObjectJSON("eu.yaml", doc)
+		if err != nil {
+			return
+		}
+		if !v.IsValid() || v.Kind() != '{' {
+			t.Fatalf("%q is read as %s", doc, v)
+		}
+		text, err := ObjectText(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ObjectJSON("eu.yaml", text); err != nil || string(again) != string(v) {
+			t.Errorf("%s is written as %q, and read as %s, %v", v, text, again, err)
+		}
+	})
+}
+
 // FuzzObject: whatever the API is sent as an object or as a change of one, what is taken is a document that is read as the same.
 func FuzzObject(f *testing.F) {
 	f.Add("a", []byte(`{"name":"a","api_key":"x","headers":{"A":"b"}}`), []byte(`{"headers":null,"api_key":"***","weight":1e3}`))

@@ -27,9 +27,28 @@ const linkLives = 3 * 24 * time.Hour
 // realm is what bounds the actor.
 func (a Actor) realm() account.Realm { return account.Realm{Kind: a.Kind, ID: a.Realm, Org: a.Org} }
 
-// gives tells whether the actor may give a role and take it away: owners every one, admins those below their own.
-func (a Actor) gives(role Role) bool {
-	return a.Role.Covers(role) && (a.Role == RoleOwner || a.Role != role)
+// above tells whether the actor may take a role away: owners every one, admins those below their own.
+func (a Actor) above(role Role) error {
+	if !a.Role.Covers(role) || a.Role != RoleOwner && a.Role == role {
+		return llm.Errorf(llm.KindForbidden, "your role, %s, may neither give the role %s nor change an account that has it", a.Role, role)
+	}
+	return nil
+}
+
+// gives tells whether the actor may give a role, or do what lets somebody else use it: whoever makes an account, opens it again, says
+// who signs in to it or how can get in themselves. The role is below their own and has nothing that they may not do now, so
+// that a token gives nobody what its scopes have not.
+func (a Actor) gives(role Role) error {
+	if err := a.above(role); err != nil {
+		return err
+	}
+	given := Actor{Role: role, Kind: a.Kind, Realm: a.Realm, Org: a.Org, Fresh: true}
+	for _, act := range Acts() {
+		if given.May(act) == nil && a.May(act) != nil {
+			return llm.Errorf(llm.KindForbidden, "the role %s may do %s, which your token's scopes do not allow: it gives nobody more than it has", role, act)
+		}
+	}
+	return nil
 }
 
 // isSelf tells whether the account is the actor's own, or that of the one who made the token.
@@ -59,13 +78,15 @@ func (s Accounts) pick(ctx context.Context, a Actor, ref string) (*account.Accou
 	return v, nil
 }
 
-// touch gives an account that the actor may change.
-func (s Accounts) touch(ctx context.Context, a Actor, ref string) (*account.Account, error) {
-	v, err := s.pick(ctx, a, ref)
-	if err == nil && !a.gives(v.Role) {
-		err = llm.Errorf(llm.KindForbidden, "your role, %s, may not change an account whose role is %s", a.Role, v.Role)
+// touch finds an account that the actor may change in a way that may judges by its role.
+func (s Accounts) touch(a Actor, ref string, may func(Role) error) func(context.Context) (*account.Account, error) {
+	return func(ctx context.Context) (*account.Account, error) {
+		v, err := s.pick(ctx, a, ref)
+		if err == nil {
+			err = may(v.Role)
+		}
+		return v, err
 	}
-	return v, err
 }
 
 // fault gives a store's answer its meaning.
@@ -120,10 +141,11 @@ func (a Actor) set(v *account.Account, role Role, realm account.Realm) error {
 	switch {
 	case !account.RoleAny(role):
 		return problems{{At: "/role", Msg: "must be one of " + roleNames(Roles)}}.err()
-	case !a.gives(role):
-		return llm.Errorf(llm.KindForbidden, "your role, %s, may not give the role %s", a.Role, role)
 	case (role == RoleMember) != (realm.Kind == directory.KindUser):
 		return errMemberRealm
+	}
+	if err := a.gives(role); err != nil {
+		return err
 	}
 	v.Role, v.Realm = role, realm
 	return nil
@@ -282,8 +304,8 @@ func (s Accounts) Update(ctx context.Context, a Actor, ref string, in AccountUpd
 			return nil, s.fault(account.ErrVersion)
 		case a.isSelf(v.ID) && (in.Role.Given || in.Realm.Given):
 			return nil, llm.Errorf(llm.KindForbidden, "nobody changes their own role or realm: ask another owner")
-		case !a.own(v.ID) && !a.gives(v.Role):
-			return nil, llm.Errorf(llm.KindForbidden, "your role, %s, may not change an account whose role is %s", a.Role, v.Role)
+		case !a.own(v.ID):
+			return v, a.gives(v.Role)
 		}
 		return v, nil
 	}, func(ctx context.Context, v *account.Account) error {
@@ -335,11 +357,11 @@ func (s Accounts) apply(ctx context.Context, a Actor, v *account.Account, in *Ac
 
 // SetDisabled disables one, which ends its sessions, or enables it.
 func (s Accounts) SetDisabled(ctx context.Context, a Actor, ref string, disabled bool) (*AccountView, error) {
-	verb := "enable"
+	verb, may := "enable", a.gives
 	if disabled {
-		verb = "disable"
+		verb, may = "disable", a.above
 	}
-	return shown(viewAccount)(s.perform(ctx, a, verb, func(ctx context.Context) (*account.Account, error) { return s.touch(ctx, a, ref) },
+	return shown(viewAccount)(s.perform(ctx, a, verb, s.touch(a, ref, may),
 		func(ctx context.Context, v *account.Account) error {
 			v.Disabled, v.Updated = disabled, s.c.now()
 			if err := s.c.o.Accounts.Update(ctx, v); err != nil || !disabled {
@@ -352,7 +374,7 @@ func (s Accounts) SetDisabled(ctx context.Context, a Actor, ref string, disabled
 
 // Delete removes one, with its sessions and the tokens it made.
 func (s Accounts) Delete(ctx context.Context, a Actor, ref string, version int64) (*AccountView, error) {
-	return shown(viewAccount)(s.perform(ctx, a, "delete", func(ctx context.Context) (*account.Account, error) { return s.touch(ctx, a, ref) },
+	return shown(viewAccount)(s.perform(ctx, a, "delete", s.touch(a, ref, a.above),
 		func(ctx context.Context, v *account.Account) error {
 			return s.c.o.Accounts.Delete(ctx, v.ID, cmp.Or(version, v.Version))
 		}))
@@ -361,7 +383,7 @@ func (s Accounts) Delete(ctx context.Context, a Actor, ref string, version int64
 // Reset gives a one-time link by which its owner sets a password. Their one-time codes and sessions go when the link is used, not before.
 func (s Accounts) Reset(ctx context.Context, a Actor, ref string) (*Invited, error) {
 	var out *Invited
-	v, err := s.perform(ctx, a, "reset", func(ctx context.Context) (*account.Account, error) { return s.touch(ctx, a, ref) },
+	v, err := s.perform(ctx, a, "reset", s.touch(a, ref, a.gives),
 		func(ctx context.Context, v *account.Account) (err error) {
 			if v.Issuer != "" {
 				return llm.Errorf(llm.KindConflict, "its owner signs in at %s and has no password here", v.Issuer)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/internal/auth"
 	"sluice/internal/directory"
 	"sluice/internal/llm"
 )
@@ -37,6 +38,9 @@ func exceeds(kind directory.Kind, s *directory.Spec, parents []parent) []llm.Pro
 			if up.spec.AllowFrom != nil && !slices.ContainsFunc(up.spec.AllowFrom, func(outer netip.Prefix) bool { return inside(r, outer) }) {
 				p.add(fmt.Sprintf("/allow_from/%d", i), "%s may not be used from %s", up.name, r)
 			}
+		}
+		if s.Cache != "" && auth.LeastCache(up.spec.Cache, s.Cache) != s.Cache {
+			p.add("/cache", "is more than the %s of %s", up.spec.Cache, up.name)
 		}
 		if end := up.spec.Expires; !end.IsZero() && s.Expires.After(end) {
 			p.add("/expires", "is later than that of %s, %s", up.name, end.Format(time.RFC3339))

@@ -56,6 +56,9 @@ func drawChange(t *rapid.T) (ch Change) {
 	if rapid.Bool().Draw(t, "with expires") {
 		ch.Expires = Some(rapid.SampledFrom(someTimes).Draw(t, "expires"))
 	}
+	if rapid.Bool().Draw(t, "with cache") {
+		ch.Cache = Some(rapid.SampledFrom([]string{"", "off", "exact", "semantic"}).Draw(t, "cache"))
+	}
 	if rapid.Bool().Draw(t, "with project") {
 		ch.Project = Some(rapid.SampledFrom([]string{"", "p1", "p2"}).Draw(t, "project"))
 	}
@@ -224,6 +227,9 @@ func (w *world) granted(t *rapid.T, a Actor, id string) {
 		who := own.Who(k.Hash)
 		own.Key.Spec = s
 		notMore(t, "the stored key, of "+what+",", who, up)
+		if s.Cache != "" && auth.LeastCache(up.Cache, s.Cache) != s.Cache {
+			t.Fatalf("answers are kept for the key %q, where its owner says %q", s.Cache, up.Cache)
+		}
 		if up.Project != "" && s.Project != "" && s.Project != up.Project {
 			t.Fatalf("the key goes on the account of %q, not of its owner's %q", s.Project, up.Project)
 		}

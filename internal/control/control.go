@@ -117,6 +117,17 @@ func (t *table[T, P]) show(ctx context.Context, a Actor, ref string) (*T, error)
 	return t.pick(ctx, a.sees, ref)
 }
 
+// begin finds a record that is to change, and puts it into the event as it was.
+func (t *table[T, P]) begin(ctx context.Context, a Actor, e *audit.Event, ref string) (*T, error) {
+	v, err := t.find(ctx, a, ref)
+	if err != nil {
+		return nil, err
+	}
+	t.tell(e, v)
+	e.Before, err = t.shown(v)
+	return v, err
+}
+
 // find gives a record to change.
 func (t *table[T, P]) find(ctx context.Context, a Actor, ref string) (*T, error) {
 	return t.pick(ctx, a.covers, ref)
@@ -247,12 +258,8 @@ func (t *table[T, P]) update(ctx context.Context, a Actor, act, ref string, vers
 
 func (t *table[T, P]) updateOnce(ctx context.Context, a Actor, act, ref string, version int64, widens bool, change func(context.Context, *T) error) (*T, error) {
 	return t.perform(ctx, a, act, func(ctx context.Context, e *audit.Event) (*T, error) {
-		v, err := t.find(ctx, a, ref)
+		v, err := t.begin(ctx, a, e, ref)
 		if err != nil {
-			return nil, err
-		}
-		t.tell(e, v)
-		if e.Before, err = t.shown(v); err != nil {
 			return nil, err
 		}
 		b := P(v).Base()
@@ -281,12 +288,8 @@ func (t *table[T, P]) updateOnce(ctx context.Context, a Actor, act, ref string, 
 
 func (t *table[T, P]) delete(ctx context.Context, a Actor, ref string, version int64) (*T, error) {
 	return t.perform(ctx, a, "delete", func(ctx context.Context, e *audit.Event) (*T, error) {
-		v, err := t.find(ctx, a, ref)
+		v, err := t.begin(ctx, a, e, ref)
 		if err != nil {
-			return nil, err
-		}
-		t.tell(e, v)
-		if e.Before, err = t.shown(v); err != nil {
 			return nil, err
 		}
 		b := P(v).Base()

@@ -25,7 +25,7 @@ func TestNobodyGivesMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	given, kept := 0, 0
+	given, byToken, kept := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		s := newStaff(t, db)
 		t.Repeat(map[string]func(*rapid.T){ // an action that cannot be now is skipped: another is drawn
@@ -36,9 +36,9 @@ func TestNobodyGivesMore(t *testing.T) {
 			"a maker shrinks":       s.shrink,
 			"":                      s.check,
 		})
-		given, kept = given+s.given, kept+s.kept
+		given, byToken, kept = given+s.given, byToken+s.byToken, kept+s.kept
 	})
-	t.Logf("%d accounts and tokens were given, %d looks at tokens that still work", given, kept)
+	t.Logf("%d accounts and tokens were given, %d by tokens, %d looks at tokens that still work", given, byToken, kept)
 	if given < 100 || kept < 100 {
 		t.Error("next to nothing is allowed: the test shows nothing")
 	}
@@ -55,6 +55,7 @@ type staff struct {
 	secrets map[string]string // of tokens, by their ids
 	n       int
 	given   int
+	byToken int // of them
 	kept    int
 }
 
@@ -93,12 +94,30 @@ func newStaff(t *rapid.T, db *sql.DB) *staff {
 	return s
 }
 
+// someScopes are those of tokens, some of which may invite people.
+var someScopes = [][]string{
+	nil,
+	{"keys.*"},
+	{"tokens.create", "accounts.*"},
+	{"*"},
+	{"accounts.create", "accounts.update", "accounts.reset", "accounts.enable", "accounts.disable", "accounts.delete"},
+	{"*", "accounts.create", "accounts.update", "accounts.reset", "accounts.enable", "accounts.disable", "accounts.delete"},
+	{"keys.*", "usage.read", "sessions.*", "accounts.create", "accounts.reset", "accounts.update"},
+}
+
 var someRoles = slices.Concat(Roles, []Role{"root", ""})
 
 // actor is somebody: whoever runs the gateway, a person who is signed in, or a token.
 func (s *staff) actor(t *rapid.T) Actor {
 	kind := rapid.IntRange(0, 5).Draw(t, "kind of actor")
 	switch {
+	case kind == 2: // with scopes by which it may invite somebody
+		a := Owner("tests")
+		if len(s.people) > 0 && rapid.Bool().Draw(t, "a person's") {
+			a = s.person(t, rapid.SampledFrom(s.people).Draw(t, "maker"))
+		}
+		a.Session, a.Fresh, a.Audit.Kind, a.Scopes = "", false, account.ByToken, rapid.SampledFrom(someScopes[4:]).Draw(t, "scopes")
+		return a
 	case kind == 0 || len(s.people) == 0:
 		return Owner("tests")
 	case kind == 1 && len(s.secrets) > 0:
@@ -147,6 +166,9 @@ func (s *staff) makeAccount(t *rapid.T) { s.make(t, s.actor(t)) }
 // within checks an account that an actor has just made or changed.
 func (s *staff) within(t *rapid.T, what string, a Actor, id string) {
 	s.given++
+	if a.Audit.Kind == account.ByToken {
+		s.byToken++
+	}
 	v := s.account(t, id)
 	if v == nil {
 		t.Fatalf("%s: there is none", what)
@@ -156,12 +178,13 @@ func (s *staff) within(t *rapid.T, what string, a Actor, id string) {
 	}
 }
 
-// covers tells it anew, without the words of the code that is tested: a role and a realm are no more than an actor's.
+// covers tells it anew, without the words of the code that is tested: a role and a realm are no more than an actor's, of whom a token has only
+// what its scopes say.
 func covers(a Actor, role Role, realm account.Realm) bool {
 	for act := range acts {
 		given := Actor{Role: role, Kind: realm.Kind, Realm: realm.ID, Org: realm.Org, Fresh: true}
 		own := a
-		own.Fresh, own.Scopes = true, nil
+		own.Fresh = true
 		if given.May(act) == nil && own.May(act) != nil {
 			return false
 		}
@@ -237,6 +260,9 @@ func (s *staff) manageAccount(t *rapid.T) {
 	case "delete":
 		_, err = s.Accounts().Delete(t.Context(), a, id, 0)
 	}
+	if verb == "disable" || verb == "delete" { // they give nobody anything
+		a.Scopes, a.Audit.Kind = nil, ""
+	}
 	if err == nil && (!covers(a, was.Role, was.Realm) || a.Role != RoleOwner && a.Role == was.Role) {
 		t.Fatalf("the %s of %s did %s to the %s of %s", a.Role, at(a.realm()), verb, was.Role, at(was.Realm))
 	}
@@ -245,7 +271,7 @@ func (s *staff) manageAccount(t *rapid.T) {
 func (s *staff) makeToken(t *rapid.T) {
 	a := s.actor(t)
 	in := NewToken{Name: "ci", Role: rapid.SampledFrom(someRoles).Draw(t, "role"), Realm: rapid.SampledFrom(s.realms).Draw(t, "realm")}
-	in.Scopes = rapid.SampledFrom([][]string{nil, {"keys.*"}, {"tokens.create", "accounts.*"}, {"*"}}).Draw(t, "scopes")
+	in.Scopes = rapid.SampledFrom(someScopes).Draw(t, "scopes")
 	out, err := s.Tokens().Create(t.Context(), a, in)
 	if err != nil {
 		return
@@ -283,6 +309,36 @@ func (s *staff) check(t *rapid.T) {
 		s.kept++
 		if now := s.person(t, maker.ID); !covers(now, signed.Role, signed.Realm) {
 			t.Fatalf("a token is the %s of %s, and its maker the %s of %s", signed.Role, at(signed.Realm), maker.Role, at(maker.Realm))
+		}
+	}
+}
+
+// A token gives the roles that its scopes cover whole, and takes away what its maker's role may.
+func TestTokensGive(t *testing.T) {
+	all := []string{"*", "accounts.create", "accounts.update", "accounts.delete", "accounts.disable", "accounts.enable", "accounts.reset", "tokens.create", "tokens.delete"}
+	for _, test := range []struct {
+		maker  Role
+		scopes []string
+		role   Role
+		gives  bool
+	}{
+		{RoleOwner, []string{"accounts.create"}, RoleMember, false},
+		{RoleOwner, []string{"accounts.create"}, RoleOperator, false},
+		{RoleOwner, []string{"accounts.create", "keys.*", "usage.read", "sessions.end_own"}, RoleMember, true},
+		{RoleOwner, []string{"accounts.create", "keys.*", "usage.read", "sessions.end_own"}, RoleAuditor, false},
+		{RoleOwner, []string{"*", "accounts.create"}, RoleOperator, true},
+		{RoleOwner, []string{"*", "accounts.create"}, RoleAdmin, false}, // whose acts that need a proof are not named
+		{RoleOwner, append(all, "credentials.change", "credentials.create", "credentials.update", "credentials.delete"), RoleAdmin, true},
+		{RoleAdmin, append(all, "credentials.change", "credentials.create", "credentials.update", "credentials.delete"), RoleAdmin, false},
+		{RoleAdmin, all, RoleAuditor, true},
+	} {
+		a := Actor{Role: test.maker, Scopes: test.scopes}
+		a.Audit.Kind = account.ByToken
+		if err := a.gives(test.role); (err == nil) != test.gives {
+			t.Errorf("a token of an %s with %q gives %s: %v", test.maker, test.scopes, test.role, err)
+		}
+		if err := a.above(test.role); (err == nil) != (test.maker != test.role) {
+			t.Errorf("a token of an %s takes %s away: %v", test.maker, test.role, err)
 		}
 	}
 }

@@ -51,7 +51,9 @@ type Change struct {
 	Rules     Maybe[[]rules.Rule]      `json:"rules,omitzero"`
 	AllowFrom Maybe[[]string]          `json:"allow_from,omitzero"`
 	Tags      Maybe[[]string]          `json:"tags,omitzero"`
+	Guards    Maybe[[]string]          `json:"guards,omitzero"`    // that calls must pass, beside those of owners and models
 	Overrides Maybe[[]string]          `json:"overrides,omitzero"` // what calls may ask for by header, as in sluice.yaml
+	Cache     Maybe[string]            `json:"cache,omitzero"`     // how far answers are kept for it: off, exact or semantic
 	Project   Maybe[string]            `json:"project,omitzero"`
 	Metadata  Maybe[map[string]string] `json:"metadata,omitzero"`
 	Expires   Maybe[string]            `json:"expires,omitzero"`
@@ -121,8 +123,17 @@ func (ch *Change) apply(b *directory.Record) error {
 		s.Tags = ch.Tags.Value
 		p.tags("/tags", s.Tags)
 	}
+	if ch.Cache.Given {
+		if s.Cache = ch.Cache.Value; !slices.Contains([]string{"", "off", "exact", "semantic"}, s.Cache) {
+			p.add("/cache", "is %q: must be off, exact or semantic", clip(s.Cache))
+		}
+	}
+	if ch.Guards.Given {
+		s.Guards = ch.Guards.Value
+		p.guards("/guards", s.Guards)
+	}
 	if ch.Project.Given {
-		if s.Project = ch.Project.Value; s.Project != "" && !projectName.MatchString(s.Project) {
+		if s.Project = ch.Project.Value; s.Project != "" && !IsProject(s.Project) {
 			p.add("/project", "%q is no name of a project: take up to 64 letters, digits, dots, _ and -", clip(s.Project))
 		}
 	}
@@ -200,6 +211,21 @@ func (p *problems) tags(at string, tags []string) {
 	}
 }
 
+// guardName is what a guard of the configuration may be called.
+var guardName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,127}$`)
+
+func (p *problems) guards(at string, names []string) {
+	if len(names) > maxList {
+		p.add(at, "has %d entries; %d are allowed", len(names), maxList)
+		return
+	}
+	for i, name := range names {
+		if !guardName.MatchString(name) {
+			p.add(fmt.Sprintf("%s/%d", at, i), "is %q, which no guard is called", clip(name))
+		}
+	}
+}
+
 func (p *problems) metadata(at string, m map[string]string) {
 	if len(m) > maxMetadata {
 		p.add(at, "has %d members; %d are allowed", len(m), maxMetadata)
@@ -226,6 +252,9 @@ func nameProblem(s string) string {
 	}
 	return ""
 }
+
+// IsProject tells whether a text may be the name of a project, which keys say that they belong to.
+func IsProject(s string) bool { return projectName.MatchString(s) }
 
 // isText tells whether a text is one that every store keeps and every terminal can show.
 func isText(s string) bool {

@@ -154,11 +154,28 @@ func (s Keys) List(ctx context.Context, a Actor, l List) (*Page[KeyView], error)
 // Update changes one.
 func (s Keys) Update(ctx context.Context, a Actor, ref string, in KeyUpdate) (*KeyView, error) {
 	return shown(viewKey)(s.c.keys().update(ctx, a, "update", ref, in.Version, true, func(ctx context.Context, k *directory.Key) error {
+		had := k.Spec.Guards
 		if err := in.apply(&k.Record); err != nil {
+			return err
+		}
+		if err := keeps(a, had, k.Spec.Guards); err != nil {
 			return err
 		}
 		return s.place(ctx, a, k, &in.KeyChange)
 	}))
+}
+
+// keeps tells whether a member leaves the guards of a key that it has: whoever is above may have put them there.
+func keeps(a Actor, had, has []string) error {
+	if a.Role != RoleMember {
+		return nil
+	}
+	for _, name := range had {
+		if !slices.Contains(has, name) {
+			return llm.Errorf(llm.KindForbidden, "the guard %s stays: your role, %s, may add guards to a key and take none away", name, a.Role)
+		}
+	}
+	return nil
 }
 
 // SetDisabled disables or enables one.

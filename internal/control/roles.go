@@ -60,10 +60,10 @@ var acts = func() map[Act]right {
 	add(right{roles: admins, secret: true}, "tokens.create", "tokens.delete")
 	add(right{roles: admins}, "sessions.end")
 	add(right{roles: Roles}, "sessions.end_own")
-	add(right{roles: seeing, all: true}, "upstreams.read", "config.read", "config.plan", "prices.read", "explain")
-	add(right{roles: running, all: true}, "upstreams.change", "debug.read")
+	add(right{roles: seeing, all: true}, "upstreams.read", "metrics.read", "config.read", "config.plan", "prices.read", "cache.read", "explain")
+	add(right{roles: running, all: true}, "upstreams.change", "cache.purge", "debug.read")
 	add(right{roles: admins, all: true}, "config.apply", "config.rollback", "ledger.recompute")
-	for _, kind := range []Act{"providers", "models", "deployments", "rules", "model_prices"} {
+	for _, kind := range []Act{"providers", "models", "deployments", "rules", "model_prices", "guards"} {
 		add(right{roles: admins, all: true}, kind+".create", kind+".update", kind+".delete")
 	}
 	add(right{roles: admins, all: true, secret: true}, "credentials.change", "credentials.create", "credentials.update", "credentials.delete")

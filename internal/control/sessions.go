@@ -67,8 +67,10 @@ func (s Sessions) end(ctx context.Context, a Actor, ref, id string, do func(cont
 			return err
 		}
 		e.Org, e.Object.Name = v.Realm.Org, v.Name
-		if again != "sessions.end_own" && !a.gives(v.Role) {
-			return llm.Errorf(llm.KindForbidden, "your role, %s, may not end sessions of an account whose role is %s", a.Role, v.Role)
+		if again != "sessions.end_own" {
+			if err := a.above(v.Role); err != nil {
+				return err
+			}
 		}
 		return s.fault(do(ctx, v))
 	})

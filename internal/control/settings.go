@@ -265,14 +265,15 @@ func (s Settings) object(ctx context.Context, a Actor, verb string, at config.Pl
 var sensitive = []string{"kind", "base_url", "api_key", "credentials", "proxy", "headers", "allow_private", "ca"}
 
 // needs is what an actor must be allowed beside the act itself: whoever moves a provider, or gives it secrets, could have them sent to
-// a place of their own.
+// a place of their own; and whoever says where a guard asks, what clients send.
 func needs(changes []config.ObjectChange) (Act, bool) {
 	for _, ch := range changes {
+		asks := slices.ContainsFunc(ch.Fields, func(f config.FieldChange) bool { return f.After != "" && strings.HasPrefix(f.Field, "webhook/") })
 		touches := slices.ContainsFunc(ch.Fields, func(f config.FieldChange) bool {
 			member, _, _ := strings.Cut(f.Field, "/")
 			return slices.Contains(sensitive, member)
 		})
-		if ch.Kind == config.KindProvider && (ch.What == "added" || touches) {
+		if ch.Kind == config.KindProvider && (ch.What == "added" || touches) || ch.Kind == config.KindGuard && asks {
 			return "credentials.change", true
 		}
 	}

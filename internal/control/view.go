@@ -19,7 +19,9 @@ type View struct {
 	Rules     []rules.Rule      `json:"rules,omitzero"`
 	AllowFrom []string          `json:"allow_from,omitzero"`
 	Tags      []string          `json:"tags,omitzero"`
+	Guards    []string          `json:"guards,omitzero"`
 	Overrides []string          `json:"overrides,omitzero"`
+	Cache     string            `json:"cache,omitzero"`
 	Project   string            `json:"project,omitzero"`
 	Metadata  map[string]string `json:"metadata,omitzero"`
 	Expires   time.Time         `json:"expires,omitzero"`
@@ -75,7 +77,9 @@ type Effective struct {
 	Endpoints []string   `json:"endpoints,omitzero"`
 	AllowFrom []string   `json:"allow_from,omitzero"`
 	Tags      []string   `json:"tags,omitzero"`
+	Guards    []string   `json:"guards,omitzero"` // beside those of models
 	Overrides []string   `json:"overrides,omitzero"`
+	Cache     string     `json:"cache,omitzero"`
 	Project   string     `json:"project,omitzero"`
 	Rules     []Bound    `json:"rules,omitzero"`
 }
@@ -89,7 +93,7 @@ type Bound struct {
 func viewEffective(w *auth.Who) Effective {
 	e := Effective{
 		Disabled: w.Disabled, Expires: w.Expires, Models: append([][]string{append([]string{}, w.Models...)}, w.Within...), Endpoints: texts(w.Endpoints),
-		AllowFrom: written(w.AllowFrom), Tags: w.Tags, Overrides: w.Asks, Project: w.Project,
+		AllowFrom: written(w.AllowFrom), Tags: w.Tags, Guards: w.Guards, Overrides: w.Asks, Cache: w.Cache, Project: w.Project,
 	}
 	for _, b := range w.Rules {
 		e.Rules = append(e.Rules, Bound{b.Subject, rules.Write(b.Rule)})
@@ -107,7 +111,7 @@ func view(b *directory.Record) View {
 	s := &b.Spec
 	return View{
 		ID: b.ID, Name: b.Name, Disabled: s.Disabled, Models: s.Models, Endpoints: texts(s.Endpoints), Rules: rules.WriteAll(s.Rules),
-		AllowFrom: written(s.AllowFrom), Tags: s.Tags, Overrides: s.Asks, Project: s.Project, Metadata: s.Metadata, Expires: s.Expires,
+		AllowFrom: written(s.AllowFrom), Tags: s.Tags, Guards: s.Guards, Overrides: s.Asks, Cache: s.Cache, Project: s.Project, Metadata: s.Metadata, Expires: s.Expires,
 		Created: b.Created, Updated: b.Updated, Maker: b.Maker, Version: b.Version,
 	}
 }

@@ -23,7 +23,9 @@ type Spec struct {
 	Rules     []llm.Rule        // what it may consume; names are unique within a spec
 	AllowFrom []netip.Prefix    // where its callers may be; nil: anywhere; empty: nowhere
 	Tags      []string          // that a deployment must have to serve it, beside those its owners ask for
+	Guards    []string          // that its calls must pass, beside those of its owners and of the model
 	Asks      []string          // what its requests may ask for by header (auth.AskStrategy ...); nil: everything
+	Cache     string            // how far answers may be kept for it (auth.LeastCache); "": not said here
 	Project   string            // on whose account its calls go; the nearest one that is set counts; "": not said here
 	Metadata  map[string]string // for people and their tools; nothing here reads it
 	Expires   time.Time         // zero: not restricted here

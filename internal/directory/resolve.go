@@ -59,6 +59,8 @@ func (e *Entry) Who(h auth.Hash) *auth.Who {
 		w.Asks = Both(w.Asks, s.Asks)
 		w.AllowFrom = bothPrefixes(w.AllowFrom, s.AllowFrom)
 		w.Tags = append(w.Tags, s.Tags...)
+		w.Guards = append(w.Guards, s.Guards...)
+		w.Cache = auth.LeastCache(w.Cache, s.Cache)
 		if w.Project == "" {
 			w.Project = s.Project
 		}
@@ -68,6 +70,8 @@ func (e *Entry) Who(h auth.Hash) *auth.Who {
 	}
 	slices.Sort(w.Tags)
 	w.Tags = slices.Compact(w.Tags)
+	slices.Sort(w.Guards)
+	w.Guards = slices.Compact(w.Guards)
 	if h != k.Hash { // the key before the last rotation
 		w.Disabled = w.Disabled || h != k.OldHash || k.OldEnds.IsZero()
 		w.Expires = Earlier(w.Expires, k.OldEnds)

@@ -44,12 +44,13 @@ func TestWho(t *testing.T) {
 	e.Key.Spec.Endpoints, e.Org.Spec.Endpoints = []llm.Op{llm.OpChat, llm.OpEmbed}, []llm.Op{llm.OpEmbed, llm.OpCount}
 	e.Key.Spec.AllowFrom, e.Team.Spec.AllowFrom = prefix("10.0.0.0/8", "2001:db8::/32"), prefix("10.1.0.0/16", "192.168.0.0/16")
 	e.Key.Spec.Tags, e.Org.Spec.Tags = []string{"fast", "eu"}, []string{"eu"}
+	e.Key.Spec.Guards, e.Team.Spec.Guards, e.Org.Spec.Guards = []string{"own", "all"}, []string{"team"}, []string{"all"}
 	e.Team.Spec.Project, e.Org.Spec.Project = "team's", "all"
 	e.Team.Spec.Expires, e.User.Spec.Expires = today.Add(time.Hour), today.Add(time.Minute)
 	e.Org.Spec.Asks, e.Key.Spec.Asks = []string{auth.AskTags}, []string{auth.AskDeadline}
 	want := &auth.Who{
 		Name: "key", ID: "k", Org: "o", Team: "t", User: "u", Project: "team's", Models: []string{"gpt-*", "o3"}, Within: [][]string{{"gpt-4*"}},
-		Endpoints: []llm.Op{llm.OpEmbed}, AllowFrom: prefix("10.1.0.0/16"), Tags: []string{"eu", "fast"}, Asks: []string{}, Expires: today.Add(time.Minute),
+		Endpoints: []llm.Op{llm.OpEmbed}, AllowFrom: prefix("10.1.0.0/16"), Tags: []string{"eu", "fast"}, Guards: []string{"all", "own", "team"}, Asks: []string{}, Expires: today.Add(time.Minute),
 		Rules: []llm.Bound{
 			{Subject: "key:k", Rule: &e.Key.Spec.Rules[0]},
 			{Subject: "user:u", Rule: &e.User.Spec.Rules[0]},

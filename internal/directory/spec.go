@@ -20,7 +20,9 @@ type stored struct {
 	Rules     []rules.Rule      `json:"rules,omitzero"`
 	AllowFrom []netip.Prefix    `json:"allow_from,omitzero"`
 	Tags      []string          `json:"tags,omitzero"`
+	Guards    []string          `json:"guards,omitzero"`
 	Asks      []string          `json:"asks,omitzero"`
+	Cache     string            `json:"cache,omitzero"`
 	Project   string            `json:"project,omitzero"`
 	Metadata  map[string]string `json:"metadata,omitzero"`
 	Expires   time.Time         `json:"expires,omitzero"`
@@ -30,8 +32,8 @@ type stored struct {
 // MarshalText writes the spec as one JSON object, the form in which stores keep it.
 func (s *Spec) MarshalText() ([]byte, error) {
 	return json.Marshal(&stored{
-		Models: s.Models, Endpoints: s.Endpoints, Rules: rules.WriteAll(s.Rules), AllowFrom: s.AllowFrom, Tags: s.Tags, Asks: s.Asks,
-		Project: s.Project, Metadata: s.Metadata, Expires: s.Expires.UTC(), Disabled: s.Disabled,
+		Models: s.Models, Endpoints: s.Endpoints, Rules: rules.WriteAll(s.Rules), AllowFrom: s.AllowFrom, Tags: s.Tags, Guards: s.Guards, Asks: s.Asks,
+		Cache: s.Cache, Project: s.Project, Metadata: s.Metadata, Expires: s.Expires.UTC(), Disabled: s.Disabled,
 	}, json.Deterministic(true))
 }
 
@@ -46,8 +48,8 @@ func (s *Spec) UnmarshalText(text []byte) error {
 		return fmt.Errorf("read spec: rules%s: %s", problems[0].At, problems[0].Msg)
 	}
 	*s = Spec{
-		Models: in.Models, Endpoints: in.Endpoints, Rules: list, AllowFrom: in.AllowFrom, Tags: in.Tags, Asks: in.Asks,
-		Project: in.Project, Metadata: in.Metadata, Expires: in.Expires, Disabled: in.Disabled,
+		Models: in.Models, Endpoints: in.Endpoints, Rules: list, AllowFrom: in.AllowFrom, Tags: in.Tags, Guards: in.Guards, Asks: in.Asks,
+		Cache: in.Cache, Project: in.Project, Metadata: in.Metadata, Expires: in.Expires, Disabled: in.Disabled,
 	}
 	return nil
 }

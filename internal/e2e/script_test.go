@@ -64,7 +64,7 @@ func gatewayOf(ts *testscript.TestScript) *process {
 	return p
 }
 
-var shownKey = regexp.MustCompile(`sk-slc-[\w-]{40,}`)
+var shownKey = regexp.MustCompile(`(sk-slc|slt)-[\w-]{40,}`)
 
 func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	s := ts.Value(served{}).(*served)

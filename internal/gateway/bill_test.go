@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -18,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/internal/auth"
+	"sluice/internal/cache"
 	"sluice/internal/catalog"
 	"sluice/internal/llm"
 	vendor "sluice/internal/provider/openai"
@@ -138,6 +141,9 @@ type purchase struct {
 	ask    *llm.Call
 	raw    bool
 	writes int // the client leaves after so many; 0: it stays
+	cache  *cache.Cache
+	rules  *cache.Rules // with cache
+	asks   string       // a name for the request at the cache
 }
 
 // sell serves a call and gives what its client got, and its request id.
@@ -148,19 +154,29 @@ func (s *shop) sell(t *testing.T, p purchase) (id string, got []byte) {
 	e := s.ledger.Open(id, p.client.Format(), "192.0.2.1")
 	e.Caller(&auth.Who{Org: "o", Name: "k"})
 	e.Call(p.ask)
+	visit := p.cache.Lookup(t.Context(), p.rules, &cache.Ask{
+		Who: &auth.Who{Org: "o", Name: "k"}, Call: p.ask, Body: []byte(`{"asks":"` + p.asks + `"}`), Mode: cache.Exact, Raw: p.raw,
+	})
 	if err := e.Begin(usage.Hold{}); err != nil {
 		t.Fatal(err)
 	}
-	e.Met(&llm.Trace{Attempts: 1, Target: &llm.Target{Provider: "p", Model: id}}) // nothing was learned of it
+	reply, trace := given(visit, e)
+	if reply == nil {
+		reply = &llm.Reply{Stream: p.stream, Target: llm.Target{Provider: "p", Model: id}} // nothing was learned of it
+		trace = &llm.Trace{Attempts: 1, Target: &reply.Target}
+	}
+	e.Met(trace)
+	visit.Keep(reply, trace)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w := &leaver{ResponseRecorder: httptest.NewRecorder(), left: p.writes, leave: cancel}
-	reply := &llm.Reply{Stream: e.Meter(p.stream, usage.Hooks{})}
+	reply.Stream = e.Meter(reply.Stream, usage.Hooks{})
 	out, err := wire.WriteReply(ctx, w, p.client, p.ask, reply, p.raw, wire.WriteLimits{})
 	_ = reply.Close()
 	e.Wrote(out.Bytes, out.Frames, out.Began)
 	e.Err, e.Status = err, http.StatusOK
 	e.Close()
+	visit.Close(ctx)
 	return id, w.Body.Bytes()
 }
 
@@ -332,8 +348,8 @@ func (p *product) answer(t *testing.T, raw bool) llm.Stream {
 	return &once{ev}
 }
 
-// The same answer costs the same however it is told: passed on, translated, whole or streamed, in whatever pieces. There
-// is no cache yet to tell it by.
+// The same answer costs the same however it is told: passed on, translated, whole or streamed, in whatever pieces. What
+// a cache tells is billed by the same rules (TestBillsOfKept).
 func TestBillsAgree(t *testing.T) {
 	s := newShop(t)
 	products(t, func(t *testing.T, p *product) {
@@ -435,4 +451,86 @@ func TestBillsOfLeavers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// reread reads a kept answer in its own format.
+func reread(_ *llm.Target, f llm.Format, stream, raw bool, body []byte) (llm.Stream, error) {
+	if stream {
+		return speeches[f].ReadStream(io.NopCloser(bytes.NewReader(body)), raw), nil
+	}
+	ev, err := speeches[f].ReadAnswer(body, raw)
+	if err != nil {
+		return nil, err
+	}
+	return &once{ev}, nil
+}
+
+// An answer that the cache gives again is billed by the same rules: its row has the usage of the first, costs nothing, and has saved
+// what the first cost, streamed or whole, passed on or translated, with usage told or counted; and its client gets the same bytes. A client
+// who leaves is charged nothing either.
+func TestBillsOfKept(t *testing.T) {
+	s := newShop(t)
+	kept, all := 0, 0
+	products(t, func(t *testing.T, p *product) {
+		c, err := cache.New(cache.Options{Store: cache.NewMemory(64<<20, nil), Secret: make([]byte, 32)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules := &cache.Rules{Level: cache.ByKey, TTL: time.Hour, MaxAnswer: 32 << 20, MaxTemperature: -1, ToolCalls: true, Read: reread}
+		type trio struct {
+			way, first, second, third string
+			own                       bool
+			told, again               []byte
+		}
+		var list []trio
+		for _, client := range speeches {
+			if client.Format() != p.from.Format() && (len(p.stream)+len(client.Format()))%3 != 0 && os.Getenv("SLUICE_E2E") != "full" {
+				continue // a third of the translations each time
+			}
+			for _, way := range []string{"stream", "whole", "stream without usage"} {
+				x := trio{way: way + " for " + string(client.Format()), own: client.Format() == p.from.Format()}
+				buy := func(writes int) purchase {
+					b := purchase{client: client, raw: x.own, ask: p.ask(client, way != "whole"), writes: writes, cache: c, rules: rules, asks: way}
+					b.ask.Choices = 1
+					switch way {
+					case "stream":
+						b.stream = p.read(x.own)
+					case "whole":
+						b.stream = p.answer(t, x.own)
+					default:
+						b.stream = silent{p.read(x.own)}
+					}
+					return b
+				}
+				x.first, x.told = s.sell(t, buy(0))
+				c.Close()
+				x.second, x.again = s.sell(t, buy(0))
+				x.third, _ = s.sell(t, buy(2))
+				list = append(list, x)
+			}
+		}
+		for _, x := range list {
+			all++
+			a, b, left := *s.row(t, x.first), s.row(t, x.second), s.row(t, x.third)
+			if b.Cache == "" { // what is not kept has been said in cached_test.go
+				continue
+			}
+			kept++
+			if strings.HasPrefix(x.way, "stream without usage") { // its bytes have it all the same: that the first was estimated says nothing of them
+				a.Usage, a.Estimated, a.Costs = b.Usage, b.Estimated, usage.Costs{Input: b.Saved}
+			}
+			if !cmp.Equal(a.Usage, b.Usage) || b.Costs != (usage.Costs{}) || b.Saved != a.Costs.Total() || a.Estimated != b.Estimated || a.Partial != b.Partial || b.Attempts != 0 {
+				t.Errorf("%s:\nfirst %+v\nagain %+v", x.way, a.Mark, b)
+			}
+			if left.Costs != (usage.Costs{}) || left.Cache == "" {
+				t.Errorf("%s, left: %+v", x.way, left)
+			}
+			if !bytes.Equal(x.told, x.again) && x.own {
+				t.Errorf("%s: the client was told\n%s\nand again\n%s", x.way, x.told, x.again)
+			}
+		}
+	})
+	if kept < all/2 {
+		t.Errorf("of %d answers only %d were given again", all, kept)
+	}
 }

@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/cache"
 	"sluice/internal/catalog"
+	"sluice/internal/guard"
 	"sluice/internal/idempotency"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
@@ -50,8 +52,13 @@ type State struct {
 	// Outputs learns how long answers are.
 	Outputs *quota.Outputs
 	Totals  Totals
-	Once    *idempotency.Keys // nil: an Idempotency-Key means nothing
-	Limits  Limits
+	// Guards read what a call says before an upstream does; nil: there are none.
+	Guards *guard.Chain
+	Once   *idempotency.Keys // nil: an Idempotency-Key means nothing
+	// Cache keeps answers, as CacheRules say; nil: none are kept.
+	Cache      *cache.Cache
+	CacheRules *cache.Rules
+	Limits     Limits
 	// Linger is how long a call may go on after its client has left, to learn what it costs; 0: it is cancelled.
 	Linger time.Duration
 }
@@ -272,23 +279,39 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 		return err
 	}
 	defer func() { s.settle(ctx, grant, entry, err) }()
+	inspection, err := s.Guards.Inspect(ctx, who, call) // refuse, or put placeholders where something was found
+	entry.Guarded(inspection.Told())
+	if err != nil {
+		return err
+	}
+	defer inspection.Close()
 	if err := clamp(w, call, grant); err != nil {
 		return err
 	}
-	if err := entry.Begin(hold(who, grant)); err != nil { // the intent comes before the upstream
+	raw := inspection.Raw()                                                     // no filter needs the meaning of the answer
+	visit, err := s.lookup(ctx, w, r, f, who, call, plan, ask.Tags, inspection) // keyed by what goes on to the upstream
+	if err != nil {
 		return err
 	}
-	const raw = true                                                                       // until a filter needs the meaning of an answer
-	reply, trace, err := s.Pool.Do(ctx, call, plan, who.Public(), raw, pays(grant, entry)) // call, retry, fall back
+	defer func() { visit.Close(ctx) }()
+	if err := entry.Begin(hold(who, grant, visit)); err != nil { // the intent comes before the upstream
+		return err
+	}
+	reply, trace := given(visit, entry)
+	if reply == nil {
+		reply, trace, err = s.Pool.Do(ctx, call, plan, who.Public(), raw, pays(grant, entry)) // call, retry, fall back
+	}
 	entry.Met(trace)
 	if err != nil {
 		return err
 	}
 	defer reply.Close()
-	reply.Stream = entry.Meter(reply.Stream, hooks(ctx, w, call, grant)) // counts what the upstream sent; renews the hold
+	visit.Keep(reply, trace)                                                    // as the upstream sends it
+	reply.Stream = entry.Meter(reply.Stream, hooks(ctx, w, call, grant, entry)) // counts what the upstream sent; renews the hold
 	limitHeaders(w.Header(), grant.Requests(), grant.Tokens())
 	g.answerHeaders(w, reply, trace, entry)
-	out, err := wire.WriteReply(ctx, w, f, call, reply, raw, s.Limits.Write) // from here errors travel in the stream
+	reply.Stream = inspection.Filter(reply.Stream)                                             // what was taken out comes back; what must not be said is not
+	out, err := wire.WriteReply(ctx, w, f, inspection.Asked(call), reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)
 	return err
 }

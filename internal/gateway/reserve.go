@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/cache"
 	"sluice/internal/catalog"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
@@ -151,13 +152,16 @@ func refusalHeaders(h http.Header, err error) {
 }
 
 // hold is what the ledger must know of a call before it is made, so that it can be accounted for whatever happens.
-func hold(who *auth.Who, grant *quota.Grant) usage.Hold {
+func hold(who *auth.Who, grant *quota.Grant, visit *cache.Visit) usage.Hold {
 	r := grant.Request()
+	if visit.Answered() { // it costs nothing
+		return usage.Hold{Charged: grant.At(), Price: r.Price, Counters: grant.Counters(), Tags: who.Labels}
+	}
 	return usage.Hold{Charged: grant.At(), Input: r.InputTokens, InputCost: r.FixedCost, Price: r.Price, Counters: grant.Counters(), Tags: who.Labels}
 }
 
 // hooks tie an answer to its grant while it is read.
-func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *quota.Grant) usage.Hooks {
+func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *quota.Grant, entry *usage.Entry) usage.Hooks {
 	var h usage.Hooks
 	switch {
 	case !call.Stream: // its cost is known before it is given on
@@ -166,7 +170,7 @@ func hooks(ctx context.Context, w http.ResponseWriter, call *llm.Call, grant *qu
 				w.Header()["X-Sluice-Cost"] = []string{string(m.Costs.Total().Append(make([]byte, 0, 24)))}
 			}
 		}
-	case grant.Holds():
+	case grant.Holds() && entry.Cache == "":
 		h.Output = func(tokens int64) error { return grant.TopUp(ctx, tokens) }
 		h.Mark = func(m *usage.Mark) { grant.Progress(m.Costs.Total(), m.Tokens()) }
 	}
@@ -183,7 +187,7 @@ func (s *State) settle(ctx context.Context, grant *quota.Grant, entry *usage.Ent
 		return
 	}
 	grant.Release(ctx, entry.Tokens())
-	if u := &entry.Usage; u.Output.Known && err == nil && entry.Op == llm.OpChat && grant.Limits() {
+	if u := &entry.Usage; u.Output.Known && err == nil && entry.Op == llm.OpChat && entry.Cache == "" && grant.Limits() {
 		s.Outputs.Learn(entry.Key, entry.Model, u.Output.N)
 	}
 }

@@ -190,7 +190,7 @@ func TestCostHeader(t *testing.T) {
 	for _, estimated := range []bool{false, true} {
 		rec := httptest.NewRecorder()
 		m := usage.Mark{PriceVersion: "v", Costs: usage.Costs{Output: llm.Dollar}, Estimated: estimated}
-		hooks(t.Context(), rec, &llm.Call{}, new(quota.Grant)).Mark(&m)
+		hooks(t.Context(), rec, &llm.Call{}, new(quota.Grant), new(usage.Entry)).Mark(&m)
 		if got := rec.Header().Get("X-Sluice-Cost"); (got == "1") == estimated {
 			t.Errorf("estimated %v: told %q", estimated, got)
 		}

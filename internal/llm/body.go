@@ -73,7 +73,7 @@ type Codec interface {
 }
 
 // A Body is the bytes of a request as they came and what they mean; each is made from the other. Editing
-// the meaning drops the bytes. Not safe for concurrent use.
+// the meaning drops the bytes, and splicing the bytes drops the meaning. Not safe for concurrent use.
 type Body struct {
 	codec Codec
 	raw   []byte
@@ -114,6 +114,51 @@ func (b *Body) Edit() (Payload, error) {
 		b.raw = nil
 	}
 	return p, err
+}
+
+// A Splice is a JSON value that takes the place of another in a body.
+type Splice struct {
+	At   Span
+	With []byte
+}
+
+// Splice puts values in the place of others, in order of their places, which do not overlap and are not the model's. No
+// other byte changes, so what nobody here understands stays as it came. What the bytes mean is worked out anew when it is
+// asked for. Of a body that was edited there are no bytes to splice: that is an error.
+func (b *Body) Splice(list []Splice) error {
+	if b.raw == nil {
+		return errors.New("llm: a body without bytes cannot be spliced")
+	}
+	size := len(b.raw)
+	for i := range list {
+		size += len(list[i].With) - (list[i].At.End - list[i].At.Start)
+	}
+	out, from := make([]byte, 0, size), 0
+	for i := range list {
+		out = append(append(out, b.raw[from:list[i].At.Start]...), list[i].With...)
+		from = list[i].At.End
+	}
+	for i := range b.marks {
+		m := &b.marks[i]
+		if m.End == 0 {
+			continue
+		}
+		*m = Span{shifted(list, m.Start), shifted(list, m.End)}
+	}
+	b.raw, b.val = append(out, b.raw[from:]...), nil
+	return nil
+}
+
+// shifted is where an offset that is within no spliced value has gone.
+func shifted(list []Splice, at int) int {
+	to := at
+	for i := range list {
+		if list[i].At.Start >= at {
+			break
+		}
+		to += len(list[i].With) - (list[i].At.End - list[i].At.Start)
+	}
+	return to
 }
 
 // Bytes is the body in c's format for the target that e describes: the bytes as they came, retargeted,

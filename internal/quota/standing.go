@@ -18,7 +18,8 @@ type LimitStanding struct {
 	Rule   string   `json:"rule"`
 	Whose  string   `json:"whose"` // key, user, team, project, org or gateway: who shares it
 	Models []string `json:"models,omitzero"`
-	Kind   string   `json:"kind"` // requests, tokens or parallel
+	Apart  []string `json:"apart,omitzero"` // what each has as much of: key, user, team, project, model
+	Kind   string   `json:"kind"`           // requests, tokens or parallel
 	Limit  int64    `json:"limit"`
 	Per    string   `json:"per,omitzero"` // second, minute, hour or day
 }
@@ -28,15 +29,16 @@ type BudgetStanding struct {
 	Rule      string    `json:"rule"`
 	Whose     string    `json:"whose"`
 	Models    []string  `json:"models,omitzero"`
-	Unit      string    `json:"unit"` // usd or tokens
+	Apart     []string  `json:"apart,omitzero"` // what each has as much of
+	Unit      string    `json:"unit"`           // usd or tokens
 	Every     string    `json:"every"`
 	Mode      string    `json:"mode"`
 	From      time.Time `json:"from"`
-	Until     time.Time `json:"until"`
+	Until     time.Time `json:"until"` // when it is whole again, or in part if it is a rolling one
 	Limit     string    `json:"limit"`
-	Spent     string    `json:"spent"`
-	Held      string    `json:"held"` // by requests under way
-	Remaining string    `json:"remaining"`
+	Spent     string    `json:"spent,omitzero"` // left out, with held and remaining, where it is counted apart and nobody says of which
+	Held      string    `json:"held,omitzero"`  // by requests under way
+	Remaining string    `json:"remaining,omitzero"`
 }
 
 // Tell makes a Standing of what Status gives.
@@ -53,7 +55,7 @@ func Tell(list []Status) *Standing {
 }
 
 func limitOf(s *Status) LimitStanding {
-	l := LimitStanding{Rule: s.Rule, Whose: Whose(s.Subject), Models: s.Models, Limit: s.Limit}
+	l := LimitStanding{Rule: s.Rule, Whose: Whose(s.Subject), Models: s.Models, Apart: words(s.Apart), Limit: s.Limit}
 	switch s.Kind {
 	case Requests:
 		l.Kind = "requests"
@@ -72,8 +74,19 @@ func budgetOf(s *Status) BudgetStanding {
 	if s.Kind == Money {
 		unit, say = "usd", func(n int64) string { return llm.Nano(n).String() }
 	}
-	return BudgetStanding{
-		Rule: s.Rule, Whose: Whose(s.Subject), Models: s.Models, Unit: unit, Every: string(s.Period), Mode: string(s.Mode),
-		From: s.From, Until: s.Until, Limit: say(s.Limit), Spent: say(s.Spent), Held: say(s.Held), Remaining: say(max(s.Limit-s.Spent-s.Held, 0)),
+	b := BudgetStanding{
+		Rule: s.Rule, Whose: Whose(s.Subject), Models: s.Models, Apart: words(s.Apart), Unit: unit, Every: string(s.Period), Mode: string(s.Mode),
+		From: s.From, Until: s.Until, Limit: say(s.Limit),
 	}
+	if s.Known {
+		b.Spent, b.Held, b.Remaining = say(s.Spent), say(s.Held), say(max(s.Limit-s.Spent-s.Held, 0))
+	}
+	return b
+}
+
+func words(dims []llm.Dim) (out []string) {
+	for _, d := range dims {
+		out = append(out, string(d))
+	}
+	return out
 }

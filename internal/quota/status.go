@@ -19,8 +19,10 @@ type Status struct {
 	Models  []string
 	Limit   int64         // requests, tokens, calls or nano-dollars
 	Per     time.Duration // of a pace
+	Apart   []llm.Dim     // what each has as much of
 
 	// Of a budget:
+	Known       bool // Spent and Held are: the caller has one value of all that is counted apart
 	Period      llm.Period
 	Mode        llm.BudgetMode
 	From, Until time.Time // the period; of a rolling one, when its oldest part began and its newest ends
@@ -28,26 +30,28 @@ type Status struct {
 	Held        int64 // by calls under way
 }
 
-// Status lists all that a caller's rules say, and how its budgets stand. Rules that count each model apart are told
-// by their limits only. The store is asked once.
+// Status lists all that a caller's rules say, and how its budgets stand. A caller without a name is no key, but what keys belong to.
+// Rules that count apart what a caller has no one value of (a key of the models; a team of the keys and users) are told by their
+// limits only. The store is asked once.
 func (l *Limiter) Status(ctx context.Context, who *auth.Who) ([]Status, error) {
 	var out []Status
 	g := &Grant{l: l, plan: planFor(who, "", func(*llm.Rule) bool { return true }), hold: Hold{Org: who.Org}}
 	g.hold.Asks = make([]Ask, len(g.plan.asks))
 	g.fill(l.now())
-	levels, err := l.levels(ctx, g)
+	levels, err := l.levels(ctx, g, who)
 	if err != nil {
 		return nil, err
 	}
 	for i := range g.plan.asks {
 		p, a := &g.plan.asks[i], &g.hold.Asks[i]
-		s := Status{Kind: p.Kind, Rule: p.rule.Name, Subject: p.subject, Models: p.rule.Models, Limit: p.N, Per: p.Per}
+		s := Status{Kind: p.Kind, Rule: p.rule.Name, Subject: p.subject, Models: p.rule.Models, Limit: p.N, Per: p.Per, Apart: p.rule.Per}
 		if p.Kind.Budget() {
 			s.Limit, s.Period, s.Mode, s.From, s.Until = a.Limit, p.budget.Every, p.budget.Mode, a.From, a.Until
 			if a.Rolling {
 				s.From = time.Unix(a.Oldest, 0).UTC()
 			}
-			level := levels[a.Key]
+			var level Level
+			level, s.Known = levels[a.Key]
 			s.Held = level.Held
 			for _, part := range level.Parts {
 				if part.Start >= a.Oldest { // what has left a rolling period may still be kept
@@ -61,13 +65,13 @@ func (l *Limiter) Status(ctx context.Context, who *auth.Who) ([]Status, error) {
 }
 
 // levels reads the counters of a grant's budgets, by their names. What the store does not know yet the database does.
-func (l *Limiter) levels(ctx context.Context, g *Grant) (map[string]Level, error) {
+func (l *Limiter) levels(ctx context.Context, g *Grant, who *auth.Who) (map[string]Level, error) {
 	out := make(map[string]Level)
 	var counters []string
 	queries := make(map[string]Query)
 	for i := range g.plan.asks {
 		p, a := &g.plan.asks[i], &g.hold.Asks[i]
-		if p.Kind.Budget() && !slices.Contains(p.rule.Per, llm.DimModel) {
+		if p.Kind.Budget() && p.one(who) {
 			counters = append(counters, a.Key)
 			queries[a.Key] = p.ask(p.at(a.From))
 		}
@@ -96,6 +100,13 @@ func (l *Limiter) levels(ctx context.Context, g *Grant) (map[string]Level, error
 		out[level.Counter] = level
 	}
 	return out, nil
+}
+
+// one tells whether a budget has one counter for a caller, rather than one for each of many values.
+func (p *planned) one(who *auth.Who) bool {
+	return !slices.ContainsFunc(p.rule.Per, func(d llm.Dim) bool {
+		return d == llm.DimModel || p.query.Per[d] == "" && who.Public() == ""
+	})
 }
 
 // A Name is what a budget's counter says of itself.

@@ -34,7 +34,7 @@ func TestStatus(t *testing.T) {
 			{Kind: quota.Parallel, Rule: "pace", Subject: "key:k1", Models: []string{"other*"}, Limit: 3},
 			{
 				Kind: quota.Money, Rule: "day", Subject: "key:k1", Limit: 1000, Period: llm.Daily, Mode: llm.Hard,
-				From: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), Spent: 300,
+				From: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), Known: true, Spent: 300,
 			},
 		}
 		status := func() []quota.Status {
@@ -60,6 +60,56 @@ func TestStatus(t *testing.T) {
 		want[2].Held, want[2].Spent = 0, 350
 		if diff := cmp.Diff(want, status()); diff != "" {
 			t.Errorf("after it (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A team, a user, an organisation or a project is no key: what is counted apart by what it has one value of stands, and of the rest the limits.
+func TestStatusOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, func(o *quota.Options) {
+			o.Spent = func(ctx context.Context, qs []quota.Query) ([]quota.Level, error) {
+				levels, err := spentNothing(ctx, qs)
+				for i := range levels {
+					levels[i].Parts = []quota.Part{{Amount: 300}}
+				}
+				return levels, err
+			}
+		})
+		budget := []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}
+		rule := func(name string, per ...llm.Dim) llm.Rule { return llm.Rule{Name: name, Per: per, Budgets: budget} }
+		who := caller(rule("all"), rule("teams", llm.DimTeam), rule("keys", llm.DimKey), rule("users", llm.DimTeam, llm.DimUser), rule("models", llm.DimModel), rule("projects", llm.DimProject))
+		standing := func() (known []string) {
+			t.Helper()
+			list, err := l.Status(t.Context(), who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range list {
+				if s.Known != (s.Spent == 300) {
+					t.Errorf("%s: spent %d, known %v", s.Rule, s.Spent, s.Known)
+				}
+				if s.Known {
+					known = append(known, s.Rule)
+				}
+			}
+			return known
+		}
+		who.Team, who.User, who.Project = "t", "", ""
+		if diff := cmp.Diff([]string{"all", "teams", "keys", "users", "projects"}, standing()); diff != "" { // a service key's user is nobody, which is a value
+			t.Errorf("a key (-want +got):\n%s", diff)
+		}
+		who.Name, who.ID = "", ""
+		if diff := cmp.Diff([]string{"all", "teams"}, standing()); diff != "" {
+			t.Errorf("a team (-want +got):\n%s", diff)
+		}
+		list, err := l.Status(t.Context(), who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := quota.Tell(list)
+		if b := told.Budgets[2]; b.Spent != "" || b.Held != "" || b.Remaining != "" || b.Limit == "" || !cmp.Equal(b.Apart, []string{"key"}) {
+			t.Errorf("a budget of each key is told of a team as %+v", b)
 		}
 	})
 }

@@ -16,6 +16,7 @@ type Explanation struct {
 	Fallback string      `json:"fallback,omitempty"` // the model that it falls back to at once, and why
 	Choices  []Choice    `json:"choices"`            // in the order in which they would be tried
 	Refused  []Choice    `json:"refused,omitempty"`  // those that would not be called, and why
+	Guards   []string    `json:"guards,omitempty"`   // that the call must pass
 	Models   []Alternate `json:"fallbacks,omitempty"`
 }
 

@@ -245,6 +245,9 @@ func (p *Plan) Fallback() (string, llm.Fall) {
 	return p.fell[len(p.fell)-1], p.cause
 }
 
+// Group is what the client asked for. It is valid until Release.
+func (p *Plan) Group() *catalog.Group { return p.main }
+
 // Took notes that a target of this plan has answered: the next call of the same kind sticks to it.
 func (p *Plan) Took(t *llm.Target) {
 	if p.pick.Affinity == 0 {

@@ -66,6 +66,7 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	text("upstream_model", e.Target.Model)
 	text("credential", e.Target.Credential)
 	text("fallback", e.Fallback)
+	text("cache", e.Cache)
 	if e.Stream {
 		number("stream", 1)
 	}
@@ -97,6 +98,9 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 		if m.PriceVersion != "" {
 			money("cost_usd", m.Costs.Total())
 		}
+		if e.Cache != "" && m.PriceVersion != "" {
+			money("saved_usd", e.Saved())
+		}
 		if m.Costs.Waste != 0 {
 			money("waste_usd", m.Costs.Waste)
 		}
@@ -107,6 +111,7 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 			number("partial", 1)
 		}
 	}
+	guarded(e.Coverage, text, number)
 	number("bytes_in", e.BytesIn)
 	number("bytes_out", e.BytesOut)
 	number("frames", e.Frames)
@@ -116,6 +121,34 @@ func visit(e *usage.Entry, text func(name, value string), number func(name strin
 	}
 	number("own_us", e.Own.Microseconds())
 	number("total_us", e.Total.Microseconds())
+}
+
+// guarded tells what guards saw and found, in types and numbers.
+func guarded(c *llm.Coverage, text func(name, value string), number func(name string, value int64)) {
+	if c == nil {
+		return
+	}
+	text("guards", c.Guards)
+	text("guard_outcome", string(c.Outcome))
+	text("guard_detectors", c.Detectors)
+	number("guard_bytes", c.Seen)
+	number("guard_scanned", c.Scanned)
+	if len(c.Found) == 0 {
+		return
+	}
+	var b []byte
+	for i := range c.Found {
+		f := &c.Found[i]
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(append(append(append(b, f.Type...), ' '), f.Action...), ' ')
+		b = strconv.AppendInt(b, f.N, 10)
+		if f.Answer {
+			b = append(b, " answer"...)
+		}
+	}
+	text("guard_found", string(b))
 }
 
 // tries lists upstream calls in order: "openai/gpt-4o transient 120ms, azure/gpt-4o ok 480ms".

@@ -34,7 +34,11 @@ type Metrics struct {
 	bytes    *prometheus.CounterVec
 
 	refused *prometheus.CounterVec
+	guards  *prometheus.CounterVec
+	scanned *prometheus.CounterVec
+	found   *prometheus.CounterVec
 	costs   costs
+	saved   costs // by the cache
 
 	mu    sync.RWMutex // guards lines
 	lines map[line]*children
@@ -93,7 +97,14 @@ func NewMetrics(dropped func() int64) *Metrics {
 	m.reloads = counter("sluice_config_reloads_total", "Configurations that were to replace the running one.", "result")
 	m.changes = counter("sluice_upstream_changes_total", "Breakers that opened or closed, credentials that were refused or accepted again, words of operators.", "event")
 	m.refused = counter("sluice_refusals_total", "Calls that a limit or budget had no room for, by what it limits.", "limit")
-	m.registry.MustRegister(&m.costs)
+	m.guards = counter("sluice_guarded_calls_total", "Calls that a guard held for, by what came of it.", "outcome")
+	m.scanned = counter("sluice_guard_bytes_total", "Bytes of text in guarded requests, by whether all detectors read them.", "result")
+	m.found = counter("sluice_guard_findings_total", "What guards found, by its type and by what became of it.", "type", "action", "in")
+	m.costs.desc = prometheus.NewDesc("sluice_cost_dollars_total",
+		"What calls cost, as far as it was known at their end; the ledger has it to the nano-dollar.", []string{"provider", "model"}, nil)
+	m.saved.desc = prometheus.NewDesc("sluice_cache_saved_dollars_total",
+		"What calls would have cost that the cache answered, by who gave the answer first.", []string{"provider", "model"}, nil)
+	m.registry.MustRegister(&m.costs, &m.saved)
 	m.retries = counter("sluice_retries_total", "Upstream calls of requests that took more than one, by how each ended.", "provider", "outcome")
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_requests_in_flight", Help: "Requests under way."})
 	m.registry.MustRegister(m.inFlight,
@@ -147,19 +158,24 @@ func (m *Metrics) Record(e *usage.Entry) {
 	c.calls.Inc()
 	c.bytesIn.Add(float64(e.BytesIn))
 	c.bytesOut.Add(float64(e.BytesOut))
-	add(c.input, e.Usage.Input)
-	add(c.cacheRead, e.Usage.CacheRead)
-	add(c.cacheWrite, e.Usage.CacheWrite)
-	add(c.output, e.Usage.Output)
-	add(c.reasoning, e.Usage.Reasoning)
-	observe(c.inputUsage, e.Usage.Input)
-	observe(c.outputUsage, e.Usage.Output)
-	if account, ok := e.Account(); ok && account.PriceVersion != "" {
-		m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+	if account, ok := e.Account(); e.Cache != "" { // no upstream has told anything of it
+		m.saved.add(e.Target.Provider, e.Target.Model, e.Saved())
+	} else {
+		add(c.input, e.Usage.Input)
+		add(c.cacheRead, e.Usage.CacheRead)
+		add(c.cacheWrite, e.Usage.CacheWrite)
+		add(c.output, e.Usage.Output)
+		add(c.reasoning, e.Usage.Reasoning)
+		observe(c.inputUsage, e.Usage.Input)
+		observe(c.outputUsage, e.Usage.Output)
+		if ok && account.PriceVersion != "" {
+			m.costs.add(e.Target.Provider, e.Target.Model, account.Costs.Total())
+		}
 	}
 	for i := range e.Tries {
 		m.retries.WithLabelValues(e.Tries[i].Provider, e.Tries[i].Outcome).Inc()
 	}
+	m.guarded(e.Coverage)
 	c.duration.Observe(e.Total.Seconds())
 	c.own.Observe(e.Own.Seconds())
 	if e.FirstToken > 0 {
@@ -167,6 +183,23 @@ func (m *Metrics) Record(e *usage.Entry) {
 		if n := e.Usage.Output.N - 1; e.Stream && n > 0 {
 			c.perToken.Observe((e.Total - e.FirstToken).Seconds() / float64(n))
 		}
+	}
+}
+
+// guarded counts what guards saw and found. Types are the detectors' and the configuration's.
+func (m *Metrics) guarded(c *llm.Coverage) {
+	if c == nil {
+		return
+	}
+	m.guards.WithLabelValues(string(c.Outcome)).Inc()
+	m.scanned.WithLabelValues("scanned").Add(float64(c.Scanned))
+	m.scanned.WithLabelValues("unscanned").Add(float64(c.Unscanned))
+	for i := range c.Found {
+		f, in := &c.Found[i], "request"
+		if f.Answer {
+			in = "answer"
+		}
+		m.found.WithLabelValues(f.Type, f.Action, in).Add(float64(f.N))
 	}
 }
 

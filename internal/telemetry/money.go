@@ -13,6 +13,7 @@ import (
 
 // costs are what calls have cost, in whole nano-dollars: only what a scrape is told is rounded to a float.
 type costs struct {
+	desc   *prometheus.Desc
 	all    sync.Map     // of costOf to *atomic.Int64
 	models atomic.Int64 // how many there are
 }
@@ -41,17 +42,14 @@ func (c *costs) add(provider, model string, n llm.Nano) {
 	sum.(*atomic.Int64).Add(int64(n)) //nolint:forcetypeassert // nothing else is kept there
 }
 
-var costDesc = prometheus.NewDesc("sluice_cost_dollars_total",
-	"What calls cost, as far as it was known at their end; the ledger has it to the nano-dollar.", []string{"provider", "model"}, nil)
-
 // Describe implements prometheus.Collector.
-func (c *costs) Describe(ch chan<- *prometheus.Desc) { ch <- costDesc }
+func (c *costs) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 // Collect implements prometheus.Collector.
 func (c *costs) Collect(ch chan<- prometheus.Metric) {
 	c.all.Range(func(key, sum any) bool {
 		of, n := key.(costOf), sum.(*atomic.Int64).Load() //nolint:forcetypeassert // nothing else is kept there
-		ch <- prometheus.MustNewConstMetric(costDesc, prometheus.CounterValue, float64(n)/float64(llm.Dollar), of.provider, of.model)
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(n)/float64(llm.Dollar), of.provider, of.model)
 		return true
 	})
 }

@@ -85,7 +85,7 @@ func (j *Journal) counted(ctx context.Context, n *job) {
 		if n.input && n.sample.Request != nil {
 			r.Usage.Input = llm.Tokens(input)
 		}
-		n.ledger.price(&r.Mark, n.start)
+		n.ledger.charge(r, n.start)
 	}
 	j.end(appendFinal(nil, &n.final), n.promised)
 	j.queued.Add(-1)

@@ -66,6 +66,15 @@ type cost struct {
 	counters [][]byte
 	costs    [fieldCostWaste - fieldCostInput + 1]llm.Nano
 	in, out  int64
+	cached   bool
+}
+
+// tokens is Row.Tokens.
+func (c *cost) tokens() int64 {
+	if c.cached {
+		return 0
+	}
+	return c.in + c.out
 }
 
 // total is Costs.Total.
@@ -93,6 +102,8 @@ func decodeCost(b []byte, counters [][]byte) (c cost, err error) {
 			c.counters = append(c.counters, f.text)
 		case f.num == fieldInput:
 			c.in = f.n
+		case f.num == fieldCache:
+			c.cached = true
 		case f.num == fieldOutput:
 			c.out = f.n
 		case f.num >= fieldCostInput && f.num <= fieldCostWaste:

@@ -96,7 +96,7 @@ func (d *draft) state(e *Entry, output int64, consumed bool) {
 		m.Partial = !e.meter.whole
 		d.guessed = e.fill(&m.Usage, output)
 		m.Estimated = d.guessed
-		e.ledger.price(m, e.Start)
+		e.ledger.charge(&d.final.row, e.Start)
 	default:
 		m.PriceVersion = e.waste.price
 	}

@@ -296,10 +296,10 @@ func (m *meter) end() {
 }
 
 // Tokens is what the call counts against limits of tokens, as far as it is known: exact once a whole answer
-// with usage was read, reckoned otherwise.
+// with usage was read, reckoned otherwise. What a cache gives counts nothing.
 func (e *Entry) Tokens() int64 {
 	m := &e.meter
-	if m.Stream == nil {
+	if m.Stream == nil || e.Cache != "" {
 		return 0
 	}
 	var u llm.Usage

@@ -67,6 +67,14 @@ type Row struct {
 // Tokens is what a call counts against limits and budgets of tokens: input and output of its answer together.
 func (m *Mark) Tokens() int64 { return m.Usage.Input.N + m.Usage.Output.N }
 
+// Tokens is Mark.Tokens of what an upstream served. What a cache gave was counted when it was made.
+func (r *Row) Tokens() int64 {
+	if r.Cache != "" {
+		return 0
+	}
+	return r.Mark.Tokens()
+}
+
 // Costs is what a call cost, by kind. No kind holds another, so their sum is the whole.
 type Costs struct {
 	Input        llm.Nano // neither cached nor audio nor image

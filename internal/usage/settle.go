@@ -179,7 +179,7 @@ func (s *settler) take(pos uint64, payload []byte) bool {
 		s.counters = append(s.counters, s.names.of(ref))
 	}
 	list := s.list(s.names.of(c.org))
-	list.List = append(list.List, Settlement{ID: id, Position: pos, Counters: s.counters[from:len(s.counters):len(s.counters)], Cost: c.total(), Tokens: c.in + c.out})
+	list.List = append(list.List, Settlement{ID: id, Position: pos, Counters: s.counters[from:len(s.counters):len(s.counters)], Cost: c.total(), Tokens: c.tokens()})
 	return true
 }
 

@@ -160,7 +160,7 @@ type Totals struct {
 	Failed     int64 // Error is not ""
 	Estimated  int64
 	Cached     int64 // Cache is not ""
-	Input      int64 // tokens; absent counts add nothing
+	Input      int64 // tokens; absent counts, and those of answers that a cache gave, add nothing
 	CacheRead  int64
 	CacheWrite int64
 	Output     int64
@@ -202,11 +202,13 @@ func (t *Totals) Add(r *Row) {
 	t.Failed += one(r.Error != "")
 	t.Estimated += one(r.Estimated)
 	t.Cached += one(r.Cache != "")
-	t.Input += r.Usage.Input.N
-	t.CacheRead += r.Usage.CacheRead.N
-	t.CacheWrite += r.Usage.CacheWrite.N
-	t.Output += r.Usage.Output.N
-	t.Reasoning += r.Usage.Reasoning.N
+	if r.Cache == "" {
+		t.Input += r.Usage.Input.N
+		t.CacheRead += r.Usage.CacheRead.N
+		t.CacheWrite += r.Usage.CacheWrite.N
+		t.Output += r.Usage.Output.N
+		t.Reasoning += r.Usage.Reasoning.N
+	}
 	t.Cost = t.Cost.Plus(r.Costs.Total())
 	t.Saved = t.Saved.Plus(r.Saved)
 }

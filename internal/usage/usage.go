@@ -33,6 +33,17 @@ type Ledger struct {
 // New makes a ledger.
 func New(o Options) *Ledger { return &Ledger{o: o} }
 
+// charge prices a call that began at a moment. What a cache served costs nothing: its price is what was saved.
+func (l *Ledger) charge(r *Row, at time.Time) {
+	l.price(&r.Mark, at)
+	if r.Cache != "" {
+		waste := r.Costs.Waste
+		r.Costs.Waste = 0
+		r.Saved = r.Costs.Total()
+		r.Costs = Costs{Waste: waste}
+	}
+}
+
 func (l *Ledger) price(m *Mark, at time.Time) {
 	waste := m.Costs.Waste // reckoned already
 	m.Costs, m.PriceVersion = Costs{}, ""
@@ -67,6 +78,9 @@ type Entry struct {
 	FirstToken time.Duration // until the first byte of the answer was handed to the client; 0: never
 	Own        time.Duration // of the time before the first byte (or of all, when there was none), not spent waiting for the upstream
 	Total      time.Duration
+	Cache      string // how a cache served it: "" not at all, exact or semantic
+
+	Coverage *llm.Coverage // what guards saw and found; nil: none held for the call
 
 	ledger *Ledger
 	who    *auth.Who
@@ -99,6 +113,9 @@ func (e *Entry) Call(c *llm.Call) {
 	e.body, e.most = &c.Body, c.MaxOutput*max(c.Choices, 1)
 }
 
+// Guarded notes what guards see and find. It may still change until the entry is closed.
+func (e *Entry) Guarded(c *llm.Coverage) { e.Coverage = c }
+
 // Met notes what the call met upstream. The trace may still change until the answer is closed.
 func (e *Entry) Met(t *llm.Trace) {
 	e.Attempts, e.Upstream, e.Fallback = t.Attempts, t.Waited, t.Fallback
@@ -110,6 +127,12 @@ func (e *Entry) Met(t *llm.Trace) {
 	}
 	e.trace, e.waste = t, e.wasted(t.Tries)
 }
+
+// Served notes that a cache gives the answer, exact or semantic, which is then read and counted as an upstream's is.
+func (e *Entry) Served(how string) { e.Cache, e.draft.final.row.Cache = how, how }
+
+// Saved is what a call that a cache served would have cost without it, as far as that is known.
+func (e *Entry) Saved() llm.Nano { return e.draft.final.row.Saved }
 
 // Wrote notes what was sent to the client, and when the first byte of it was; zero: nothing was.
 func (e *Entry) Wrote(bytes, frames int64, began time.Time) {

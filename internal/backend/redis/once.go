@@ -38,16 +38,21 @@ var _ idempotency.Store = (*Once)(nil)
 
 // Once makes a keeper of idempotency keys. key has 32 bytes and is the same on every replica.
 func (s *Store) Once(key []byte) (*Once, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	seal, err := cipher.NewGCMWithRandomNonce(block)
+	seal, err := sealer(key)
 	if err != nil {
 		return nil, err
 	}
 	// No hash tag: each key stands alone, and a cluster may spread them.
 	return &Once{store: s, prefix: s.opts.Prefix + ":1:once:", seal: seal}, nil
+}
+
+// sealer seals what Redis must not see under a key of 32 bytes.
+func sealer(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // What a value begins with, before the print of the request.

@@ -54,13 +54,13 @@ var _ upstream.Shared = (*Store)(nil)
 
 // A State is how the store fares, for operators.
 type State struct {
-	Kind    string    `json:"kind"`            // single, sentinel or cluster
-	Up      bool      `json:"up"`              // the last call succeeded
-	Since   time.Time `json:"since"`           // that it is so
-	Error   string    `json:"error,omitempty"` // of the last call that failed, if it is not up
-	Failed  int64     `json:"failed"`          // calls tried in vain
-	Skipped int64     `json:"skipped"`         // calls not tried, because those before had failed
-	Listens int       `json:"listens"`         // subscriptions that stand
+	Kind    string    // single, sentinel or cluster
+	Up      bool      // the last call succeeded
+	Since   time.Time // that it is so
+	Error   string    // of the last call that failed, if it is not up
+	Failed  int64     // calls tried in vain
+	Skipped int64     // calls not tried, because those before had failed
+	Listens int       // subscriptions that stand
 }
 
 // Open makes a store. It connects by itself, in the background: a Redis that is down is no error, but options that
@@ -179,6 +179,17 @@ func (s *Store) do(ctx context.Context, f func(context.Context, rueidis.Client) 
 		s.note(r.err)
 	}
 	return r.msg, r.err
+}
+
+// patiently runs a command for somebody who has time: it is tried however those before it fared, and may take a second.
+func (s *Store) patiently(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisMessage, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, time.Second, errSlow)
+	defer stop()
+	client, err := s.connected(ctx)
+	if err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	return f(ctx, client).ToMessage()
 }
 
 func (s *Store) wait(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) reply {

@@ -96,7 +96,7 @@ func (s *session) recount(ctx context.Context, f *usage.Filter, marks map[string
 	from, until := window(f.From, f.Until)
 	q := say("WITH marks(replica, position) AS (VALUES ").list(len(marks), "(CAST(? AS text), CAST(? AS bigint))", args...).
 		and(") SELECT CAST(coalesce(sum(").and(totals[costColumn].rows).and("), 0) AS bigint), ").
-		and("CAST(coalesce(sum(coalesce(r.input, 0) + coalesce(r.output, 0)), 0) AS bigint), count(*)").
+		and("CAST(coalesce(sum(CASE WHEN r.cache = '' THEN coalesce(r.input, 0) + coalesce(r.output, 0) END), 0) AS bigint), count(*)").
 		and(" FROM series s CROSS JOIN ledger r CROSS JOIN marks m WHERE r.series = s.id AND m.replica = r.replica AND r.position <= m.position").
 		and(" AND r.charged >= ? AND r.charged < ?", from, until)
 	s.filter(q, f)

@@ -215,17 +215,18 @@ func (r *report) statement(s *session) *statement {
 // alias is a dimension's name without its table.
 func alias(by usage.By) text { return dimensions[by][len("s."):] }
 
-// totals are the sums of a line: where they are in sums, and how they are made of rows.
+// totals are the sums of a line: where they are in sums, and how they are made of rows. Tokens of answers that a cache gave were
+// counted when they were made.
 var totals = []struct{ name, rows text }{
 	{"calls", "1"},
 	{"failed", "CASE WHEN r.error = '' THEN 0 ELSE 1 END"},
 	{"estimated", "r.estimated"},
 	{"cached", "CASE WHEN r.cache = '' THEN 0 ELSE 1 END"},
-	{"input", "r.input"},
-	{"cache_read", "r.cache_read"},
-	{"cache_write", "r.cache_write"},
-	{"output", "r.output"},
-	{"reasoning", "r.reasoning"},
+	{"input", "CASE WHEN r.cache = '' THEN r.input END"},
+	{"cache_read", "CASE WHEN r.cache = '' THEN r.cache_read END"},
+	{"cache_write", "CASE WHEN r.cache = '' THEN r.cache_write END"},
+	{"output", "CASE WHEN r.cache = '' THEN r.output END"},
+	{"reasoning", "CASE WHEN r.cache = '' THEN r.reasoning END"},
 	{"cost", "r.cost"},
 	{"saved", "r.saved"},
 }

@@ -77,7 +77,7 @@ func Rich() directory.Spec {
 	return directory.Spec{
 		Models: []string{"gpt-*", "claude-sonnet-4", "日本*"}, Endpoints: []llm.Op{llm.OpChat, llm.OpEmbed},
 		AllowFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
-		Tags:      []string{"eu"}, Asks: []string{auth.AskDeadline}, Project: "research", Metadata: map[string]string{"cost centre": "4711", "": "ü"},
+		Tags:      []string{"eu"}, Guards: []string{"pii"}, Asks: []string{auth.AskDeadline}, Cache: "exact", Project: "research", Metadata: map[string]string{"cost centre": "4711", "": "ü"},
 		Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Disabled: true,
 		Rules: []llm.Rule{
 			{

@@ -130,6 +130,24 @@ func (p *Provider) Do(ctx context.Context, a *llm.Attempt) (*llm.Reply, error) {
 	return provider.Exchange(ctx, p.transport, a, u, &sent.req, enc)
 }
 
+// Reader reads what a vendor answers in a format, as a Provider for it does. Nil: there is none.
+func Reader(vendor string, f llm.Format) wire.Upstream {
+	v := vendorOf(vendor)
+	switch {
+	case v == nil:
+		return nil
+	case f == llm.OpenAIChat:
+		return wireopenai.ChatIn(v.dialect)
+	case f == llm.OpenAICompletions:
+		return wireopenai.CompletionsIn(v.dialect)
+	case f == llm.OpenAIResponses:
+		return responses.Responses
+	case f == llm.OpenAIEmbeddings:
+		return wireopenai.Embeddings
+	}
+	return nil
+}
+
 // codec is the format in which the vendor gets a call: the client's own where the vendor speaks it, else
 // the vendor's first.
 func (p *Provider) codec(a *llm.Attempt) (wire.Upstream, error) {
