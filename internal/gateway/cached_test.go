@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/auth"
 	"sluice/internal/cache"
+	"sluice/internal/guard"
 	"sluice/internal/llm"
 	"sluice/internal/quota"
 	"sluice/internal/usage"
@@ -234,5 +235,55 @@ func TestCacheCostsNothing(t *testing.T) {
 	}
 	if err := j.Close(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
+	}
+}
+
+// people is a detector of two names.
+type people struct{ ann }
+
+func (people) Detect(_ context.Context, texts []string, found func(int, guard.Finding)) error {
+	for i, text := range texts {
+		for _, name := range []string{"ann", "bob"} {
+			if at := strings.Index(text, name); at >= 0 {
+				found(i, guard.Finding{Type: "NAME", Start: at, End: at + len(name)})
+			}
+		}
+	}
+	return nil
+}
+
+// What guards take out of a request is no part of its key, and comes back to whom it belongs. What they leave in it is nobody
+// else's: such an answer is not kept.
+func TestCacheBehindGuards(t *testing.T) {
+	for _, tt := range []struct {
+		mode   guard.Mode
+		states [3]string
+		calls  int64
+	}{
+		{guard.Restore, [3]string{"miss", "hit", "miss"}, 2},
+		{guard.Observe, [3]string{"bypass", "bypass", "miss"}, 3},
+	} {
+		t.Run(tt.mode.String(), func(t *testing.T) {
+			s := newShelf(t, strings.Replace(kept, `"hi"`, `"dear <NAME_1>"`, 1), keptFlow)
+			var err error
+			if s.state.Guards, err = guard.New([]guard.Options{{Name: "g", Always: true, Mode: tt.mode, Detectors: []guard.Detector{people{}}}}, nil); err != nil {
+				t.Fatal(err)
+			}
+			for i, name := range []string{"ann", "bob", "nobody"} {
+				rec := s.ask(t, strings.Replace(ask, `"x"`, `"I am `+name+`"`, 1))
+				if got := rec.Header().Get("X-Sluice-Cache"); got != tt.states[i] {
+					t.Errorf("%s: %s, want %s", name, got, tt.states[i])
+				}
+				if got := rec.Body.String(); tt.mode == guard.Restore && i < 2 && !strings.Contains(got, "dear "+name) {
+					t.Errorf("%s is answered %s", name, got)
+				}
+				if why := rec.Header().Get("X-Sluice-Cache-Reason"); (tt.states[i] == "bypass") != (why == cache.WhyPersonal) {
+					t.Errorf("%s: the reason is %q", name, why)
+				}
+			}
+			if got := s.calls.Load(); got != tt.calls {
+				t.Errorf("%d calls, want %d", got, tt.calls)
+			}
+		})
 	}
 }
