@@ -132,7 +132,7 @@ func (s *specFlags) clearIn(ch *control.Change) error {
 			ch.Expires = control.Maybe[string]{Given: true}
 		case "team", "user", "email", "teams": // see keyChange and userChange
 		default:
-			return fmt.Errorf("--clear: %q cannot be cleared; there are models, endpoints, rules, allow-from, guards, overrides, cache, project, metadata, expires, team, user, email and teams", name)
+			return fmt.Errorf("--clear: %q cannot be cleared; there are models, endpoints, rules, allow-from, tags, guards, overrides, cache, project, metadata, expires, team, user, email and teams", name)
 		}
 	}
 	return nil

@@ -168,9 +168,16 @@ func printUsage(out io.Writer, u *adminapi.Usage) error {
 		for _, n := range []int64{t.Calls, t.Failed, t.Input, t.CacheRead, t.Output} {
 			cells = append(cells, strconv.FormatInt(n, 10))
 		}
-		lines = append(lines, append(cells, "$"+t.Cost))
+		if cells = append(cells, "$"+t.Cost); u.Total.Cached > 0 {
+			cells = append(cells, strconv.FormatInt(t.Cached, 10), "$"+t.Saved)
+		}
+		lines = append(lines, cells)
 	}
-	lines = append(lines, strings.Split(strings.ToUpper(strings.Join(append(heads, "calls", "failed", "input", "cached", "output", "cost"), "\t")), "\t"))
+	names := append(heads[:len(heads):len(heads)], "calls", "failed", "input", "cached", "output", "cost")
+	if u.Total.Cached > 0 { // the cache of answers has given some
+		names = append(names, "hits", "saved")
+	}
+	lines = append(lines, strings.Split(strings.ToUpper(strings.Join(names, "\t")), "\t"))
 	last := make([]string, len(heads))
 	if len(u.By) > 0 {
 		for i := range u.Lines {

@@ -111,12 +111,15 @@ type Ask struct {
 	Tags    []string // that a deployment must have to serve it
 	Control Control
 	Raw     bool // nobody needs more of an answer than its bytes
+	// Personal says that the request holds what a guard has found or may have missed: an answer to it is nobody else's.
+	Personal bool
 }
 
 // Whys: why a call was not looked up, or an answer was not kept.
 const (
 	WhyNoStore     = "no_store"
 	WhyFresh       = "no_cache"
+	WhyPersonal    = "personal"    // a guard found something and left it there, or could not look
 	WhyScope       = "scope"       // nobody knows whose it is
 	WhyOperation   = "operation"   // its kind of call has no answer to keep
 	WhyTemperature = "temperature" // answers are meant to differ
@@ -144,6 +147,8 @@ func (r *Rules) bypass(a *Ask) string {
 	switch {
 	case a.Control.NoStore:
 		return WhyNoStore
+	case a.Personal:
+		return WhyPersonal
 	case c.Op != llm.OpChat && c.Op != llm.OpEmbed:
 		return WhyOperation
 	case c.Choices > 1:

@@ -123,14 +123,14 @@ func (ch *Change) apply(b *directory.Record) error {
 		s.Tags = ch.Tags.Value
 		p.tags("/tags", s.Tags)
 	}
-	if ch.Guards.Given {
-		s.Guards = ch.Guards.Value
-		p.guards("/guards", s.Guards)
-	}
 	if ch.Cache.Given {
 		if s.Cache = ch.Cache.Value; !slices.Contains([]string{"", "off", "exact", "semantic"}, s.Cache) {
 			p.add("/cache", "is %q: must be off, exact or semantic", clip(s.Cache))
 		}
+	}
+	if ch.Guards.Given {
+		s.Guards = ch.Guards.Value
+		p.guards("/guards", s.Guards)
 	}
 	if ch.Project.Given {
 		if s.Project = ch.Project.Value; s.Project != "" && !IsProject(s.Project) {

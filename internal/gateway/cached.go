@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/auth"
 	"sluice/internal/cache"
+	"sluice/internal/guard"
 	"sluice/internal/llm"
 	"sluice/internal/route"
 	"sluice/internal/usage"
@@ -24,7 +25,7 @@ const (
 )
 
 // lookup looks for an answer that was given before. Nil: there is no cache for this call, which then costs nothing.
-func (s *State) lookup(ctx context.Context, w http.ResponseWriter, r *http.Request, f wire.Format, who *auth.Who, call *llm.Call, plan *route.Plan, tags []string, raw bool) (*cache.Visit, error) {
+func (s *State) lookup(ctx context.Context, w http.ResponseWriter, r *http.Request, f wire.Format, who *auth.Who, call *llm.Call, plan *route.Plan, tags []string, in *guard.Inspection) (*cache.Visit, error) {
 	if s.Cache == nil {
 		return nil, nil //nolint:nilnil // a nil visit does nothing
 	}
@@ -51,7 +52,7 @@ func (s *State) lookup(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	} else {
 		tags = who.Tags
 	}
-	visit := s.Cache.Lookup(ctx, s.CacheRules, &cache.Ask{Who: who, Call: call, Body: body, Mode: mode, Route: g.Print(), Tags: tags, Control: control, Raw: raw})
+	visit := s.Cache.Lookup(ctx, s.CacheRules, &cache.Ask{Who: who, Call: call, Body: body, Mode: mode, Route: g.Print(), Tags: tags, Control: control, Raw: in.Raw(), Personal: in.Bears()})
 	cacheHeaders(w.Header(), visit)
 	return visit, nil
 }

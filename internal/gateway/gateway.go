@@ -288,8 +288,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	if err := clamp(w, call, grant); err != nil {
 		return err
 	}
-	raw := inspection.Raw()                                              // no filter needs the meaning of the answer
-	visit, err := s.lookup(ctx, w, r, f, who, call, plan, ask.Tags, raw) // keyed by what goes on to the upstream
+	raw := inspection.Raw()                                                     // no filter needs the meaning of the answer
+	visit, err := s.lookup(ctx, w, r, f, who, call, plan, ask.Tags, inspection) // keyed by what goes on to the upstream
 	if err != nil {
 		return err
 	}

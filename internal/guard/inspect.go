@@ -124,6 +124,11 @@ func (in *Inspection) looks(name string) {
 	}
 }
 
+// Bears tells whether the request goes on with something in it that was found, or that may have been missed.
+func (in *Inspection) Bears() bool {
+	return in != nil && (in.Coverage.Outcome == llm.GuardObserved || in.Coverage.Outcome == llm.GuardOpen)
+}
+
 // settle puts hits in order. Those that change the text come first: where they overlap they become one that covers all of
 // them, with the type of the strictest and longest, so that nothing of any is left over. What is only observed counts where
 // nothing else was found.
