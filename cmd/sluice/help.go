@@ -32,7 +32,7 @@ var groups = []struct {
 }{
 	{"Run", []string{"serve", "config", "mock", "bench"}},
 	{"Operate", []string{"upstreams", "cache", "explain", "doctor"}},
-	{"Settings", []string{"providers", "credentials", "models", "deployments", "rules", "model-prices"}},
+	{"Settings", []string{"providers", "credentials", "models", "deployments", "rules", "model-prices", "guards"}},
 	{"Keys and money", []string{"keys", "teams", "users", "organisations", "usage", "ledger", "prices"}},
 	{others, nil},
 	{"Help", []string{"completion", "version", "exit-codes"}},

@@ -38,6 +38,7 @@ var objectKinds = []objectKind{
 	{"deployments", nil, "deployment", "model", "See and change the deployments of a model, in the settings of the store.", []string{"provider", "model", "credential", "weight", "tier"}, "azure-eu"},
 	{"rules", []string{"budgets"}, "rule", "", "See and change rules: limits and budgets that hold for many, in the settings of the store.", []string{"models", "per", "requests", "tokens", "parallel", "budgets"}, "month"},
 	{"model-prices", nil, "price of models", "", "See and change what providers charge by contract, in the settings of the store.", []string{"provider", "models", "from", "input", "output"}, "contract-4o"},
+	{"guards", nil, "guard", "", "See and change guards: what is looked for in calls, and what becomes of it, in the settings of the store.", []string{"mode", "answers", "enforce", "always"}, "personal-data"},
 }
 
 const objectHelp = `
