@@ -58,7 +58,7 @@ func (a *App) answers(cfg *config.Config) (cache.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Timeout = redis.CacheTimeout
+	o.Timeout, o.Lazy = redis.CacheTimeout, true // most gateways keep no answers
 	if a.answersAt, err = redis.Open(o); err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}

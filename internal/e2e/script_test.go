@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": scriptServe, "told": scriptTold, "stop": scriptStop, "hup": scriptHup, "await": scriptAwait, "ask": scriptAsk,
-			"until": scriptUntil, "shown": scriptShown,
+			"until": scriptUntil, "eventually": scriptEventually, "shown": scriptShown,
 		},
 	})
 }
@@ -146,6 +146,19 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		defer resp.Body.Close()
 		return resp.StatusCode == want
+	})
+}
+
+// scriptEventually runs a command until it prints what is wanted: eventually PATTERN COMMAND.... What it printed is there for stdout.
+func scriptEventually(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN COMMAND...")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	wait(ts, args[0], func() bool {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		return want.MatchString(ts.ReadFile("stdout"))
 	})
 }
 

@@ -30,6 +30,7 @@ type Options struct {
 	Dial    time.Duration  // most time for a connection, TLS and login included; default 200 ms
 	Timeout time.Duration  // most time that a caller waits; default 50 ms
 	Log     *slog.Logger   // told when Redis goes and when it comes back; nil: nobody is
+	Lazy    bool           // it connects when somebody needs it
 }
 
 const (

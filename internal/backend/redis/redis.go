@@ -40,11 +40,13 @@ type Store struct {
 	ready chan struct{} // closed when client is there
 	slots chan struct{} // one for each call under way
 
+	dial   rueidis.ClientOption
 	client rueidis.Client // once ready is closed
 	rest   rest
 
 	mu     sync.Mutex // guards what follows
 	closed bool
+	begun  bool // it connects, or has
 	state  State
 	said   bool // whether it is up has been told the log
 	mind   mind
@@ -75,17 +77,29 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		opts: o, db: c.SelectDB, names: newNames(o.Prefix, c.SelectDB), stop: make(chan struct{}), ready: make(chan struct{}),
+		opts: o, dial: c, db: c.SelectDB, names: newNames(o.Prefix, c.SelectDB), stop: make(chan struct{}), ready: make(chan struct{}),
 		slots: make(chan struct{}, maxRunning), state: State{Kind: o.kind(), Since: time.Now(), Error: "not connected yet"}, mind: newMind(),
 	}
-	s.work.Go(func() { s.connect(c) })
+	if !o.Lazy {
+		s.begin()
+	}
 	return s, nil
 }
 
+// begin begins to connect, unless that was done before.
+func (s *Store) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.begun && !s.closed {
+		s.begun = true
+		s.work.Go(s.connect)
+	}
+}
+
 // connect tries until there is a client, which from then on connects again by itself.
-func (s *Store) connect(o rueidis.ClientOption) {
+func (s *Store) connect() {
 	for wait := minRest; ; wait = min(2*wait, maxRest) {
-		c, err := rueidis.NewClient(o)
+		c, err := rueidis.NewClient(s.dial)
 		if err == nil {
 			s.client = c
 			close(s.ready)
@@ -242,6 +256,12 @@ func (s *Store) run(ctx context.Context, f func(context.Context, rueidis.Client)
 
 // connected waits for the first connection.
 func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
+	select {
+	case <-s.ready:
+		return s.client, nil
+	default:
+		s.begin()
+	}
 	select {
 	case <-s.ready:
 		return s.client, nil
