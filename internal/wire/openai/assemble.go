@@ -183,7 +183,7 @@ func (b *builder) last() *llm.Delta {
 }
 
 // add gives a piece to the open part of its kind, or to a new one.
-func (b *builder) add(k kind, fresh bool, p llm.Part) {
+func (b *builder) add(k kind, fresh bool, p *llm.Part) {
 	s := b.s
 	if s.open != k || fresh {
 		s.open, s.at = k, s.next
@@ -195,14 +195,14 @@ func (b *builder) add(k kind, fresh bool, p llm.Part) {
 	b.put(s.at, p)
 }
 
-func (b *builder) put(index int, p llm.Part) {
-	b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: b.s.index, Index: index, Part: &p})
+func (b *builder) put(index int, p *llm.Part) {
+	b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: b.s.index, Index: index, Part: p})
 	b.ev.Output = true
 }
 
 func (b *builder) text(s string) {
 	if s != "" {
-		b.add(textPart, false, llm.Part{Text: s})
+		b.add(textPart, false, &llm.Part{Text: s})
 	}
 }
 
@@ -216,13 +216,13 @@ func (b *builder) reply(r *reply) {
 	}
 	if r.Refusal != "" {
 		b.s.refuse = true
-		b.add(refusalPart, false, llm.Part{Refusal: ptr(string(r.Refusal))})
+		b.add(refusalPart, false, &llm.Part{Refusal: ptr(string(r.Refusal))})
 	}
 	if len(r.Annotations) > 0 {
-		b.onText(llm.Part{Citations: citations(r.Annotations)})
+		b.onText(&llm.Part{Citations: citations(r.Annotations)})
 	}
 	if sig := signatureOf(r.ExtraContent); sig != nil {
-		b.onText(llm.Part{Signature: sig})
+		b.onText(&llm.Part{Signature: sig})
 	}
 	for i := range r.Images {
 		b.part(&r.Images[i])
@@ -239,13 +239,13 @@ func (b *builder) reply(r *reply) {
 }
 
 // onText adds what belongs to text already sent, without making it output.
-func (b *builder) onText(p llm.Part) {
+func (b *builder) onText(p *llm.Part) {
 	s := b.s
 	if s.text < 0 {
 		s.open, s.at, s.text = textPart, s.next, s.next
 		s.next++
 	}
-	b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: s.index, Index: s.text, Part: &p})
+	b.ev.Delta = append(b.ev.Delta, llm.Delta{Choice: s.index, Index: s.text, Part: p})
 }
 
 // part reads one piece of content in an array (Mistral's thinking) or of images (OpenRouter).
@@ -253,18 +253,18 @@ func (b *builder) part(p *part) {
 	switch {
 	case p.Type == "thinking":
 		if p.Thinking != "" {
-			b.add(reasoningPart, false, llm.Part{Reasoning: &llm.Reasoning{Text: string(p.Thinking)}})
+			b.add(reasoningPart, false, &llm.Part{Reasoning: &llm.Reasoning{Text: string(p.Thinking)}})
 		}
 	case p.Type == "refusal" && p.Refusal != nil:
 		b.s.refuse = true
-		b.add(refusalPart, false, llm.Part{Refusal: p.Refusal})
+		b.add(refusalPart, false, &llm.Part{Refusal: p.Refusal})
 	case p.Type == "image_url" && p.ImageURL != nil:
 		d := decoder{}
-		b.add(noPart, true, llm.Part{Media: d.image(p.ImageURL, "")})
+		b.add(noPart, true, &llm.Part{Media: d.image(p.ImageURL, "")})
 	case p.Text != nil:
 		b.text(*p.Text)
 	case p.whole != nil:
-		b.add(noPart, true, llm.Part{Foreign: p.whole})
+		b.add(noPart, true, &llm.Part{Foreign: p.whole})
 	}
 }
 
@@ -282,7 +282,7 @@ func (b *builder) audio(au *audio) {
 	if au.ExpiresAt != nil {
 		m.Extra["expires_at"] = raw(int64(*au.ExpiresAt))
 	}
-	b.add(noPart, true, llm.Part{Media: m})
+	b.add(noPart, true, &llm.Part{Media: m})
 }
 
 // reasoning reads the three ways of sending it, of which vendors use several at once.
@@ -296,7 +296,7 @@ func (b *builder) reasoning(r *reply) {
 		if b.s.open != reasoningPart {
 			b.s.plain.Reset()
 		}
-		b.add(reasoningPart, false, llm.Part{Reasoning: &llm.Reasoning{Text: plain}})
+		b.add(reasoningPart, false, &llm.Part{Reasoning: &llm.Reasoning{Text: plain}})
 		b.s.plain.WriteString(plain)
 	}
 	for i := range r.ReasoningDetails {
@@ -317,7 +317,7 @@ func (b *builder) reasoningDetail(d *reasoningDetail) {
 	if fromPlain && p.Reasoning.Text == s.plain.String() {
 		p.Reasoning.Text = ""
 	}
-	b.add(reasoningPart, encrypted || s.open == reasoningPart && !fromPlain && d.Index != nil && *d.Index != s.detail, p)
+	b.add(reasoningPart, encrypted || s.open == reasoningPart && !fromPlain && d.Index != nil && *d.Index != s.detail, &p)
 	s.detail = deref(d.Index)
 	if fromPlain {
 		s.plain.Reset()
@@ -350,7 +350,7 @@ func (b *builder) call(t *toolCall) {
 	}
 	s.open, s.at = callPart, st.at
 	st.args = st.args || len(p.Call.Args) > 0
-	b.put(st.at, p)
+	b.put(st.at, &p)
 }
 
 // madeID stands for an id that the vendor did not send: it is the same however the answer is read.
@@ -393,7 +393,7 @@ func (b *builder) fillCalls() {
 	for i := range b.s.calls {
 		if st := &b.s.calls[i]; !st.args && !st.custom {
 			st.args = true
-			b.put(st.at, llm.Part{Call: &llm.ToolCall{Args: []byte("{}")}})
+			b.put(st.at, &llm.Part{Call: &llm.ToolCall{Args: []byte("{}")}})
 		}
 	}
 }
