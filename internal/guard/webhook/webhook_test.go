@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -24,18 +25,21 @@ type service struct {
 	status int
 	err    error
 	answer func(body []byte) string // nil: what is asked for
+	hangs  bool
+
+	mu     sync.Mutex // guards what follows: a detector is asked by many at a time
 	asked  int
 	header map[string][]string
-	body   []byte
-	hangs  bool
 }
 
 var people = map[string]string{"ann": "PERSON", "Jörg": "PERSON", "Basel": "made up!"}
 
 func (s *service) Send(ctx context.Context, r *llm.Request) (*llm.Response, error) {
+	body := bytes.Join(r.Body, nil)
+	s.mu.Lock()
 	s.asked++
-	s.body = bytes.Join(r.Body, nil)
 	s.header = r.Fields()
+	s.mu.Unlock()
 	if s.hangs {
 		<-ctx.Done()
 		return nil, &llm.Error{Kind: llm.KindUpstreamTimeout, Err: ctx.Err()}
@@ -51,7 +55,7 @@ func (s *service) Send(ctx context.Context, r *llm.Request) (*llm.Response, erro
 	if status == 0 {
 		status = 200
 	}
-	return &llm.Response{Status: status, Body: io.NopCloser(strings.NewReader(answer(s.body)))}, nil
+	return &llm.Response{Status: status, Body: io.NopCloser(strings.NewReader(answer(body)))}, nil
 }
 
 // look answers in the form that it is asked in.
