@@ -253,8 +253,17 @@ func (r *Request) Fields() http.Header {
 // A Response is the head of an upstream's answer, and its body still to be read.
 type Response struct {
 	Status int
-	Header http.Header // by canonical names; the map is valid until Body is closed, its values for ever
+	Header http.Header // by canonical names; the map is valid until Body is closed or DropHeader is called, its values for ever
 	Body   io.ReadCloser
+	Spare  func(http.Header) // takes the map back, to use it again; nil: nobody does
+}
+
+// DropHeader gives up the header once it has been read: a stream that stays open would keep it.
+func (r *Response) DropHeader() {
+	if r.Header != nil && r.Spare != nil {
+		r.Spare(r.Header)
+	}
+	r.Header = nil
 }
 
 // A Transport carries one request to an upstream. This is the whole seam to the network: request bytes in,

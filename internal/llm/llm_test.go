@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -179,5 +180,20 @@ func TestBody(t *testing.T) {
 	e := &Encoding{Lenient: true}
 	if _, err := lossy.Bytes(b, e); err != nil || len(e.Lost) != 1 {
 		t.Errorf("lenient: %v, lost %v", err, e.Lost)
+	}
+}
+
+// A header that is given up goes back once, whoever gives it up again.
+func TestDropHeader(t *testing.T) {
+	var back []http.Header
+	r := &Response{Header: http.Header{"A": {"b"}}, Spare: func(h http.Header) { back = append(back, h) }}
+	r.DropHeader()
+	r.DropHeader()
+	if len(back) != 1 || r.Header != nil {
+		t.Errorf("given back %d times, and left is %v", len(back), r.Header)
+	}
+	r = &Response{Header: http.Header{"A": {"b"}}}
+	if r.DropHeader(); r.Header != nil {
+		t.Errorf("left is %v", r.Header)
 	}
 }

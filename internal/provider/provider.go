@@ -51,7 +51,7 @@ func Exchange(ctx context.Context, t llm.Transport, a *llm.Attempt, u wire.Upstr
 	reply.Quota = wire.ReadQuota(resp.Header, time.Now())
 	if a.Stream && !plain(resp) {
 		if s := u.ReadStream(resp.Body, raw); s != nil {
-			resp.Header = nil // read; a stream that stays open would keep it
+			resp.DropHeader()
 			both.discreet = discreet{s, told}
 			reply.Stream = &both.discreet
 			return reply, nil

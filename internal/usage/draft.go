@@ -20,24 +20,22 @@ type Hold struct {
 
 // A draft is what an entry writes down.
 type draft struct {
-	begun    bool
-	promised int   // bytes of the log kept for the final record
-	input    int64 // bound of the input tokens; 0: not known
-	priced   bool  // final says what the whole answer consumed and cost
-	guessed  bool  // and that some of it is an estimate
+	promised int  // bytes of the log kept for the final record
+	priced   bool // final says what the whole answer consumed and cost
+	guessed  bool // and that some of it is an estimate
 	final    final
 	buf      []byte
 }
 
 // logged tells whether the log has the call's intent.
-func (d *draft) logged() bool { return d.final.at != 0 }
+func (e *Entry) logged() bool { return e.draft != nil && e.draft.final.at != 0 }
 
 // Begin writes down that the call is about to be sent upstream. From then on it has exactly one row, whatever
 // happens. It fails with ledger_full when there is no room for what the call will come to, and the call must not
 // be made then.
 func (e *Entry) Begin(h Hold) error {
-	j, d := e.ledger.o.Journal, &e.draft
-	d.begun = true
+	j, d := e.ledger.o.Journal, e.draft
+	e.begun, e.input = true, h.Input
 	if j == nil {
 		return nil
 	}
@@ -50,7 +48,6 @@ func (e *Entry) Begin(h Hold) error {
 	if w := e.who; w != nil {
 		in.Payer = Payer{Org: w.Org, Team: w.Team, User: w.User, Key: w.Public(), Project: w.Project, Tags: h.Tags}
 	}
-	d.input = h.Input
 	d.final.row.Call, d.final.counters = in.Call, h.Counters
 	d.buf = appendIntent(d.buf[:0], &in)
 	d.promised = len(d.buf) + promise
@@ -63,15 +60,15 @@ func (e *Entry) Begin(h Hold) error {
 		d.promised = 0 // what the final record does without
 		return nil
 	case errors.Is(err, wal.ErrFull):
-		d.begun = false
+		e.begun = false
 		return &llm.Error{Kind: llm.KindLedgerFull, Msg: "what calls use cannot be written down at the moment", RetryAfter: time.Second, Err: err}
 	}
-	d.begun = false
+	e.begun = false
 	return err
 }
 
 // Begun tells whether the call may have been sent upstream, and so has a row.
-func (e *Entry) Begun() bool { return e.draft.begun }
+func (e *Entry) Begun() bool { return e.begun }
 
 // promise is how much longer a final record is than its intent, at most, short of names beyond all reason.
 const promise = 768
@@ -82,6 +79,7 @@ func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
 // state sets the draft's row to how far the call has come. output is the number of output tokens, if the
 // upstream has not told it; a call that consumed nothing costs nothing.
 func (d *draft) state(e *Entry, output int64, consumed bool) {
+	d.final.row.Cache = e.Cache
 	m := &d.final.row.Mark
 	before := *m
 	*m = Mark{
@@ -124,16 +122,16 @@ func (e *Entry) fill(u *llm.Usage, output int64) (estimated bool) {
 // guessInput estimates the input tokens from the size of the request.
 func (e *Entry) guessInput() int64 {
 	n := e.meter.known.input(e.BytesIn)
-	if e.draft.input > 0 {
-		n = min(n, e.draft.input)
+	if e.input > 0 {
+		n = min(n, e.input)
 	}
 	return n
 }
 
 // finish writes down the end of the call, and gives the position of the record, 0 when there is none yet.
 func (e *Entry) finish() uint64 {
-	j, d, m := e.ledger.o.Journal, &e.draft, &e.meter
-	if j == nil || !d.begun {
+	j, d, m := e.ledger.o.Journal, e.draft, &e.meter
+	if j == nil || !e.begun {
 		return 0
 	}
 	e.lost()

@@ -192,7 +192,9 @@ func (m *meter) over() (*llm.Event, error) {
 // count adds an event.
 func (m *meter) count(ev *llm.Event) {
 	e := m.entry
-	e.draft.priced = false
+	if e.draft != nil {
+		e.draft.priced = false
+	}
 	if ev.Output {
 		m.add(ev)
 	}
@@ -246,7 +248,7 @@ const exactEvery = 20 * time.Millisecond
 
 // note makes a mark when one is due.
 func (m *meter) note(ev *llm.Event) {
-	if !m.entry.draft.logged() {
+	if !m.entry.logged() {
 		return
 	}
 	n := m.output()
@@ -265,10 +267,10 @@ func (m *meter) note(ev *llm.Event) {
 // mark writes down how far the answer has come.
 func (m *meter) mark() {
 	e := m.entry
-	d := &e.draft
-	if !d.logged() {
+	if !e.logged() {
 		return
 	}
+	d := e.draft
 	d.state(e, m.reach, true)
 	d.priced = m.whole
 	e.ledger.o.Journal.progress(d)

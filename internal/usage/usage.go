@@ -89,7 +89,9 @@ type Entry struct {
 	trace  *llm.Trace
 	waste  waste
 	meter  meter
-	draft  draft
+	begun  bool   // the call may have been sent upstream
+	input  int64  // bound of the input tokens; 0: not known
+	draft  *draft // nil: nobody writes the call down
 }
 
 // Open begins a call's account. The call itself may not be known yet.
@@ -98,9 +100,15 @@ func (l *Ledger) Open(id string, f llm.Format, remote string) *Entry {
 	if !ok {
 		e = new(Entry)
 	}
-	buf, sample := e.draft.buf, e.meter.sample
-	*e = Entry{ID: id, Start: time.Now(), Format: f, Remote: remote, ledger: l}
-	e.draft.buf, e.meter.sample = buf[:0], sample[:0]
+	d, sample := e.draft, e.meter.sample
+	switch {
+	case d != nil:
+		*d = draft{buf: d.buf[:0]}
+	case l.o.Journal != nil:
+		d = new(draft)
+	}
+	*e = Entry{ID: id, Start: time.Now(), Format: f, Remote: remote, ledger: l, draft: d}
+	e.meter.sample = sample[:0]
 	return e
 }
 
@@ -129,10 +137,15 @@ func (e *Entry) Met(t *llm.Trace) {
 }
 
 // Served notes that a cache gives the answer, exact or semantic, which is then read and counted as an upstream's is.
-func (e *Entry) Served(how string) { e.Cache, e.draft.final.row.Cache = how, how }
+func (e *Entry) Served(how string) { e.Cache = how }
 
 // Saved is what a call that a cache served would have cost without it, as far as that is known.
-func (e *Entry) Saved() llm.Nano { return e.draft.final.row.Saved }
+func (e *Entry) Saved() llm.Nano {
+	if e.draft == nil {
+		return 0
+	}
+	return e.draft.final.row.Saved
+}
 
 // Wrote notes what was sent to the client, and when the first byte of it was; zero: nothing was.
 func (e *Entry) Wrote(bytes, frames int64, began time.Time) {
@@ -155,7 +168,10 @@ func (e *Entry) Payer() Payer {
 // Account is what is written down of how far the call has come: at its end, what its row says, but for an answer whose tokens
 // are still to be counted. ok is false for a call that never began, or that nobody writes down. It must not be changed.
 func (e *Entry) Account() (m *Mark, ok bool) {
-	return &e.draft.final.row.Mark, e.draft.begun && e.ledger != nil && e.ledger.o.Journal != nil
+	if e.draft == nil {
+		return nil, false
+	}
+	return &e.draft.final.row.Mark, e.begun
 }
 
 // Close ends the account, writes it down and records it. It gives the position of the final record, 0 when

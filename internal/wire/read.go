@@ -28,7 +28,7 @@ func (b *Buffer) Bytes() []byte { return b.b }
 
 // The pool has classes, so that one large body does not pin its memory for the small ones after it.
 var (
-	bufferSizes = [...]int{1 << 10, 4 << 10, 32 << 10, 256 << 10, 2 << 20}
+	bufferSizes = [...]int{512, 1 << 10, 4 << 10, 32 << 10, 256 << 10, 2 << 20}
 	bufferPools [len(bufferSizes)]sync.Pool
 )
 

@@ -94,7 +94,7 @@ func (x *exchange) receive() error {
 
 // begin prepares to read the body.
 func (x *exchange) begin(h *head, rest []byte) {
-	x.resp.Status, x.resp.Header = h.status, h.header
+	x.resp.Status, x.resp.Header, x.resp.Spare = h.status, h.header, release
 	x.rest, x.chunked, x.left = rest, h.chunked, h.length
 	x.keep = !h.close && (x.sent != nil || x.sendErr == nil)
 	if h.idle > 0 {
@@ -211,8 +211,7 @@ func (x *exchange) Close() error {
 		x.mu.Lock()
 	}
 	defer x.mu.Unlock()
-	release(x.resp.Header)
-	x.resp.Header = nil
+	x.resp.DropHeader()
 	if x.err != nil {
 		return nil
 	}

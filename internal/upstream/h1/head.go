@@ -72,7 +72,7 @@ func parseHead(b []byte) (head, error) {
 		return h, errHeadSize
 	}
 	b = b[i+1:]
-	ends, err := canonical(b, make([][3]int, 0, 32))
+	ends, err := canonical(b, make([][3]int32, 0, 32)) // on the stack, and at the deepest point of a call's: twice as wide would make it grow
 	if err != nil {
 		return h, err
 	}
@@ -103,7 +103,7 @@ var headers = sync.Pool{New: func() any { return make(http.Header, 16) }}
 
 // release gives the map of fields back, if it is of a usual size.
 func release(h http.Header) {
-	if h != nil && len(h) <= 32 {
+	if len(h) <= 32 {
 		clear(h)
 		headers.Put(h)
 	}
@@ -141,7 +141,7 @@ func (h *head) statusLine(line []byte) error {
 }
 
 // canonical checks the lines of fields and appends where each name begins and ends, and where its line does.
-func canonical(b []byte, at [][3]int) ([][3]int, error) {
+func canonical(b []byte, at [][3]int32) ([][3]int32, error) {
 	for line := 0; ; {
 		i := bytes.IndexByte(b[line:], '\n')
 		if i < 1 {
@@ -172,7 +172,7 @@ func canonical(b []byte, at [][3]int) ([][3]int, error) {
 				return nil, fmt.Errorf("the value of field %.40q has a control character", b[line:name])
 			}
 		}
-		at = append(at, [3]int{line, name, end})
+		at = append(at, [3]int32{int32(line), int32(name), int32(end)}) // of maxHead bytes at most
 		line += i + 1
 	}
 }

@@ -103,14 +103,16 @@ func (a *assembler) opening(ev *llm.Event, c *answer) {
 		for name, v := range more {
 			if !bytes.Equal(a.head[name], v) {
 				ev.Extra = with(ev.Extra, name, v)
-				a.head = with(a.head, name, v)
 			}
 		}
+		a.head = a.head.Join(ev.Extra)
 		return
 	}
 	a.headed, a.id = true, string(c.ID)
-	for name, v := range more {
-		a.head = with(a.head, name, v)
+	if a.head == nil {
+		a.head = more // and not a copy: neither is changed
+	} else {
+		a.head = a.head.Join(more)
 	}
 	ev.Head = &llm.Head{ID: string(c.ID), Model: string(c.Model), Extra: more}
 	if c.Created > 0 {
