@@ -67,6 +67,7 @@ func (r *race) run(ctx context.Context, c *crowd) {
 					case <-time.After(100 * time.Millisecond):
 					case <-ctx.Done():
 					}
+					continue // it says nothing of the budget
 				}
 				if got.status != http.StatusTooManyRequests {
 					refused = 0

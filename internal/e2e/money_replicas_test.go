@@ -166,10 +166,11 @@ func racesReplicas(t *testing.T, rnd *rand.Rand) {
 				case <-ctx.Done():
 					return
 				}
+				kind := i
 				if long { // one kind a run, again and again
-					i = run
+					kind = run
 				}
-				what[all[i%len(all)](ctx)]++
+				what[all[kind%len(all)](ctx)]++
 			}
 		}()
 		left, n := c.raceUntil(r, sized(40*time.Second, 3*time.Minute), func() { stop(); <-ended })
