@@ -62,15 +62,18 @@ func (r *race) run(ctx context.Context, c *crowd) {
 				got := r.wish(n).place(context.WithoutCancel(ctx), tr, crew[n%len(crew)])
 				c.keep(got)
 				c.made.Add(1)
-				if got.status == http.StatusServiceUnavailable { // as Retry-After says, but for the time that tests have
+				switch got.status {
+				case http.StatusTooManyRequests:
+				case http.StatusOK:
+					refused = 0
+					continue
+				case http.StatusServiceUnavailable: // as Retry-After says, but for the time that tests have
 					select {
 					case <-time.After(100 * time.Millisecond):
 					case <-ctx.Done():
 					}
-					continue // it says nothing of the budget
-				}
-				if got.status != http.StatusTooManyRequests {
-					refused = 0
+					continue
+				default: // a client that left heard nothing of the budget
 					continue
 				}
 				if !strings.Contains(got.body, "budget_exceeded") {
