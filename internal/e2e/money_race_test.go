@@ -264,11 +264,11 @@ func paces(t *testing.T, rnd *rand.Rand, dsn string) {
 	ctx, stop := context.WithTimeout(t.Context(), sized(3*time.Second, 30*time.Second))
 	defer stop()
 	c.run(ctx, 0, 250)
-	s.judgePace(key, limit, time.Second)
+	s.judgePace("R23", key, limit, 1.01, time.Second)
 }
 
-// judgePace looks at each window that begins with a call of the ledger.
-func (s *shop) judgePace(key string, limit int, per time.Duration) {
+// judgePace looks at each window that begins with a call of the ledger. over is how much of the limit may be admitted.
+func (s *shop) judgePace(what, key string, limit int, over float64, per time.Duration) {
 	s.t.Helper()
 	rows := s.rest(key)
 	var at []int64
@@ -284,6 +284,7 @@ func (s *shop) judgePace(key string, limit int, per time.Duration) {
 		worst = max(worst, i-j+1)
 	}
 	span := time.Duration(at[len(at)-1]-at[0]) * time.Microsecond
-	holds(s.t, worst <= limit+max(1, limit/100) && len(at) > int(float64(limit)*span.Seconds()*0.8),
-		"R23: at most the limit + 1 % in any sliding window, and not much less", "%d admitted in the fullest %v, %d in %.1f s, the limit is %d", worst, per, len(at), span.Seconds(), limit)
+	most := max(limit+1, int(float64(limit)*over))
+	holds(s.t, worst <= most && len(at) > int(float64(limit)*span.Seconds()*0.8),
+		fmt.Sprintf("%s: at most %.2f of the limit in any sliding window, and not much less", what, over), "%d admitted in the fullest %v, %d in %.1f s, the limit is %d", worst, per, len(at), span.Seconds(), limit)
 }

@@ -30,7 +30,8 @@ type Options struct {
 	// Crossed is told of thresholds that were reached: once each, but for replies that were lost and stores that lost their
 	// data, after which it may be told again. It must not block.
 	Crossed func(Crossing)
-	// Replicas is how many share the limits: while the store cannot be reached each keeps to its part of them. nil: one.
+	// Replicas is how many share the limits, as far as is known: while the store cannot be reached each keeps to its part of them.
+	// nil: one.
 	Replicas func() int
 	Log      *slog.Logger
 	Now      func() time.Time

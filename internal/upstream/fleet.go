@@ -71,6 +71,8 @@ type Fleet struct {
 	notices  chan Notice   // to be told to the others
 
 	mu          sync.Mutex // guards the rest
+	seen        int        // see Seen
+	seenAt      time.Time  // when there were so many last
 	must        []Notice   // that must be told, in order
 	deployments map[string]*deployment
 	credentials map[string]*credential
@@ -83,7 +85,7 @@ func NewFleet(o FleetOptions) *Fleet {
 		replica: o.Replica, shared: o.Shared, notify: o.Notify, revoked: o.Revoked, notices: make(chan Notice, 256), kick: make(chan struct{}, 1),
 		deployments: map[string]*deployment{}, credentials: map[string]*credential{}, budgets: map[string]*budget{},
 	}
-	f.replicas.Store(1)
+	f.see(1, time.Time{})
 	if f.notify == nil {
 		f.notify = func(Change) {}
 	}
@@ -286,8 +288,30 @@ func (f *Fleet) find(key string) (*deployment, bool) {
 	return nil, false
 }
 
-// Replicas is how many processes share the deployments, this one included.
+// Replicas is how many processes share the deployments, this one included; 1 while nobody can be asked.
 func (f *Fleet) Replicas() int { return int(f.replicas.Load()) }
+
+// seenFor is how long a replica that went is reckoned with. A store that has lost its data, or is late, knows of fewer than there are
+// until each has told it again.
+const seenFor = time.Minute
+
+// Seen is how many replicas there may be: the most that were seen in the last minute that anybody could be asked in. Whoever keeps to
+// a part of something while the others cannot be asked goes by it: more than there are is safe, fewer is not.
+func (f *Fleet) Seen() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seen
+}
+
+// see notes how many replicas there are now.
+func (f *Fleet) see(n int, now time.Time) {
+	f.replicas.Store(int32(n))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n >= f.seen || now.Sub(f.seenAt) >= seenFor {
+		f.seen, f.seenAt = n, now
+	}
+}
 
 func (d *deployment) word() Mode {
 	if m := d.mode.Load(); m != nil {

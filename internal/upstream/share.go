@@ -117,7 +117,7 @@ func (f *Fleet) exchange(ctx context.Context, said map[string]int64) {
 		}
 		return
 	}
-	f.replicas.Store(int32(max(picture.Replicas, 1)))
+	f.see(max(picture.Replicas, 1), time.Now())
 	for _, public := range picture.Revoked {
 		f.revoked(public)
 	}

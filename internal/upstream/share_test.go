@@ -203,8 +203,12 @@ func TestShareInFlight(t *testing.T) {
 			t.Errorf("%d calls elsewhere before the lease ends", others())
 		}
 		time.Sleep(2 * time.Second)
-		if others() != 0 || b.Replicas() != 1 {
-			t.Errorf("%d calls elsewhere and %d replicas after the lease's end", others(), b.Replicas())
+		if others() != 0 || b.Replicas() != 1 || b.fleet.Seen() != 2 {
+			t.Errorf("%d calls elsewhere and %d replicas after the lease's end, %d seen", others(), b.Replicas(), b.fleet.Seen())
+		}
+		time.Sleep(time.Minute)
+		if b.fleet.Seen() != 1 {
+			t.Errorf("%d replicas seen a minute later", b.fleet.Seen())
 		}
 		leave()
 		calls.Wait()
@@ -268,8 +272,8 @@ func TestShareStoreDown(t *testing.T) {
 		time.Sleep(time.Second)
 		shared.down.Store(true)
 		time.Sleep(time.Second)
-		if a.fleet.Linked() || a.Replicas() != 1 {
-			t.Errorf("linked %v, %d replicas", a.fleet.Linked(), a.Replicas())
+		if a.fleet.Linked() || a.Replicas() != 1 || a.fleet.Seen() != 2 {
+			t.Errorf("linked %v, %d replicas, %d seen", a.fleet.Linked(), a.Replicas(), a.fleet.Seen())
 		}
 		for range 3 {
 			_ = a.call(t)
