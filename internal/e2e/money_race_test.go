@@ -109,7 +109,7 @@ func racesMemory(t *testing.T, rnd *rand.Rand, dsn string) {
 	made := 0
 	for range runs {
 		r := newRace(rnd, calls, 64)
-		s := newShop(t, rnd, dsn, budgetOf("racer", r.budget))
+		s := newShop(t, rnd, dsn, budgetOf("racer", r.budget)+"pepper: "+moneyKey("pepper")+"\n") // one for all that open the store
 		s.open()
 		left, n := s.raceUntil(r, sized(20*time.Second, 2*time.Minute), nil)
 		under = append(under, left)
