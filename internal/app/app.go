@@ -325,8 +325,9 @@ func (a *App) run(ctx context.Context, l *listeners) error {
 	defer stopSharing()
 	changed := make(chan struct{}, 1)
 	if a.opts.ConfigPath != "" {
+		read := a.source.text
 		servers.Go(func() {
-			_ = config.Watch(ctx, a.opts.ConfigPath, func() {
+			_ = config.Watch(ctx, a.opts.ConfigPath, read, func() {
 				select {
 				case changed <- struct{}{}:
 				default:

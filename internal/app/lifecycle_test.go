@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -73,7 +74,13 @@ func runProgram(t *testing.T, extra string) *program {
 
 func (p *program) write(t *testing.T, extra string) {
 	t.Helper()
-	if err := os.WriteFile(p.path, []byte(document(p.up, p.data, extra)), 0o600); err != nil {
+	replace(t, p.path, document(p.up, p.data, extra))
+}
+
+// replace writes a file in one step: a reader that comes in the middle finds the old text.
+func replace(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -166,11 +173,7 @@ func TestNoKeyIsMadeUnseen(t *testing.T) {
 func TestSecretIsRotated(t *testing.T) {
 	p := runProgram(t, "")
 	secret := filepath.Join(t.TempDir(), "key")
-	rotate := func(to string) {
-		if err := os.WriteFile(secret, []byte(to+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rotate := func(to string) { replace(t, secret, to+"\n") }
 	var used sync.Map
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		used.Store(r.Header.Get("Authorization"), true)
@@ -274,7 +277,8 @@ func TestDrainCeiling(t *testing.T) {
 
 // Clients that are slow to send are cut off; others do not notice.
 func TestSlowSenders(t *testing.T) {
-	p := runProgram(t, "limits: {header_timeout: 500ms, body_timeout: 1s, idle_timeout: 700ms}\n")
+	p := runProgram(t, "limits: {header_timeout: 2s, body_timeout: 2s, idle_timeout: 2s}\n")
+	var senders sync.WaitGroup
 	for name, text := range map[string]string{
 		"half a header": "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ",
 		"half a body":   "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + testKey + "\r\nContent-Length: 100\r\n\r\n{\"model\":",
@@ -285,17 +289,20 @@ func TestSlowSenders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.WriteString(c, text)
-		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
-		answer, err := io.ReadAll(c)
-		if err != nil {
-			t.Errorf("%s: the connection was not closed: %v", name, err)
-		}
-		if name == "half a body" && !strings.Contains(string(answer), `"code":"request_timeout"`) {
-			t.Errorf("%s: %s", name, answer)
-		}
-		_ = c.Close()
+		senders.Go(func() {
+			defer c.Close()
+			_, _ = io.WriteString(c, text)
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+			answer, err := io.ReadAll(c)
+			if err != nil {
+				t.Errorf("%s: the connection was not closed: %v", name, err)
+			}
+			if name == "half a body" && !strings.Contains(string(answer), `"code":"request_timeout"`) {
+				t.Errorf("%s: %s", name, answer)
+			}
+		})
 	}
+	senders.Wait()
 	if status, _, err := p.call(t, http.DefaultClient, "http://"+p.addr, "o/echo", false); status != 200 {
 		t.Errorf("a good client: %d %v", status, err)
 	}

@@ -20,9 +20,10 @@ const (
 )
 
 // Watch calls changed each time the file at path, one that it names by ${file:}, or one of also, has come to hold something else, and waits
-// for it to return. It ends when ctx ends (nil) or when the file cannot be watched. The folders are watched, not the files: an
-// editor puts a new file in the place of the old one, and Kubernetes swaps a symbolic link beside it.
-func Watch(ctx context.Context, path string, changed func(), also ...string) error {
+// for it to return. The file counts as changed at first if it does not hold doc, which is what was read of it before. It ends when ctx ends
+// (nil) or when the file cannot be watched. The folders are watched, not the files: an editor puts a new file in the place of the old one, and
+// Kubernetes swaps a symbolic link beside it.
+func Watch(ctx context.Context, path string, doc []byte, changed func(), also ...string) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
@@ -33,6 +34,7 @@ func Watch(ctx context.Context, path string, changed func(), also ...string) err
 	}
 	seen := watched{w: w, path: path, also: also}
 	seen.look()
+	seen.doc = sha256.Sum256(doc)
 	quiet := time.NewTimer(settle) // what changed before the folders were watched is seen now
 	defer quiet.Stop()
 	first := time.Now() // of the events that are waited for; zero: none
