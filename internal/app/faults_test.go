@@ -12,8 +12,8 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"sluice/internal/gateway"
 	"sluice/internal/wire/openai"
@@ -51,7 +51,8 @@ func TestBrokenStreamsEndAsFailures(t *testing.T) {
 
 // What fails before the first output has a status of its own.
 func TestFaultsBeforeTheFirstOutput(t *testing.T) {
-	r := newRig(t, "timeouts: {first_token: 1s, idle: 1s, total: 4s}\nretries: {attempts: 1}\n")
+	const once = "retries: {attempts: 1}\n"
+	patient, hasty := newRig(t, once), newRig(t, once+"timeouts: {first_token: 1s, total: 1s}\n")
 	for _, c := range []struct {
 		script string
 		status int
@@ -81,7 +82,10 @@ func TestFaultsBeforeTheFirstOutput(t *testing.T) {
 	} {
 		for _, up := range upstreams {
 			for _, stream := range []bool{false, true} {
-				model := up + "/echo?" + c.script
+				model, r := up+"/echo?"+c.script, patient
+				if c.script == "hang=head" {
+					r = hasty
+				}
 				r.forget(t) // a refused credential, an open breaker
 				resp, body := do(t, r.request(t, vendors[0], model, "x", stream))
 				var p struct {
@@ -111,18 +115,32 @@ func TestFaultsBeforeTheFirstOutput(t *testing.T) {
 // The client's own deadline holds for whatever is under way, and for nothing after it.
 func TestClientDeadline(t *testing.T) {
 	r := newRig(t, "")
-	for i, c := range []struct {
+	var calls sync.WaitGroup
+	for _, c := range []struct {
 		model  string
 		stream bool
-	}{{"o/echo?latency=30s", false}, {"a/echo?ttft=30s", true}, {"g/story?chunks=1000&pace=20ms", true}} {
+	}{{"o/echo?latency=1h", false}, {"a/echo?ttft=1h", true}, {"g/story?chunks=10&hang=0.5", true}} {
 		req := r.request(t, vendors[0], c.model, "x", c.stream)
-		req.Header.Set("X-Request-Timeout-Ms", "2000")
-		resp, body := do(t, req)
-		if begun := strings.Contains(c.model, "pace"); begun && !vendors[0].fail(body) || !begun && (resp.StatusCode != 504 || !strings.Contains(body, `"code":"upstream_timeout"`)) {
-			t.Errorf("%s: %d …%s", c.model, resp.StatusCode, body[max(0, len(body)-300):])
-		}
-		if e := r.seen(t, i+1); e.Outcome != "cancelled" {
-			t.Errorf("%s: the upstream's work went on: %s", c.model, e.Outcome)
+		req.Header.Set("X-Request-Timeout-Ms", "3000")
+		calls.Go(func() {
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			body := string(text)
+			if begun := strings.Contains(c.model, "hang"); err != nil || begun && !vendors[0].fail(body) || !begun && (resp.StatusCode != 504 || !strings.Contains(body, `"code":"upstream_timeout"`)) {
+				t.Errorf("%s: %v, %d …%s", c.model, err, resp.StatusCode, body[max(0, len(body)-300):])
+			}
+		})
+	}
+	calls.Wait()
+	r.seen(t, 3)
+	for _, e := range r.mock.Log().Entries {
+		if e.Outcome != "cancelled" {
+			t.Errorf("the upstream's work went on: %+v", e)
 		}
 	}
 	for _, v := range []string{"0", "-1", "soon", "1e3", "99999999999"} {
@@ -136,20 +154,23 @@ func TestClientDeadline(t *testing.T) {
 
 // An upstream that falls silent in the middle is cut off and told of; one that is only slow is not.
 func TestSilenceAndDrip(t *testing.T) {
-	r := newRig(t, "timeouts: {idle: 400ms, keep_alive_comment: 150ms}\n")
+	r := newRig(t, "timeouts: {idle: 2s, keep_alive_comment: 150ms}\n")
 	for _, v := range vendors {
-		_, body := do(t, r.request(t, v, "o/story?chunks=10&hang=0.5", "x", true))
-		if !v.fail(body) {
-			t.Errorf("%s: a silent upstream ends without a failure: %s", v.name, body)
-		}
-		_, body = do(t, r.request(t, v, "o/echo?chunks=4&pace=200ms", "one two three four", true))
-		if !v.end(body) || streamed(v, body) != "one two three four" {
-			t.Errorf("%s: a slow upstream was cut: %s", v.name, body)
-		}
-		ping := map[string]string{"openai": "\n: ", "responses": "\n: ", "anthropic": "event: ping", "gemini": "\n\r\n\r\n"}[v.name]
-		if !strings.Contains(body, ping) {
-			t.Errorf("%s: nothing keeps a silent stream alive: %s", v.name, body)
-		}
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			_, body := do(t, r.request(t, v, "o/story?chunks=10&hang=0.5", "x", true))
+			if !v.fail(body) {
+				t.Errorf("a silent upstream ends without a failure: %s", body)
+			}
+			_, body = do(t, r.request(t, v, "o/echo?chunks=4&pace=300ms", "one two three four", true))
+			if !v.end(body) || streamed(v, body) != "one two three four" {
+				t.Errorf("a slow upstream was cut: %s", body)
+			}
+			ping := map[string]string{"openai": "\n: ", "responses": "\n: ", "anthropic": "event: ping", "gemini": "\n\r\n\r\n"}[v.name]
+			if !strings.Contains(body, ping) {
+				t.Errorf("nothing keeps a silent stream alive: %s", body)
+			}
+		})
 	}
 }
 
@@ -157,8 +178,6 @@ func TestSilenceAndDrip(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	r := newRig(t, "")
 	n := 0
-	var slowest time.Duration
-	defer func() { t.Logf("the slowest of %d took %v", n, slowest) }()
 	for _, v := range vendors {
 		for _, up := range upstreams {
 			for _, c := range []struct {
@@ -166,22 +185,20 @@ func TestClientGone(t *testing.T) {
 				stream      bool
 				reads       int
 			}{
-				{"before the head", up + "/echo?latency=30s", true, 0},
-				{"before the first token", up + "/echo?ttft=30s", true, 0},
-				{"mid-stream", up + "/story?chunks=1000&pace=20ms", true, 1},
-				{"not streamed", up + "/echo?latency=30s", false, 0},
+				{"before the head", up + "/echo?latency=1h", true, 0},
+				{"before the first token", up + "/echo?ttft=1h", true, 0},
+				{"mid-stream", up + "/story?chunks=10&hang=0.5", true, 1},
+				{"not streamed", up + "/echo?latency=1h", false, 0},
 			} {
 				n++
 				ctx, cancel := context.WithCancel(t.Context())
 				req := r.request(t, v, c.model, "x", c.stream).WithContext(ctx)
-				left := make(chan time.Time, 1)
-				leave := func() { left <- time.Now(); cancel() }
 				select {
 				case <-r.got: // of the request before
 				default:
 				}
 				if c.reads == 0 {
-					go func() { <-r.got; leave() }()
+					go func() { <-r.got; cancel() }()
 				}
 				resp, err := http.DefaultClient.Do(req)
 				if err == nil {
@@ -190,7 +207,7 @@ func TestClientGone(t *testing.T) {
 						_, _ = line.ReadString('\n')
 					}
 					if c.reads > 0 {
-						leave()
+						cancel()
 					}
 					_, err = io.ReadAll(line)
 					_ = resp.Body.Close()
@@ -198,15 +215,8 @@ func TestClientGone(t *testing.T) {
 				if !errors.Is(err, context.Canceled) {
 					t.Errorf("%s %s %s: %v", v.name, up, c.name, err)
 				}
-				e := r.seen(t, n)
-				at := <-left
-				if e.Outcome != "cancelled" {
+				if e := r.seen(t, n); e.Outcome != "cancelled" {
 					t.Errorf("%s %s %s: the upstream's log says %s", v.name, up, c.name, e.Outcome)
-				}
-				// The figure is 100 ms; the bound here is loose because the machine may be busy.
-				d := e.Start.Add(time.Duration(e.Cancelled * float64(time.Millisecond))).Sub(at)
-				if slowest = max(slowest, d); d > 5*time.Second {
-					t.Errorf("%s %s %s: the upstream heard of it after %v", v.name, up, c.name, d)
 				}
 				cancel()
 			}
