@@ -80,18 +80,16 @@ func TestNotConnected(t *testing.T) {
 	plain, _, _ := counted(t, (*httptest.Server).Start)
 	secure, _, _ := counted(t, (*httptest.Server).StartTLS)
 	mute := listen(t) // takes connections and says nothing
-	refused := listen(t)
-	_ = refused.Close()
 	for name, tt := range map[string]struct {
 		url string
 		o   Options
 	}{
-		"refused":             {refused.url(), Options{}},
+		"refused":             {"http://127.0.0.1:1/", Options{}},
 		"unknown certificate": {secure.URL, Options{}},
 		"no TLS there":        {strings.Replace(plain.URL, "http:", "https:", 1), Options{}},
 		"silent TLS":          {strings.Replace(mute.url(), "http:", "https:", 1), Options{Handshake: 20 * time.Millisecond}},
 		"no such name":        {"http://no-such-host.invalid/", Options{}},
-		"proxy refused":       {secure.URL, Options{Proxy: &url.URL{Scheme: "http", Host: refused.Addr().String()}}},
+		"proxy refused":       {secure.URL, Options{Proxy: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}},
 		"proxy without host":  {secure.URL, Options{Proxy: &url.URL{Scheme: "http"}}},
 		"silent proxy":        {secure.URL, Options{Handshake: 20 * time.Millisecond, Proxy: &url.URL{Scheme: "http", Host: mute.Addr().String()}}},
 		"proxy without TLS":   {secure.URL, Options{Proxy: &url.URL{Scheme: "https", Host: plain.Listener.Addr().String()}}},
