@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -131,7 +132,7 @@ func talk(t testing.TB, raw string, n int) (head, *client, error) {
 			raw = raw[m:]
 		}
 	}()
-	c := &client{timeout: 5 * time.Second, keep: true, conn: here, buf: make([]byte, 256)}
+	c := &client{timeout: time.Minute, keep: true, conn: here, buf: make([]byte, 256)}
 	h, err := c.do([]byte("GET / HTTP/1.1\r\n\r\n"))
 	_ = here.Close()
 	return h, c, err
@@ -188,9 +189,8 @@ func TestClientIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	context.AfterFunc(ctx, c.interrupt)
 	time.AfterFunc(20*time.Millisecond, cancel)
-	begin := time.Now()
-	if _, err := c.do([]byte("GET / HTTP/1.1\r\n\r\n")); err == nil || time.Since(begin) > 10*time.Second {
-		t.Errorf("after %v: %v", time.Since(begin), err)
+	if _, err := c.do([]byte("GET / HTTP/1.1\r\n\r\n")); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("interrupted: %v", err)
 	}
 	if _, err := c.do([]byte("GET / HTTP/1.1\r\n\r\n")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after the interrupt: %v", err)

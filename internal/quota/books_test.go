@@ -3,6 +3,7 @@ package quota_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,8 @@ import (
 func TestBooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		behind, marks := 0, map[string]uint64{}
+		var behind atomic.Int64
+		marks := map[string]uint64{}
 		l := start(t, func(o *quota.Options) {
 			o.Spent = func(_ context.Context, qs []quota.Query) ([]quota.Level, error) {
 				mu.Lock()
@@ -32,7 +34,7 @@ func TestBooks(t *testing.T) {
 				}
 				return out, nil
 			}
-			o.Behind = func() { behind++ }
+			o.Behind = func() { behind.Add(1) }
 		})
 		who := caller(llm.Rule{Name: "b", Models: []string{"gpt*"}, Budgets: []llm.Budget{
 			{Money: 1000, Every: llm.Hourly, Mode: llm.Hard}, {Tokens: 5000, Every: llm.RollDay, Mode: llm.Soft},
@@ -79,8 +81,8 @@ func TestBooks(t *testing.T) {
 		if err := l.Restart(t.Context(), "acme"); err != nil {
 			t.Fatal(err)
 		}
-		if behind != 1 {
-			t.Errorf("the log was gone back in %d times, want 1", behind)
+		if n := behind.Load(); n != 1 {
+			t.Errorf("the log was gone back in %d times, want 1", n)
 		}
 		settle() // again, and the database has it: 40 is with it now
 		want = []view{{[]string{"gpt*"}, false, 0, 0, true}, {[]string{"gpt*"}, true, 0, 0, true}}
