@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -49,24 +48,13 @@ func wrongCertificate(t *testing.T) (cert, private string) {
 	return cert, private
 }
 
-// closedPort is an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // notReached is R1: refused, not resolved, and with the wrong certificate; each is left at once, and its key is seen by nobody else.
 func notReached(t *testing.T, _ uint64) {
 	cert, private := wrongCertificate(t)
 	good := startVendor(t, "good", "openai", "--capture", "1000")
 	liar := startVendor(t, "liar", "openai", "--capture", "1000", "--tls-cert", cert, "--tls-key", private)
 	g := started(t, "providers:\n"+good.provider("")+
-		fmt.Sprintf("  - {name: refused, kind: openai, base_url: \"http://%s/v1\", api_key: secret-of-refused, allow_private: [127.0.0.1/32], models: []}\n", closedPort(t))+
+		"  - {name: refused, kind: openai, base_url: \"http://127.0.0.1:1/v1\", api_key: secret-of-refused, allow_private: [127.0.0.1/32], models: []}\n"+
 		"  - {name: lost, kind: openai, base_url: \"https://nowhere.invalid/v1\", api_key: secret-of-lost, models: []}\n"+
 		fmt.Sprintf("  - {name: liar, kind: openai, base_url: \"https://%s/v1\", api_key: secret-of-liar, allow_private: [127.0.0.1/32], ca: %q, models: []}\n", liar.addr, cert)+
 		"models:\n  - {name: m, strategy: priority, deployments: [{provider: refused, model: echo}, {provider: lost, model: echo}, {provider: liar, model: echo}, {provider: good, model: echo}]}\n")
@@ -117,9 +105,9 @@ func silentUpstreams(t *testing.T, _ uint64) {
 	bad, good := startVendor(t, "bad", "openai"), startVendor(t, "good", "anthropic")
 	bad.script(t, "never = echo?hang=head\nrole = echo?hang=1\nhalf = story?words=60&chunks=20&hang=50%\ncut = story?words=60&chunks=20&cut=50%")
 	model := func(name string) string {
-		return fmt.Sprintf("  - {name: %s, strategy: priority, deployments: [{provider: bad, model: %[1]s}, {provider: good, model: echo}], timeouts: {first_token: 300ms, idle: 300ms}}\n", name)
+		return fmt.Sprintf("  - {name: %s, strategy: priority, deployments: [{provider: bad, model: %[1]s}, {provider: good, model: echo}]}\n", name)
 	}
-	g := started(t, "providers:\n"+bad.provider("")+good.provider("")+"models:\n"+model("never")+model("role")+model("half")+model("cut"))
+	g := started(t, "providers:\n"+bad.provider(", timeouts: {first_token: 500ms, idle: 500ms}")+good.provider("")+"models:\n"+model("never")+model("role")+model("half")+model("cut"))
 	base := g.metric(t, "go_goroutines")
 	answers, ends, failures := 0, 0, 0
 	for _, d := range dialects {

@@ -277,7 +277,7 @@ func sameUsage(t *testing.T, g *gateway, id string, want wiretest.Counts) {
 // logLine waits for the line of a call.
 func (g *gateway) logLine(t *testing.T, id string) map[string]any {
 	t.Helper()
-	deadline := time.NewTimer(5 * time.Second)
+	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
