@@ -144,7 +144,7 @@ func TestProgramsEndWithTheBench(t *testing.T) {
 	})
 	t.Run("a target that dies", func(t *testing.T) {
 		c, _ := newLoad(t)
-		c.Target, c.Scenario, c.Duration = []string{"proxy"}, []string{"small"}, 10 * time.Minute
+		c.Target, c.Scenario, c.Duration = []string{"proxy"}, []string{"small"}, 10*time.Minute
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		go func() {
@@ -165,7 +165,7 @@ func TestProgramsEndWithTheBench(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		for _, scenario := range []string{"small", "stream", "slow"} {
 			c, _ := newLoad(t)
-			c.Target, c.Scenario, c.Duration = []string{"proxy"}, []string{scenario}, 10 * time.Minute
+			c.Target, c.Scenario, c.Duration = []string{"proxy"}, []string{scenario}, 10*time.Minute
 			c.settle = time.Second
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			if err := c.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
