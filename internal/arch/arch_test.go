@@ -52,10 +52,11 @@ var rooms = map[string]room{
 	"idempotency":                 {may: "llm", tests: "idempotency/idempotencytest"},
 	"idempotency/idempotencytest": {may: "idempotency"},
 	"rules":                       {may: "llm"},
-	"cache":                       {may: "llm auth cache/same", tests: "cache/* embed embed/embedtest"},
+	"cache":                       {may: "llm auth cache/same circuit", tests: "cache/* embed embed/embedtest"},
 	"cache/indextest":             {may: "cache"},
 	"cache/cachetest":             {may: "cache"},
 	"cache/same":                  {},
+	"circuit":                     {stdOnly: true},
 	"embed":                       {may: "llm", tests: "embed/embedtest"},
 	"embed/embedtest":             {},
 	"directory":                   {may: "llm auth rules", tests: "directory/directorytest"},
@@ -75,13 +76,13 @@ var rooms = map[string]room{
 	"control":                 {may: "llm account audit auth rules directory config seal settings", tests: "directory/directorytest backend/sql"},
 
 	"upstream/sharedtest": {may: "upstream"},
-	"backend/redis":       {may: "llm cache idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
+	"backend/redis":       {may: "llm cache circuit idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
 	"guard":           {may: "llm auth guard/pii", tests: "guard/*"},
 	"guard/guardtest": {may: "guard"},
-	"guard/webhook":   {may: "llm guard", tests: "guard/*"},
+	"guard/webhook":   {may: "llm circuit guard", tests: "guard/*"},
 
 	"gateway": {may: "llm sse wire auth cache catalog guard idempotency quota route upstream usage", tests: "wire/* mock provider/openai"}, // its tokenizer
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/internal/cache/same"
+	"sluice/internal/circuit"
 	"sluice/internal/llm"
 )
 
@@ -27,7 +28,7 @@ type Meaning struct {
 	Check     int           // of a thousand answers found so many are not given, but held against the model's own
 
 	slots           chan struct{}
-	embedder, index breaker
+	embedder, index circuit.Breaker
 }
 
 // DefaultDeadline is how long a look-up by meaning may take.
@@ -44,6 +45,9 @@ func (m *Meaning) init() {
 		m.Mode = same.Strict
 	}
 	m.slots = make(chan struct{}, m.Parallel)
+	for _, b := range []*circuit.Breaker{&m.embedder, &m.index} {
+		b.After, b.Rest, b.MaxRest = 3, time.Second, time.Minute
+	}
 }
 
 // What became of look-ups by meaning, beside the reasons of package same, which are told as not_ and the reason.
@@ -58,6 +62,7 @@ const (
 	whyParts     = "parts"   // more than text
 	whyBusy      = "busy"    // too many look at a time
 	whyResting   = "resting" // it failed a moment ago
+	whyLeft      = "left"    // its caller went away
 	whySlow      = "slow"
 	whyEmbedder  = "embedder" // it failed
 	whySize      = "size"     // a vector is not as long as it should be
@@ -132,7 +137,7 @@ func (c *Cache) vector(ctx context.Context, q *question) (why string) {
 	default:
 		return whyBusy
 	}
-	if !m.embedder.enter(c.now()) {
+	if !m.embedder.Allow(c.now()) {
 		<-m.slots
 		return whyResting
 	}
@@ -157,16 +162,33 @@ func (c *Cache) vector(ctx context.Context, q *question) (why string) {
 		why = whySize
 	case r.err == nil:
 		q.vector = r.v
+		m.embedder.Succeed()
+		return ""
+	case errors.Is(ctx.Err(), context.Canceled):
+		m.embedder.Cancel()
+		return whyLeft
 	case errors.Is(r.err, context.DeadlineExceeded):
 		why = whySlow
-	case errors.Is(r.err, context.Canceled), llm.AsError(r.err).Kind == llm.KindInvalid: // the caller's, or a text that is too long
-		m.embedder.leave(c.now(), true)
+	case llm.AsError(r.err).Kind == llm.KindInvalid: // a text that is too long
+		m.embedder.Succeed()
 		return "not_" + string(same.Long)
 	default:
 		why = whyEmbedder
 	}
-	m.embedder.leave(c.now(), why == "")
+	m.embedder.Fail(c.now())
 	return why
+}
+
+// tried tells the index's breaker how a call ended.
+func (c *Cache) tried(ctx context.Context, err error) {
+	switch b := &c.meaning.index; {
+	case err == nil, errors.Is(err, ErrFull), errors.Is(err, ErrVector): // it works, but not for this one
+		b.Succeed()
+	case errors.Is(ctx.Err(), context.Canceled):
+		b.Cancel()
+	default:
+		b.Fail(c.now())
+	}
 }
 
 // near is how many of the nearest are looked at: some may be gone.
@@ -175,11 +197,11 @@ const near = 4
 // nearest looks which answer the nearest question has, and whether it may be given.
 func (c *Cache) nearest(ctx context.Context, v *Visit) string {
 	m, q := c.meaning, v.question
-	if !m.index.enter(c.now()) {
+	if !m.index.Allow(c.now()) {
 		return whyResting
 	}
 	list, err := m.Index.Nearest(ctx, q.space, q.vector, near)
-	m.index.leave(c.now(), err == nil)
+	c.tried(ctx, err)
 	if err != nil {
 		return whyIndex
 	}
@@ -270,12 +292,12 @@ func (c *Cache) indexed(ctx context.Context, v *Visit) {
 			return
 		}
 	}
-	if !m.index.enter(c.now()) {
+	if !m.index.Allow(c.now()) {
 		c.stats.indexed(whyResting)
 		return
 	}
 	err := m.Index.Add(ctx, q.space, Entry{ID: hex.EncodeToString(v.key.Sum[:]), Vector: q.vector, Expires: c.now().Add(v.rules.SemanticTTL)})
-	m.index.leave(c.now(), err == nil || errors.Is(err, ErrFull) || errors.Is(err, ErrVector))
+	c.tried(ctx, err)
 	if err != nil {
 		c.stats.indexed(whyIndex)
 		return
@@ -325,5 +347,5 @@ func (c *Cache) Resting() (embedder, index bool) {
 	if c.meaning == nil {
 		return false, false
 	}
-	return c.meaning.embedder.open(c.now()), c.meaning.index.open(c.now())
+	return c.meaning.embedder.Open(c.now()), c.meaning.index.Open(c.now())
 }

@@ -244,6 +244,27 @@ func TestMeaningFails(t *testing.T) {
 	}
 }
 
+// Callers who leave between failures neither count as failures nor keep what fails from being left alone.
+func TestWhoLeavesSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLibrary(t, nil)
+		l.bag.fail = func(ctx context.Context) ([]float32, error) { return nil, cmpErr(ctx.Err(), errors.New("refused")) }
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for range 3 {
+			l.Lookup(gone, keeping(), semantic("What is the capital of France?")).Close(gone)
+			l.Lookup(t.Context(), keeping(), semantic("What is the capital of Spain?")).Close(t.Context())
+		}
+		if found := l.Stats().Found; found["left"] != 3 || found["embedder"] != 3 {
+			t.Errorf("%v", found)
+		}
+		if embedder, _ := l.Resting(); !embedder {
+			t.Error("it is still asked")
+		}
+		l.Close()
+	})
+}
+
 func semantic(text string) *cache.Ask {
 	a := asked(ann, text)
 	a.Mode = cache.Semantic

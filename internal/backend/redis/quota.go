@@ -206,15 +206,11 @@ func (q *Quota) run(ctx context.Context, script *rueidis.Lua, c *call, epochAt i
 // do is Store.do for the path of requests: while all goes well a caller waits itself, without a goroutine.
 func (q *Quota) do(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.RedisMessage, error) {
 	s := q.s
-	if !s.rest.enter(time.Now()) {
-		s.mu.Lock()
-		s.state.Skipped++
-		s.mu.Unlock()
+	if !s.enter() {
 		return rueidis.RedisMessage{}, ErrResting
 	}
 	msg, err := q.try(ctx, script, c)
-	alive := err == nil || ctx.Err() != nil
-	s.rest.leave(time.Now(), alive)
+	s.leave(ctx, err)
 	if err != nil {
 		err = fmt.Errorf("redis: %w", err)
 		if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
@@ -238,7 +234,7 @@ func (s *Store) down() bool {
 var errNotConnected = errors.New("not connected yet")
 
 func (q *Quota) try(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.RedisMessage, error) {
-	if !q.s.rest.calm() { // a connection may have to be made first, which takes longer than a caller waits
+	if !q.s.rest.Calm() { // a connection may have to be made first, which takes longer than a caller waits
 		r := q.s.wait(ctx, func(ctx context.Context, client rueidis.Client) rueidis.RedisResult {
 			return script.Exec(ctx, client, c.keys.strings(), c.args.strings())
 		})

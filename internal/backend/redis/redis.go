@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"sluice/internal/circuit"
 	"sluice/internal/upstream"
 )
 
@@ -27,8 +28,11 @@ var (
 	errBusy = errors.New("too many calls wait for it")
 )
 
-// maxRunning bounds the calls under way, those that nobody waits for any more included.
-const maxRunning = 64
+const (
+	maxRunning = 64                     // calls under way, those that nobody waits for any more included
+	minRest    = 100 * time.Millisecond // between tries of a server that does not answer
+	maxRest    = time.Second
+)
 
 // A Store is one replica's access to what all share. Its methods may be called at any time from anywhere.
 type Store struct {
@@ -41,8 +45,8 @@ type Store struct {
 	slots chan struct{} // one for each call under way
 
 	dial   rueidis.ClientOption
-	client rueidis.Client // once ready is closed
-	rest   rest
+	client rueidis.Client  // once ready is closed
+	rest   circuit.Breaker // leaves a server alone that does not answer
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -79,6 +83,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		opts: o, dial: c, db: c.SelectDB, names: newNames(o.Prefix, c.SelectDB), stop: make(chan struct{}), ready: make(chan struct{}),
 		slots: make(chan struct{}, maxRunning), state: State{Kind: o.kind(), Since: time.Now(), Error: "not connected yet"}, mind: newMind(),
+		rest: circuit.Breaker{After: 3, Rest: minRest, MaxRest: maxRest},
 	}
 	if !o.Lazy {
 		s.begin()
@@ -177,22 +182,41 @@ type reply struct {
 // do runs a command and waits for it for as long as a caller may wait. The command itself may take longer, to connect:
 // then its work serves the next one.
 func (s *Store) do(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisMessage, error) {
-	if !s.rest.enter(time.Now()) {
-		s.mu.Lock()
-		s.state.Skipped++
-		s.mu.Unlock()
+	if !s.enter() {
 		return rueidis.RedisMessage{}, ErrResting
 	}
 	r := s.wait(ctx, f)
-	alive := r.err == nil || ctx.Err() != nil // a caller who gave up says nothing about Redis
-	s.rest.leave(time.Now(), alive)
 	if r.err != nil {
 		r.err = fmt.Errorf("redis: %w", r.err)
 	}
+	s.leave(ctx, r.err)
 	if !errors.Is(r.err, ErrClosed) && ctx.Err() == nil {
 		s.note(r.err)
 	}
 	return r.msg, r.err
+}
+
+// enter says whether to try now, and counts where not. Each true is followed by one leave.
+func (s *Store) enter() bool {
+	if s.rest.Allow(time.Now()) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Skipped++
+	return false
+}
+
+// leave says how a try for a caller ended. One who gave up says nothing about Redis.
+func (s *Store) leave(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		s.rest.Succeed()
+	case ctx.Err() != nil:
+		s.rest.Cancel()
+	default:
+		s.rest.Fail(time.Now())
+	}
 }
 
 // patiently runs a command for somebody who has time: it is tried however those before it fared, and may take a second.

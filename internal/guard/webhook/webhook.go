@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"sluice/internal/circuit"
 	"sluice/internal/guard"
 	"sluice/internal/llm"
 )
@@ -45,12 +46,11 @@ type Options struct {
 
 // A Detector asks one service. It may be used by many calls at a time.
 type Detector struct {
-	o Options
+	o       Options
+	breaker circuit.Breaker
 
-	mu     sync.Mutex // guards what follows
-	failed int        // in a row
-	until  time.Time  // nobody asks before that
-	kinds  map[string]bool
+	mu    sync.Mutex // guards what follows
+	kinds map[string]bool
 }
 
 const (
@@ -77,7 +77,7 @@ func New(o Options) *Detector {
 	if o.Form == "" {
 		o.Form = Sluice
 	}
-	return &Detector{o: o, kinds: make(map[string]bool)}
+	return &Detector{o: o, breaker: circuit.Breaker{After: mostFailures, Rest: openFor}, kinds: make(map[string]bool)}
 }
 
 // Name implements guard.Detector.
@@ -90,9 +90,6 @@ var (
 
 // Detect implements guard.Detector. All of it must be done in the timeout.
 func (d *Detector) Detect(ctx context.Context, texts []string, found func(text int, f guard.Finding)) error {
-	if err := d.closed(); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, d.o.Timeout)
 	defer cancel()
 	for from := 0; from < len(texts); {
@@ -106,9 +103,7 @@ func (d *Detector) Detect(ctx context.Context, texts []string, found func(text i
 		if n == 1 && len(texts[from]) > mostText {
 			return errLong // it is not the service's fault
 		}
-		err := d.ask(ctx, texts[from:from+n], func(text int, f guard.Finding) { found(from+text, f) })
-		d.ended(ctx, err)
-		if err != nil {
+		if err := d.try(ctx, texts[from:from+n], func(text int, f guard.Finding) { found(from+text, f) }); err != nil {
 			return err
 		}
 		from += n
@@ -116,34 +111,21 @@ func (d *Detector) Detect(ctx context.Context, texts []string, found func(text i
 	return nil
 }
 
-// closed is the breaker's refusal. When its time has passed one call tries, and the others wait for what comes of it.
-func (d *Detector) closed() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.failed < mostFailures {
-		return nil
-	}
-	now := d.o.Now()
-	if now.Before(d.until) {
+// try is ask, unless the service is left alone. A request that its own client ended says nothing.
+func (d *Detector) try(ctx context.Context, texts []string, found func(text int, f guard.Finding)) error {
+	if !d.breaker.Allow(d.o.Now()) {
 		return errOpen
 	}
-	d.until = now.Add(d.o.Timeout)
-	return nil
-}
-
-// ended counts how a request went. One that its own client ended says nothing.
-func (d *Detector) ended(ctx context.Context, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	end := d.breaker.Cancel
+	defer func() { end() }()
+	err := d.ask(ctx, texts, found)
 	switch {
 	case err == nil:
-		d.failed = 0
-	case errors.Is(ctx.Err(), context.Canceled):
-	default:
-		if d.failed++; d.failed >= mostFailures {
-			d.until = d.o.Now().Add(openFor)
-		}
+		end = d.breaker.Succeed
+	case !errors.Is(ctx.Err(), context.Canceled):
+		end = func() { d.breaker.Fail(d.o.Now()) }
 	}
+	return err
 }
 
 // ask sends texts in one request. Errors hold nothing of what was sent or came back.

@@ -195,11 +195,11 @@ func TestBreaker(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	s.err = &llm.Error{Kind: llm.KindClientGone, Err: context.Canceled}
 	for range mostFailures {
-		s.err = &llm.Error{Kind: llm.KindClientGone, Err: context.Canceled}
 		_ = d.Detect(ctx, []string{"ann"}, func(int, guard.Finding) {})
 	}
-	if s.err = nil; d.closed() != nil {
+	if _, err := detect(t, d, "ann"); errors.Is(err, errOpen) {
 		t.Error("clients that left have opened the breaker")
 	}
 }
