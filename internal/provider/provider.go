@@ -6,7 +6,6 @@ package provider
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -119,7 +118,7 @@ func refusal(u wire.Upstream, resp *llm.Response, told tells) error {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	if err != nil && len(body) == 0 {
-		return Broken(err)
+		return wire.Broken(err)
 	}
 	e := u.ReadError(resp.Status, resp.Header, told.hide(body)) // before it is cut short: a part of a secret is one, too
 	if e.Err == nil {
@@ -135,20 +134,6 @@ type refused struct{ status int }
 func (r refused) Status() int { return r.status }
 
 func (r refused) Error() string { return "upstream answered " + http.StatusText(r.status) }
-
-// Broken classifies an error met while an upstream's answer was read. A bare io error would read as ours.
-func Broken(err error) error {
-	var e *llm.Error
-	switch {
-	case errors.As(err, &e):
-		return err
-	case errors.Is(err, context.Canceled):
-		return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time", Err: err}
-	}
-	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer broke off", Err: err}
-}
 
 // passed are the answer's headers that may travel to the client: nothing that names the account, the
 // deployment or the host behind us.
@@ -201,7 +186,7 @@ func readAnswer(r io.Reader, most int64) (*buffer, error) {
 			return b, nil
 		case err != nil:
 			b.release()
-			return nil, Broken(err)
+			return nil, wire.Broken(err)
 		}
 	}
 	defer b.release()
@@ -235,7 +220,7 @@ func readLarge(begun []byte, r io.Reader, most int64) (*buffer, error) {
 			}
 			return &buffer{whole}, nil
 		case err != nil:
-			return nil, Broken(err)
+			return nil, wire.Broken(err)
 		}
 	}
 }
@@ -286,7 +271,7 @@ func Get(ctx context.Context, t llm.Transport, u wire.Upstream, to *url.URL, h h
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxList+1))
 	switch {
 	case err != nil:
-		return nil, Broken(err)
+		return nil, wire.Broken(err)
 	case len(body) > maxList:
 		return nil, &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's list of models is too large"}
 	}

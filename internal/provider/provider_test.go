@@ -227,27 +227,6 @@ func TestReadAnswerMemory(t *testing.T) {
 	}
 }
 
-// What breaks while an answer is read is never taken for an error of ours.
-func TestBroken(t *testing.T) {
-	ours := &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "idle"}
-	for _, tt := range []struct {
-		err  error
-		want llm.Kind
-	}{
-		{io.ErrUnexpectedEOF, llm.KindUpstream},
-		{errors.New("connection reset"), llm.KindUpstream},
-		{context.Canceled, llm.KindClientGone},
-		{fmt.Errorf("read: %w", context.Canceled), llm.KindClientGone},
-		{context.DeadlineExceeded, llm.KindUpstreamTimeout},
-		{ours, llm.KindUpstreamTimeout},
-		{fmt.Errorf("read: %w", ours), llm.KindUpstreamTimeout},
-	} {
-		if got := llm.AsError(Broken(tt.err)).Kind; got != tt.want {
-			t.Errorf("%v is %s, want %s", tt.err, got, tt.want)
-		}
-	}
-}
-
 func TestGet(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -2,8 +2,6 @@ package anthropic
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"sync/atomic"
 
@@ -68,19 +66,19 @@ func (s *stream) next() (*llm.Event, error) {
 	}
 	f, err := s.frames.Next()
 	if err != nil {
-		return nil, broken(err)
+		return nil, wire.Broken(err)
 	}
 	s.ev = llm.Event{Raw: f.Raw, Format: llm.AnthropicMessages, More: s.frames.Buffered()}
 	if f.Data == nil { // a comment
 		if f.Partial {
-			return nil, broken(io.EOF)
+			return nil, wire.Broken(io.EOF)
 		}
 		return &s.ev, nil
 	}
 	kind := frameKind(&f)
 	if f.Partial {
 		if kind != stopFrame || !jsontext.Value(f.Data).IsValid() {
-			return nil, broken(io.EOF)
+			return nil, wire.Broken(io.EOF)
 		}
 		s.ev.Raw = append(bytes.Clone(f.Raw), "\n\n"...) // all is said; only the blank line is missing
 	}
@@ -108,22 +106,6 @@ func (s *stream) next() (*llm.Event, error) {
 func (s *stream) decodeApart(data []byte) (err error) {
 	wire.Apart(func() { err = s.decode(data) })
 	return err
-}
-
-// broken classifies the end of the bytes before the end of the message.
-func broken(err error) error {
-	var e *llm.Error
-	switch {
-	case errors.As(err, &e):
-		return err
-	case errors.Is(err, context.Canceled):
-		return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time", Err: err}
-	case err == io.EOF:
-		return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer ended before it was complete", Err: io.ErrUnexpectedEOF}
-	}
-	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer broke off", Err: err}
 }
 
 type kindOfFrame uint8

@@ -2,8 +2,6 @@ package gemini
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"math/bits"
 	"sync"
@@ -12,6 +10,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/wire"
 )
 
 // ReadStream reads a streamed answer, server-sent events or a JSON array: the first byte tells. Formats
@@ -158,22 +157,10 @@ func (s *stream) passed(g *glance) {
 // ended says whether the end of the body is the end of the answer: every candidate has said why it ended,
 // or the prompt was refused.
 func (s *stream) ended(err error) error {
-	var e *llm.Error
-	switch {
-	case errors.As(err, &e):
-		return e
-	case errors.Is(err, context.Canceled):
-		return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time", Err: err}
-	case errors.Is(err, sse.ErrTooLong):
-		return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream sent a frame that is too large", Err: err}
-	case err != io.EOF:
-		return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer broke off", Err: err}
-	case s.seen.blocked, s.seen.seen != 0 && s.seen.seen == s.seen.finished:
+	if err == io.EOF && (s.seen.blocked || s.seen.seen != 0 && s.seen.seen == s.seen.finished) {
 		return io.EOF
 	}
-	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer ended before it was complete", Err: io.ErrUnexpectedEOF}
+	return wire.Broken(err)
 }
 
 // newSource looks at the first byte that is no space. An object alone is an array of one without brackets.

@@ -2,8 +2,6 @@ package openai
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"sync"
 
@@ -77,24 +75,10 @@ func (s *stream) end(err error) error {
 
 // broken says what the end of the source means.
 func (s *stream) broken(err error) error {
-	var e *llm.Error
-	switch {
-	case err == io.EOF && s.a.finished() && !s.loose:
+	if err == io.EOF && s.a.finished() && !s.loose {
 		return io.EOF // without [DONE], but every answer came to its end
-	case err == io.EOF:
-		return errCut()
-	case errors.As(err, &e):
-		return err
-	case errors.Is(err, context.Canceled):
-		return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time", Err: err}
 	}
-	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's stream broke off", Err: err}
-}
-
-func errCut() error {
-	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's stream ended before the answer did", Err: io.ErrUnexpectedEOF}
+	return wire.Broken(err)
 }
 
 // quiet says that a frame holds nothing but more of the answer. This runs for every frame that passes raw.
@@ -211,7 +195,7 @@ func (s *stream) told(c *answer) {
 
 func (s *stream) unreadable(f *sse.Frame, data []byte, err error) error {
 	if f.Partial {
-		return errCut()
+		return wire.Broken(io.EOF)
 	}
 	return unreadable(data, err)
 }

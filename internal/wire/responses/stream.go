@@ -2,8 +2,6 @@ package responses
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"sync/atomic"
 
@@ -82,13 +80,13 @@ func (s *stream) next() error {
 	}
 	f, err := s.frames.Next()
 	if err != nil {
-		return broken(err)
+		return wire.Broken(err)
 	}
 	s.ev = llm.Event{Raw: f.Raw, Format: llm.OpenAIResponses, More: s.frames.Buffered()}
 	kind := frameKind(&f)
 	if f.Partial {
 		if !terminal(kind) || !jsontext.Value(f.Data).IsValid() {
-			return broken(io.EOF)
+			return wire.Broken(io.EOF)
 		}
 		s.ev.Raw = append(bytes.Clone(f.Raw), "\n\n"...) // all is said; only the blank line is missing
 	}
@@ -147,22 +145,6 @@ func terminal(kind []byte) bool {
 
 // passing says that an event of this type holds neither usage nor an error nor the end.
 func passing(kind []byte) bool { return bytes.HasPrefix(kind, []byte("response.")) && !terminal(kind) }
-
-// broken classifies the end of the bytes before the end of the answer.
-func broken(err error) error {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return &llm.Error{Kind: llm.KindClientGone, Msg: "the call was cancelled", Err: err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &llm.Error{Kind: llm.KindUpstreamTimeout, Msg: "the upstream did not finish in time", Err: err}
-	case err == io.EOF:
-		return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer ended before it was complete", Err: io.ErrUnexpectedEOF}
-	}
-	if e, ok := errors.AsType[*llm.Error](err); ok {
-		return e
-	}
-	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream's answer broke off", Err: err}
-}
 
 func garbled(err error) error {
 	return &llm.Error{Kind: llm.KindUpstream, Msg: "the upstream sent an event that cannot be read", Err: err}
