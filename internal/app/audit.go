@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"sluice/internal/atomicfile"
 	"sluice/internal/audit"
 	"sluice/internal/auth"
 	"sluice/internal/backend/sql"
@@ -37,7 +38,7 @@ func OpenAuditKey(cfg *config.Config, create bool) (*audit.Signer, error) {
 	path := filepath.Join(cfg.Data, auditKey)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := auth.CreateFile(path, []byte(audit.NewSeed()+"\n")); err != nil && !errors.Is(err, fs.ErrExist) { // another process may be first
+		if err := atomicfile.Create(path, []byte(audit.NewSeed()+"\n")); err != nil && !errors.Is(err, fs.ErrExist) { // another process may be first
 			return nil, fmt.Errorf("make the key of the audit log: %w", err)
 		}
 		text, err = os.ReadFile(path)

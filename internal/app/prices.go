@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sluice/internal/atomicfile"
 	"sluice/internal/catalog"
 	"sluice/internal/config"
 )
@@ -47,22 +48,7 @@ func KeepPrices(cfg *config.Config, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "prices.yaml.*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := atomicfile.Replace(path, text); err != nil {
 		return fmt.Errorf("keep prices: %w", err)
 	}
 	return nil

@@ -34,7 +34,7 @@ var rooms = map[string]room{
 	"wire/gemini":    {may: "llm sse wire", tests: "wire/*"},
 	"wire/wiretest":  {may: "llm sse wire", tests: "wire/*"},
 
-	"auth":     {may: "llm"},
+	"auth":     {may: "llm atomicfile"},
 	"quota":    {may: "llm auth", tests: "quota/quotatest"},
 	"catalog":  {may: "llm", tests: "wire wire/*"}, // that an answer costs the same however it is told
 	"route":    {may: "llm auth catalog", tests: "wire wire/openai"},
@@ -68,9 +68,10 @@ var rooms = map[string]room{
 	"admin":                   {may: "llm account audit config directory rules control quota route telemetry upstream usage", tests: "auth directory/directorytest backend/sql seal pgtest"}, // of quota, route and upstream only what they tell
 	"audit":                   {may: "llm", tests: "audit/audittest"},
 	"audit/audittest":         {may: "audit"},
-	"seal":                    {may: "llm", tests: "seal/sealtest"},
+	"seal":                    {may: "llm atomicfile", tests: "seal/sealtest"},
 	"seal/sealtest":           {may: "seal"},
 	"vault":                   {},
+	"atomicfile":              {stdOnly: true},
 	"settings":                {tests: "settings/settingstest"},
 	"settings/settingstest":   {may: "settings"},
 	"control":                 {may: "llm account audit auth rules directory config seal settings", tests: "directory/directorytest backend/sql"},

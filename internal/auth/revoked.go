@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"sluice/internal/atomicfile"
 )
 
 const revokedFile = "revoked.json"
@@ -79,34 +81,10 @@ func (r *Revoked) keep(set map[string]bool) error {
 	r.set.Store(&set)
 	text, err := json.Marshal(slices.Sorted(maps.Keys(set)))
 	if err == nil {
-		err = replaceFile(r.path, append(text, '\n'))
+		err = atomicfile.Replace(r.path, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("keep revoked key: %w", err)
 	}
-	return nil
-}
-
-// replaceFile writes a file whole or not at all, readable by its owner only.
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return err
-	}
-	syncDir(filepath.Dir(path))
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/atomicfile"
 	"sluice/internal/llm"
 )
 
@@ -79,12 +80,9 @@ func ReadKeysFile(dir string) (keys []FileKey, err error) {
 // RetireKeysFile puts the file away, once its keys are kept elsewhere.
 func RetireKeysFile(dir string) error {
 	path := filepath.Join(dir, keysFile)
-	err := os.Rename(path, path+".taken-over")
+	err := atomicfile.Rename(path, path+".taken-over")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err == nil {
-		syncDir(dir)
 	}
 	return err
 }
@@ -113,50 +111,11 @@ func openPepper(path string, random io.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(random, pepper); err != nil {
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
-	switch err := CreateFile(path, []byte(hex.EncodeToString(pepper)+"\n")); {
+	switch err := atomicfile.Create(path, []byte(hex.EncodeToString(pepper)+"\n")); {
 	case errors.Is(err, fs.ErrExist): // another process was first: its pepper is everyone's
 		return openPepper(path, random)
 	case err != nil:
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
 	return pepper, nil
-}
-
-// CreateFile makes a file in one step, whole or not at all, readable by its owner only. One that is there
-// already stays, and the error is fs.ErrExist: two processes may start in one directory at once.
-func CreateFile(path string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(text); err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	if err = os.Link(f.Name(), path); err == nil {
-		_ = os.Remove(f.Name()) // only the second name
-		syncDir(filepath.Dir(path))
-	}
-	if _, missing := os.Lstat(path); !errors.Is(err, fs.ErrExist) && missing != nil {
-		err = os.Rename(f.Name(), path) // a file system without hard links
-	}
-	return err
-}
-
-// syncDir makes a new name in a directory outlive a crash. Not every file system can.
-func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		_ = d.Close()
-	}
 }
