@@ -3,60 +3,30 @@ package anthropic
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"sluice/internal/llm"
 	"sluice/internal/wire"
+	"sluice/internal/wire/wiretest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden holds each file of testdata: a request and what it means and is written as; or a stream and
 // what it sums to and is written as for a client.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
-	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			in := a.Files[0]
-			var got []txtar.File
-			switch in.Name {
-			case "request":
-				got = goldenRequest(t, in.Data)
-			case "stream":
-				got = goldenStream(t, in.Data)
-			default:
-				t.Fatalf("%s begins with %s", name, in.Name)
-			}
-			a.Files = append(a.Files[:1:1], got...)
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(txtar.Format(a))); diff != "" {
-				if !*update {
-					t.Fatalf("(-file +got):\n%s", diff)
-				}
-				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+	wiretest.Golden(t, "testdata/*.txtar", func(t *testing.T, name string, a *txtar.Archive) []txtar.File {
+		switch in := a.Files[0]; in.Name {
+		case "request":
+			return goldenRequest(t, in.Data)
+		case "stream":
+			return goldenStream(t, in.Data)
+		}
+		t.Fatalf("%s begins with %s", name, a.Files[0].Name)
+		return nil
+	})
 }
 
 func goldenRequest(t *testing.T, body []byte) []txtar.File {

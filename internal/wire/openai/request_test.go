@@ -13,33 +13,24 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/wire"
+	"sluice/internal/wire/wiretest"
 )
 
 // Each file of testdata/request is a request, what its meaning is when written for an upstream of this
 // format by a client of another, and what is lost on that way.
 func TestRequests(t *testing.T) {
-	files, err := filepath.Glob("testdata/request/*.txtar")
-	if err != nil || len(files) < 10 {
-		t.Fatalf("%d files: %v", len(files), err)
-	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			in := a.Files[0].Data
-			s := scan(t, Chat, in)
-			call := &llm.Call{}
-			if err := Chat.Open(call, nil, s); err != nil {
-				t.Fatalf("open: %v %+v", err, llm.AsError(err).Problems)
-			}
-			identity(t, Chat, in)
-			checkRetarget(t, Chat, in, s, call.Stream)
-			encoded, lost := foreign(t, Chat, in)
-			golden(t, name, a, map[string]string{"encoded.json": encoded, "lost.txt": lost})
-		})
-	}
+	wiretest.Golden(t, "testdata/request/*.txtar", func(t *testing.T, _ string, a *txtar.Archive) []txtar.File {
+		in := a.Files[0].Data
+		s := scan(t, Chat, in)
+		call := &llm.Call{}
+		if err := Chat.Open(call, nil, s); err != nil {
+			t.Fatalf("open: %v %+v", err, llm.AsError(err).Problems)
+		}
+		identity(t, Chat, in)
+		checkRetarget(t, Chat, in, s, call.Stream)
+		encoded, lost := foreign(t, Chat, in)
+		return []txtar.File{{Name: "encoded.json", Data: []byte(encoded)}, {Name: "lost.txt", Data: []byte(lost)}}
+	})
 }
 
 // foreign encodes a chat as if it had come from another format.

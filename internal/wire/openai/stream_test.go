@@ -4,81 +4,34 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"sluice/internal/llm"
+	"sluice/internal/wire/wiretest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // Each file of testdata/stream is a stream as some vendor sends it, what is read from it, and what a chat
 // client of a translated call gets.
 func TestStreams(t *testing.T) {
-	files, err := filepath.Glob("testdata/stream/*.txtar")
-	if err != nil || len(files) < 30 {
-		t.Fatalf("%d files: %v", len(files), err)
-	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			in := a.Files[0].Data
-			if !strings.HasSuffix(name, "newline.txtar") && !bytes.HasSuffix(in, []byte("\n\n")) && a.Files[0].Name == "in.sse" {
-				in = bytes.TrimSuffix(in, []byte("\n"))
-			}
-			checkChunkings(t, in)
-			checkChunkings(t, bytes.ReplaceAll(in, []byte("\n"), []byte("\r\n")))
-			checkChunkings(t, append([]byte("\xef\xbb\xbf"), in...))
-			golden(t, name, a, map[string]string{
-				"read.txt":  describe(listen(Chat.ReadStream(body(in, 0), false))),
-				"raw.txt":   strings.Join(listen(Chat.ReadStream(body(in, 0), true)).Events, " ") + "\n",
-				"write.sse": translated(t, in),
-			})
-		})
-	}
-}
-
-// golden compares with the files of the archive, or rewrites them.
-func golden(t *testing.T, name string, a *txtar.Archive, got map[string]string) {
-	t.Helper()
-	files := a.Files[:0:0]
-	for _, f := range a.Files {
-		want, ok := got[f.Name]
-		if !ok {
-			files = append(files, f)
-			continue
+	wiretest.Golden(t, "testdata/stream/*.txtar", func(t *testing.T, name string, a *txtar.Archive) []txtar.File {
+		in := a.Files[0].Data
+		if !strings.HasSuffix(name, "newline") && !bytes.HasSuffix(in, []byte("\n\n")) && a.Files[0].Name == "in.sse" {
+			in = bytes.TrimSuffix(in, []byte("\n"))
 		}
-		if d := cmp.Diff(string(f.Data), want); d != "" && !*update {
-			t.Errorf("%s (-want +got):\n%s", f.Name, d)
+		checkChunkings(t, in)
+		checkChunkings(t, bytes.ReplaceAll(in, []byte("\n"), []byte("\r\n")))
+		checkChunkings(t, append([]byte("\xef\xbb\xbf"), in...))
+		return []txtar.File{
+			{Name: "read.txt", Data: []byte(describe(listen(Chat.ReadStream(body(in, 0), false))))},
+			{Name: "raw.txt", Data: []byte(strings.Join(listen(Chat.ReadStream(body(in, 0), true)).Events, " ") + "\n")},
+			{Name: "write.sse", Data: []byte(translated(t, in))},
 		}
-		delete(got, f.Name)
-		files = append(files, txtar.File{Name: f.Name, Data: []byte(want)})
-	}
-	if !*update {
-		if len(got) > 0 {
-			t.Errorf("the file lacks %v; run with -update and look at the difference", len(got))
-		}
-		return
-	}
-	for _, n := range []string{"read.txt", "raw.txt", "write.sse", "encoded.json", "lost.txt"} {
-		if v, ok := got[n]; ok {
-			files = append(files, txtar.File{Name: n, Data: []byte(v)})
-		}
-	}
-	if err := os.WriteFile(name, txtar.Format(&txtar.Archive{Comment: a.Comment, Files: files}), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	})
 }
 
 // describe writes what was read for people: the kinds of events, the parts, the end.

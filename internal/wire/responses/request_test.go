@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,9 +17,8 @@ import (
 	"sluice/internal/wire/anthropic"
 	"sluice/internal/wire/openai"
 	"sluice/internal/wire/responses"
+	"sluice/internal/wire/wiretest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // read opens a request as the gateway does.
 func read(body string) (*llm.Call, error) {
@@ -193,43 +189,22 @@ func TestTranslate(t *testing.T) {
 
 // testdata/encode: a request in some format, what this format makes of it, and what was lost.
 func TestEncode(t *testing.T) {
-	files, err := filepath.Glob("testdata/encode/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a := txtar.Parse(raw)
-			from := codecs[a.Files[0].Name]
-			p, err := from.Decode(a.Files[0].Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := &llm.Encoding{Model: "target-1"}
-			out, err := responses.Responses.Encode(p, e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var lost strings.Builder
-			for _, l := range e.Lost {
-				lost.WriteString(l.At + ": " + l.Msg + "\n")
-			}
-			got := txtar.Archive{Comment: a.Comment, Files: []txtar.File{a.Files[0], {Name: "out.json", Data: indent(t, out)}, {Name: "lost", Data: []byte(lost.String())}}}
-			if *update {
-				if err := os.WriteFile(file, txtar.Format(&got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(raw), string(txtar.Format(&got))); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
+	wiretest.Golden(t, "testdata/encode/*.txtar", func(t *testing.T, _ string, a *txtar.Archive) []txtar.File {
+		p, err := codecs[a.Files[0].Name].Decode(a.Files[0].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &llm.Encoding{Model: "target-1"}
+		out, err := responses.Responses.Encode(p, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lost strings.Builder
+		for _, l := range e.Lost {
+			lost.WriteString(l.At + ": " + l.Msg + "\n")
+		}
+		return []txtar.File{{Name: "out.json", Data: indent(t, out)}, {Name: "lost", Data: []byte(lost.String())}}
+	})
 }
 
 func indent(t *testing.T, raw []byte) []byte {

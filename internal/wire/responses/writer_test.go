@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,34 +26,14 @@ var upstreams = map[string]wire.Upstream{
 
 // testdata/write: a client's request, a stream of some upstream, and the stream that the client gets.
 func TestWrite(t *testing.T) {
-	files, err := filepath.Glob("testdata/write/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a := txtar.Parse(raw)
-			call := newCall(string(a.Files[0].Data))
-			u := upstreams[a.Files[1].Name]
-			f := responses.At(func() time.Time { return testTime })
-			out, _ := wiretest.Rewrite(call, u.ReadStream(io.NopCloser(bytes.NewReader(a.Files[1].Data)), false), f.Writer(call), -1, false)
-			checkSequence(t, out)
-			got := txtar.Archive{Comment: a.Comment, Files: []txtar.File{a.Files[0], a.Files[1], {Name: "out.sse", Data: out}}}
-			if *update {
-				if err := os.WriteFile(file, txtar.Format(&got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(raw), string(txtar.Format(&got))); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
+	wiretest.Golden(t, "testdata/write/*.txtar", func(t *testing.T, _ string, a *txtar.Archive) []txtar.File {
+		call := newCall(string(a.Files[0].Data))
+		u := upstreams[a.Files[1].Name]
+		f := responses.At(func() time.Time { return testTime })
+		out, _ := wiretest.Rewrite(call, u.ReadStream(io.NopCloser(bytes.NewReader(a.Files[1].Data)), false), f.Writer(call), -1, false)
+		checkSequence(t, out)
+		return []txtar.File{{Name: "out.sse", Data: out}}
+	})
 }
 
 // checkSequence holds a stream to the rules that clients rely on: numbers without gaps, an item is added
