@@ -111,12 +111,16 @@ func document(path string) (string, error) {
 	return string(text), err
 }
 
-func (s *settingsCommand) runPlan(ctx context.Context, std *streams, path string) error {
-	text, err := document(path)
-	if err != nil {
-		return err
+// proposed is a document, and what it would change.
+func (s *settingsCommand) proposed(ctx context.Context, std *streams, path string) (text string, plan *control.Plan, err error) {
+	if text, err = document(path); err == nil {
+		plan, err = s.plan(ctx, std, control.Proposal{Document: text})
 	}
-	plan, err := s.plan(ctx, std, control.Proposal{Document: text})
+	return text, plan, err
+}
+
+func (s *settingsCommand) runPlan(ctx context.Context, std *streams, path string) error {
+	_, plan, err := s.proposed(ctx, std, path)
 	if err != nil {
 		return err
 	}
@@ -132,11 +136,7 @@ func (s *settingsCommand) plan(ctx context.Context, std *streams, in control.Pro
 }
 
 func (s *settingsCommand) runApply(ctx context.Context, std *streams, path string) error {
-	text, err := document(path)
-	if err != nil {
-		return err
-	}
-	plan, err := s.plan(ctx, std, control.Proposal{Document: text})
+	text, plan, err := s.proposed(ctx, std, path)
 	if err != nil {
 		return err
 	}

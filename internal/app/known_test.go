@@ -3,9 +3,7 @@ package app
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 )
 
@@ -13,9 +11,7 @@ import (
 // request goes where an attacker says. The numbers are those of the advisories.
 func TestKnownExploits(t *testing.T) {
 	r := newRig(t, "")
-	var caught atomic.Int64
-	catcher := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { caught.Add(1) }))
-	defer catcher.Close()
+	trap := trap(t)
 	for _, c := range []struct {
 		name, method, path, body string
 		header                   map[string]string
@@ -25,10 +21,10 @@ func TestKnownExploits(t *testing.T) {
 		{"CVE-2026-42271, 30623, 90898: a command by way of the API", "POST", "/mcp-rest/test/tools/list", `{"transport":"stdio","command":"sh","args":["-c","id"]}`, nil},
 		{"the same, as a new client", "POST", "/api/mcp/client", `{"connection_type":"stdio","stdio_config":{"command":"sh"}}`, nil},
 		{"CVE-2026-40217: code run in process", "POST", "/guardrails/test_custom_code", `{"custom_code":"import os; os.system('id')"}`, nil},
-		{"CVE-2026-86242: a plug-in by URL", "POST", "/api/plugins", fmt.Sprintf(`{"name":"x","path":%q}`, catcher.URL), nil},
+		{"CVE-2026-86242: a plug-in by URL", "POST", "/api/plugins", fmt.Sprintf(`{"name":"x","path":%q}`, trap), nil},
 		{"CVE-2026-42203: a template run in process", "POST", "/prompts/test", `{"dotprompt_content":"{{ ''.__class__ }}"}`, nil},
 		{"CVE-2026-41432: a webhook signed with nothing", "POST", "/api/stripe/webhook", "{}", map[string]string{"Stripe-Signature": "t=1,v1=0"}},
-		{"CVE-2024-6587: the caller picks the upstream", "POST", "/v1/chat/completions", fmt.Sprintf(`{"model":"o/echo","api_base":%q,"messages":[{"role":"user","content":"x"}]}`, catcher.URL), nil},
+		{"CVE-2024-6587: the caller picks the upstream", "POST", "/v1/chat/completions", fmt.Sprintf(`{"model":"o/echo","api_base":%q,"messages":[{"role":"user","content":"x"}]}`, trap), nil},
 		{"35029: configuration without a check", "POST", "/config/update", `{"environment_variables":{"UI_LOGO_PATH":"/etc/passwd"}}`, nil},
 		{"file by logo path", "GET", "/get_image", "", nil},
 		{"keys by way of a list", "GET", "/api/user?p=0", "", nil},
@@ -51,9 +47,6 @@ func TestKnownExploits(t *testing.T) {
 		if resp.StatusCode < 400 || resp.StatusCode >= 500 {
 			t.Errorf("%s: %d %.200s", c.name, resp.StatusCode, body)
 		}
-	}
-	if n := caught.Load(); n != 0 {
-		t.Errorf("%d requests went where an attacker said", n)
 	}
 	if n := r.mock.Log().Served; n != 0 {
 		t.Errorf("%d requests without a key reached the upstream", n)

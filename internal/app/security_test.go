@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -29,13 +28,21 @@ func (r *rig) post(t testing.TB, path, body string, header ...string) (*http.Res
 	return do(t, req)
 }
 
+// trap is the URL of a server that nobody may ask.
+func trap(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a request went where it was told to: %s %s", r.Method, r.URL)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 // Nothing in a request chooses the host, the path or the credential of the upstream, and nothing that
 // belongs to the client's side of us travels on.
 func TestRequestsCannotChooseTheUpstream(t *testing.T) {
 	r := newRig(t, "")
-	var caught atomic.Int64
-	catcher := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { caught.Add(1) }))
-	defer catcher.Close()
+	trap := trap(t)
 	members := []string{"api_base", "base_url", "api_key", "custom_llm_provider", "custom_host", "organization", "extra_headers", "extra_body", "api_version", "azure_endpoint", "proxy", "provider"}
 	headers := []string{
 		"X-Portkey-Custom-Host", "X-Portkey-Config", "X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Original-URL", "X-Rewrite-URL",
@@ -44,8 +51,8 @@ func TestRequestsCannotChooseTheUpstream(t *testing.T) {
 	n := 0
 	for _, up := range upstreams {
 		for _, m := range members {
-			body := fmt.Sprintf(`{"model":"%s/echo","messages":[{"role":"user","content":"x"}],%q:%q}`, up, m, catcher.URL)
-			resp, got := r.post(t, "/v1/chat/completions?api_base="+catcher.URL+"&target="+catcher.URL, body)
+			body := fmt.Sprintf(`{"model":"%s/echo","messages":[{"role":"user","content":"x"}],%q:%q}`, up, m, trap)
+			resp, got := r.post(t, "/v1/chat/completions?api_base="+trap+"&target="+trap, body)
 			if up == "o" {
 				n++
 				if resp.StatusCode != 200 {
@@ -56,14 +63,14 @@ func TestRequestsCannotChooseTheUpstream(t *testing.T) {
 			}
 		}
 		for _, h := range headers {
-			_, _ = r.post(t, "/v1/chat/completions", `{"model":"`+up+`/echo","messages":[{"role":"user","content":"x"}]}`, h, catcher.URL, "Connection", "Connection-Secret", "Api-Key", testKey)
+			_, _ = r.post(t, "/v1/chat/completions", `{"model":"`+up+`/echo","messages":[{"role":"user","content":"x"}]}`, h, trap, "Connection", "Connection-Secret", "Api-Key", testKey)
 			n++
 			e := r.seen(t, n)
 			if got := e.RequestHead.Get(h); got != "" {
 				t.Errorf("%s: %s travelled on: %q", up, h, got)
 			}
 			sent := fmt.Sprint(e.RequestHead, e.RequestQuery)
-			if strings.Contains(sent, testKey) || strings.Contains(sent, catcher.URL) {
+			if strings.Contains(sent, testKey) || strings.Contains(sent, trap) {
 				t.Errorf("%s: the client's key or address travelled on: %s", up, sent)
 			}
 			if want := "upstream-secret-" + up; strings.Count(sent, "upstream-secret") != 1 || !strings.Contains(sent, want) {
@@ -79,9 +86,6 @@ func TestRequestsCannotChooseTheUpstream(t *testing.T) {
 				}
 			}
 		}
-	}
-	if caught.Load() != 0 {
-		t.Errorf("%d requests went where a client said", caught.Load())
 	}
 }
 

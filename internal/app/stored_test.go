@@ -3,22 +3,18 @@ package app
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 )
 
 // S26: an address in a request is the provider's to fetch, or a refusal. The gateway opens none, whichever format comes in and goes out.
 func TestAddressesAreNotFetched(t *testing.T) {
 	r := newRig(t, "")
-	var fetched atomic.Int64
-	catcher := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { fetched.Add(1) }))
-	defer catcher.Close()
+	trap := trap(t)
 	passed := 0
 	for _, up := range upstreams {
 		for _, file := range []string{"/a.png", "/a.pdf", "/redirect"} {
-			at := catcher.URL + file
+			at := trap + file
 			for path, body := range map[string]string{
 				"/v1/chat/completions": `{"model":"%s/echo","messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":%q}}]}]}`,
 				"/v1/responses":        `{"model":"%s/echo","input":[{"role":"user","content":[{"type":"input_image","image_url":%q},{"type":"input_file","file_url":%[2]q}]}]}`,
@@ -34,9 +30,6 @@ func TestAddressesAreNotFetched(t *testing.T) {
 				}
 			}
 		}
-	}
-	if n := fetched.Load(); n != 0 {
-		t.Errorf("%d addresses were fetched", n)
 	}
 	if passed == 0 {
 		t.Error("nothing was taken at all: the test shows nothing")

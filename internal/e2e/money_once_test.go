@@ -41,15 +41,7 @@ func twins(t *testing.T, rnd *rand.Rand, dsn string) {
 			all.Go(func() { got[i] = send(o, fmt.Sprintf("twins-%v", stream)) })
 		}
 		all.Wait()
-		whole, conflicts := 0, 0
-		for i := range got {
-			switch {
-			case got[i].whole:
-				whole++
-			case got[i].status == http.StatusConflict:
-				conflicts++
-			}
-		}
+		whole, conflicts := tally(got)
 		holds(t, asked()-before == 1 && whole >= 1 && whole+conflicts == n, "R39: one upstream call of 50 parallel twins",
 			"stream %v: %d upstream calls, %d answers, %d told to wait", stream, asked()-before, whole, conflicts)
 		again := send(o, fmt.Sprintf("twins-%v", stream))
@@ -79,6 +71,19 @@ func twins(t *testing.T, rnd *rand.Rand, dsn string) {
 	a := &audit{t: t}
 	a.compare(s.truth(), rows, nil)
 	a.close()
+}
+
+// tally counts the twins that were answered and those that were told to wait.
+func tally(twins []receipt) (whole, conflicts int) {
+	for i := range twins {
+		switch {
+		case twins[i].whole:
+			whole++
+		case twins[i].status == http.StatusConflict:
+			conflicts++
+		}
+	}
+	return whole, conflicts
 }
 
 // failedTwins: a call that failed is made again, and one whose client left is there for it when it comes back.

@@ -309,15 +309,7 @@ func twinsReplicas(t *testing.T, rnd *rand.Rand) {
 		})
 	}
 	all.Wait()
-	whole, conflicts := 0, 0
-	for i := range got {
-		switch {
-		case got[i].whole:
-			whole++
-		case got[i].status == http.StatusConflict:
-			conflicts++
-		}
-	}
+	whole, conflicts := tally(got)
 	again := 0
 	for _, g := range crew {
 		if r := o.place(t.Context(), http.DefaultTransport, g); r.whole && r.header.Get("Idempotent-Replayed") == "true" && strings.Contains(r.body, o.text) {

@@ -13,18 +13,19 @@ import (
 	"sluice/internal/quota"
 )
 
+// spent300 is a database that has spent so much of every budget.
+func spent300(ctx context.Context, qs []quota.Query) ([]quota.Level, error) {
+	levels, err := spentNothing(ctx, qs)
+	for i := range levels {
+		levels[i].Parts = []quota.Part{{Amount: 300}}
+	}
+	return levels, err
+}
+
 // TestStatus tells how a caller stands before its first call (from the database) and during one (from the store).
 func TestStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, func(o *quota.Options) {
-			o.Spent = func(ctx context.Context, qs []quota.Query) ([]quota.Level, error) {
-				levels, err := spentNothing(ctx, qs)
-				for i := range levels {
-					levels[i].Parts = []quota.Part{{Amount: 300}}
-				}
-				return levels, err
-			}
-		})
+		l := start(t, func(o *quota.Options) { o.Spent = spent300 })
 		who := caller(
 			llm.Rule{Name: "pace", Requests: []llm.Pace{{N: 5, Per: time.Minute}}, Parallel: 3, Models: []string{"other*"}},
 			llm.Rule{Name: "day", Budgets: []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}},
@@ -67,15 +68,7 @@ func TestStatus(t *testing.T) {
 // A team, a user, an organisation or a project is no key: what is counted apart by what it has one value of stands, and of the rest the limits.
 func TestStatusOfMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, func(o *quota.Options) {
-			o.Spent = func(ctx context.Context, qs []quota.Query) ([]quota.Level, error) {
-				levels, err := spentNothing(ctx, qs)
-				for i := range levels {
-					levels[i].Parts = []quota.Part{{Amount: 300}}
-				}
-				return levels, err
-			}
-		})
+		l := start(t, func(o *quota.Options) { o.Spent = spent300 })
 		budget := []llm.Budget{{Money: 1000, Every: llm.Daily, Mode: llm.Hard}}
 		rule := func(name string, per ...llm.Dim) llm.Rule { return llm.Rule{Name: name, Per: per, Budgets: budget} }
 		who := caller(rule("all"), rule("teams", llm.DimTeam), rule("keys", llm.DimKey), rule("users", llm.DimTeam, llm.DimUser), rule("models", llm.DimModel), rule("projects", llm.DimProject))

@@ -32,17 +32,8 @@ func TestLeastBusy(t *testing.T) {
 		for i, x := range tt.c {
 			c = append(c, Candidate{Index: i, Weight: x.weight, Load: llm.Load{InFlight: int32(x.own), Others: int32(x.others)}})
 		}
-		r, chosen := numbers(6), make([]int, len(c))
-		for range 200 {
-			chosen[leastBusy(&Pick{Random: r.Uint64(), Replicas: tt.replicas}, c)]++
-		}
-		var got []int
-		for i, n := range chosen {
-			if n > 0 {
-				got = append(got, i)
-			}
-		}
-		if diff := cmp.Diff(tt.want, got); diff != "" {
+		r := numbers(6)
+		if diff := cmp.Diff(tt.want, drawn(func() int { return leastBusy(&Pick{Random: r.Uint64(), Replicas: tt.replicas}, c) })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

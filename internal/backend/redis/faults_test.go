@@ -192,7 +192,7 @@ func TestFaults(t *testing.T) {
 				r := newRoom(t, p, "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
 				until(t, "it works at first", func() bool { return works(t.Context(), r.store, "a", r.heard) })
 				heal := f.begin(t, r)
-				if skipped := suffer(t, r.store); skipped == 0 && !f.partly {
+				if skipped := suffer(t, r.store, anyCall(t, r.store)); skipped == 0 && !f.partly {
 					t.Error("every call was tried")
 				}
 				if st := r.store.State(); !f.partly && (st.Up || st.Error == "" || strings.Contains(st.Error, "redis://")) {
@@ -210,7 +210,7 @@ func TestFaults(t *testing.T) {
 
 // suffer calls from many sides for the length of a fault, in which some calls must fail and all must return. It gives how
 // many were not even tried.
-func suffer(t *testing.T, s *Store) (skipped int64) {
+func suffer(t *testing.T, s *Store, call func(i int) error) (skipped int64) {
 	t.Helper()
 	began, before := time.Now(), s.State().Skipped
 	var mu sync.Mutex
@@ -223,7 +223,7 @@ func suffer(t *testing.T, s *Store) (skipped int64) {
 			defer tick.Stop()
 			for time.Since(began) < hold() {
 				start := time.Now()
-				err := anyCall(t.Context(), s, i)
+				err := call(i)
 				mu.Lock()
 				if start.Sub(began) > time.Second {
 					late = append(late, time.Since(start))
@@ -247,16 +247,19 @@ func suffer(t *testing.T, s *Store) (skipped int64) {
 	return s.State().Skipped - before
 }
 
-func anyCall(ctx context.Context, s *Store, i int) error {
-	switch i % 3 {
-	case 0:
-		_, err := s.Permit(ctx, fmt.Sprint(i), time.Second)
+// anyCall makes one of each kind in turn.
+func anyCall(t *testing.T, s *Store) func(i int) error {
+	return func(i int) error {
+		switch i % 3 {
+		case 0:
+			_, err := s.Permit(t.Context(), fmt.Sprint(i), time.Second)
+			return err
+		case 1:
+			return s.Tell(t.Context(), upstream.Notice{Deployment: "x", Closed: true})
+		}
+		_, err := s.Sync(t.Context(), upstream.Report{Replica: fmt.Sprint(i), Shares: map[string]upstream.Share{"x": {InFlight: 1}}})
 		return err
-	case 1:
-		return s.Tell(ctx, upstream.Notice{Deployment: "x", Closed: true})
 	}
-	_, err := s.Sync(ctx, upstream.Report{Replica: fmt.Sprint(i), Shares: map[string]upstream.Share{"x": {InFlight: 1}}})
-	return err
 }
 
 // TestDownAtFirst opens a store before there is a server.
@@ -274,7 +277,7 @@ func TestDownAtFirst(t *testing.T) {
 			more(&o)
 			r.store = open(t, o)
 			listen(t, r.store, r.heard)
-			if suffer(t, r.store) == 0 {
+			if suffer(t, r.store, anyCall(t, r.store)) == 0 {
 				t.Error("every call was tried")
 			}
 			if name != "single" {
@@ -295,7 +298,7 @@ func TestNotRedis(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, Options{URL: "redis://u:a-secret-word@" + saying(t, words)})
-			if suffer(t, s) == 0 {
+			if suffer(t, s, anyCall(t, s)) == 0 {
 				t.Error("every call was tried")
 			}
 			if st := s.State(); st.Up || strings.Contains(st.Error, "secret") {
