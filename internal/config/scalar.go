@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sluice/internal/llm"
+	"sluice/internal/rules"
 )
 
 // A Size is a number of bytes, or of bytes a second.
@@ -79,19 +80,12 @@ func parseDuration(s string) (time.Duration, error) {
 	return n, nil
 }
 
-// durationText is a duration without the zero parts that time.Duration prints.
+// durationText writes what parseDuration reads.
 func durationText(d time.Duration) string {
 	if d < 0 {
 		return "off"
 	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return rules.FormatDuration(d)
 }
 
 // parseRate reads US dollars for a million tokens.

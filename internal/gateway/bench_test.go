@@ -47,14 +47,7 @@ func BenchmarkServe(b *testing.B) {
 			}}
 			if c.ledger {
 				j, err := usage.OpenJournal(usage.JournalOptions{
-					Dir: b.TempDir(), Store: sink{}, Settle: func(ctx context.Context, s *usage.Settlements) error {
-						list := make([]quota.Settlement, len(s.List))
-						for i := range s.List {
-							f := &s.List[i]
-							list[i] = quota.Settlement{ID: f.ID, Position: f.Position, Counters: f.Counters, Money: f.Cost, Tokens: f.Tokens}
-						}
-						return h.state.Limiter.Settle(ctx, list)
-					},
+					Dir: b.TempDir(), Store: sink{}, Settle: func(ctx context.Context, s *usage.Settlements) error { return settle(ctx, h.state.Limiter, s) },
 				})
 				if err != nil {
 					b.Fatal(err)
@@ -82,4 +75,14 @@ func BenchmarkServe(b *testing.B) {
 			}
 		})
 	}
+}
+
+// settle tells a limiter what calls have cost, as the program does.
+func settle(ctx context.Context, l *quota.Limiter, s *usage.Settlements) error {
+	list := make([]quota.Settlement, len(s.List))
+	for i := range s.List {
+		f := &s.List[i]
+		list[i] = quota.Settlement{ID: f.ID, Position: f.Position, Counters: f.Counters, Money: f.Cost, Tokens: f.Tokens}
+	}
+	return l.Settle(ctx, list)
 }

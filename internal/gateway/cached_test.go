@@ -201,14 +201,7 @@ func TestCacheCostsNothing(t *testing.T) {
 		return levels, nil
 	}})
 	books := &books{rows: map[string][]usage.Row{}}
-	j, err := usage.OpenJournal(usage.JournalOptions{Dir: t.TempDir(), Store: books, Settle: func(ctx context.Context, l *usage.Settlements) error {
-		list := make([]quota.Settlement, len(l.List))
-		for i := range l.List {
-			f := &l.List[i]
-			list[i] = quota.Settlement{ID: f.ID, Position: f.Position, Counters: f.Counters, Money: f.Cost, Tokens: f.Tokens}
-		}
-		return s.state.Limiter.Settle(ctx, list)
-	}})
+	j, err := usage.OpenJournal(usage.JournalOptions{Dir: t.TempDir(), Store: books, Settle: func(ctx context.Context, l *usage.Settlements) error { return settle(ctx, s.state.Limiter, l) }})
 	if err != nil {
 		t.Fatal(err)
 	}

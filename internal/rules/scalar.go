@@ -89,6 +89,11 @@ func FormatSpan(d time.Duration) string {
 	if d >= 2*day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}
+	return FormatDuration(d)
+}
+
+// FormatDuration writes a duration without the zero parts that time.Duration prints.
+func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

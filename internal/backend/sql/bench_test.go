@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -144,11 +143,7 @@ func fillKeys(b *testing.B, db *DB, n int) {
 			and(" SELECT 'key' || i, 'k' || i, '{}', '', 0, 0, 1, 'default', ").and(hash).and(" FROM n"),
 		say("INSERT INTO key_hashes (hash, key_id) SELECT hash, id FROM keys"),
 	} {
-		err := db.write(b.Context(), func(ctx context.Context, s *session) error {
-			_, err := s.exec(ctx, q)
-			return err
-		})
-		if err != nil {
+		if err := alter(b, db, q); err != nil {
 			b.Fatal(err)
 		}
 	}

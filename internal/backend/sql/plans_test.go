@@ -39,11 +39,7 @@ func fillLedger(t testing.TB, db *DB, sc scale, first time.Time) {
 	}
 	do := func(q *statement) {
 		t.Helper()
-		err := db.write(t.Context(), func(ctx context.Context, s *session) error {
-			_, err := s.exec(ctx, q)
-			return err
-		})
-		if err != nil {
+		if err := alter(t, db, q); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -99,17 +99,21 @@ func TestOpenTogether(t *testing.T) {
 	})
 }
 
+// alter does one statement.
+func alter(t testing.TB, db *DB, q *statement) error {
+	return db.write(t.Context(), func(ctx context.Context, s *session) error {
+		_, err := s.exec(ctx, q)
+		return err
+	})
+}
+
 // A release runs beside the next one, as long as that one's schema lets it.
 func TestNewerSchema(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
 		db := open(t, o)
 		change := func(q *statement) {
 			t.Helper()
-			err := db.write(t.Context(), func(ctx context.Context, s *session) error {
-				_, err := s.exec(ctx, q)
-				return err
-			})
-			if err != nil {
+			if err := alter(t, db, q); err != nil {
 				t.Fatal(err)
 			}
 		}
