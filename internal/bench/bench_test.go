@@ -191,24 +191,23 @@ func TestWrongAnswersAreCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var n atomic.Int64
-			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				rec := httptest.NewRecorder()
-				if up.ServeHTTP(rec, r); n.Add(1)%3 == 0 {
-					spoil(w, rec.Body.Bytes())
-				} else {
-					_, _ = w.Write(rec.Body.Bytes())
+			for _, compare := range []bool{false, true} { // a foreign target's errors are shown there, and end nothing
+				var n atomic.Int64
+				h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					rec := httptest.NewRecorder()
+					if up.ServeHTTP(rec, r); n.Add(1)%3 == 0 {
+						spoil(w, rec.Body.Bytes())
+					} else {
+						_, _ = w.Write(rec.Body.Bytes())
+					}
+				}))
+				c, out := newLoad(t)
+				c.Target, c.Scenario, c.Connections, c.Compare = []string{"other=" + h.URL}, []string{"small", "stream"}, 1, compare
+				err := c.Run(t.Context())
+				h.Close()
+				if (err == nil) != compare || compare && !strings.Contains(out.String(), "errors, the first: ") {
+					t.Errorf("compared %v: %v; report:\n%s", compare, err, out)
 				}
-			}))
-			defer h.Close()
-			c, out := newLoad(t)
-			c.Target, c.Scenario, c.Connections = []string{"other=" + h.URL}, []string{"small", "stream"}, 1
-			if err := c.Run(t.Context()); err == nil {
-				t.Errorf("no error; report:\n%s", out)
-			}
-			c.Compare = true // a foreign target's errors are shown, and end nothing
-			if err := c.Run(t.Context()); err != nil || !strings.Contains(out.String(), "errors, the first: ") {
-				t.Errorf("%v; report:\n%s", err, out)
 			}
 		})
 	}
