@@ -477,7 +477,7 @@ func TestUnrecordedSignIn(t *testing.T) {
 	if llm.AsError(err).Kind != llm.KindOverloaded {
 		t.Errorf("sign in: %v", err)
 	}
-	if list, _ := r.store.SessionsOf(t.Context(), ada.ID); len(list) != 1 {
+	if _, list, _ := r.store.SessionsOf(t.Context(), ada.ID, ""); len(list) != 1 {
 		t.Errorf("%d sessions", len(list))
 	}
 	if _, err := r.ChangePassword(t.Context(), string(e.Cookie), good, "another long one 7", here); llm.AsError(err).Kind != llm.KindOverloaded {

@@ -88,8 +88,8 @@ type Sessions interface {
 	// Touch notes when and from where a session was used.
 	Touch(ctx context.Context, h Hash, at time.Time, c Client) error
 
-	// SessionsOf lists an account's sessions, the newest first, at most 1,000.
-	SessionsOf(ctx context.Context, account string) ([]Session, error)
+	// SessionsOf reads an account, by its id or its e-mail address, and its sessions, the newest first, at most 1,000. ErrNotFound.
+	SessionsOf(ctx context.Context, id, email string) (*Account, []Session, error)
 
 	// EndSession ends one session of an account by its id. ErrNotFound.
 	EndSession(ctx context.Context, account, id string) error

@@ -15,7 +15,7 @@ import (
 
 // Books are what the paths of usage read. One answer is one call.
 type Books interface {
-	Report(ctx context.Context, q *usage.Query) ([]usage.Line, error)
+	Report(ctx context.Context, q *usage.Query) (lines []usage.Line, total usage.Totals, err error)
 	Rows(ctx context.Context, q *usage.RowQuery) (usage.Page, error)
 }
 
@@ -129,12 +129,12 @@ func totalsOf(t *usage.Totals) Totals {
 	}
 }
 
-// combine adds o, n times: once, or -1 to take it off.
-func combine(t, o *usage.Totals, n int64) {
-	t.Calls, t.Failed, t.Estimated, t.Cached = t.Calls+n*o.Calls, t.Failed+n*o.Failed, t.Estimated+n*o.Estimated, t.Cached+n*o.Cached
-	t.Input, t.CacheRead, t.CacheWrite = t.Input+n*o.Input, t.CacheRead+n*o.CacheRead, t.CacheWrite+n*o.CacheWrite
-	t.Output, t.Reasoning = t.Output+n*o.Output, t.Reasoning+n*o.Reasoning
-	t.Cost, t.Saved = t.Cost.Plus(llm.Nano(n)*o.Cost), t.Saved.Plus(llm.Nano(n)*o.Saved)
+// takeOff takes o off t.
+func takeOff(t, o *usage.Totals) {
+	t.Calls, t.Failed, t.Estimated, t.Cached = t.Calls-o.Calls, t.Failed-o.Failed, t.Estimated-o.Estimated, t.Cached-o.Cached
+	t.Input, t.CacheRead, t.CacheWrite = t.Input-o.Input, t.CacheRead-o.CacheRead, t.CacheWrite-o.CacheWrite
+	t.Output, t.Reasoning = t.Output-o.Output, t.Reasoning-o.Reasoning
+	t.Cost, t.Saved = t.Cost.Plus(-o.Cost), t.Saved.Plus(-o.Saved)
 }
 
 // report answers GET /admin/usage.
@@ -172,30 +172,20 @@ func report(r *request, b Books, now time.Time) (*Usage, error) {
 	}
 	most := q.Limit
 	q.Limit++
-	lines, err := b.Report(r.Context(), &q)
+	lines, total, err := b.Report(r.Context(), &q)
 	if err != nil {
 		return nil, err
 	}
-	var sum usage.Totals
+	others := total
 	for i := range lines[:min(len(lines), most)] {
-		combine(&sum, &lines[i].Totals, 1)
+		takeOff(&others, &lines[i].Totals)
 		out.Lines = append(out.Lines, lineOf(&lines[i], q.By))
 	}
 	if len(lines) > most { // the whole is more than these
-		shown := sum
-		all, err := b.Report(r.Context(), &usage.Query{Filter: q.Filter})
-		if err != nil {
-			return nil, err
-		}
-		if sum = (usage.Totals{}); len(all) > 0 {
-			sum = all[0].Totals
-		}
-		others := sum
-		combine(&others, &shown, -1)
 		left := totalsOf(&others)
 		out.Others = &left
 	}
-	out.Total = totalsOf(&sum)
+	out.Total = totalsOf(&total)
 	return out, nil
 }
 

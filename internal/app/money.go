@@ -279,11 +279,8 @@ func webhooks(cfg *config.Config) ([]alert.Hook, error) {
 // totals sums what a key has used since a time.
 func (a *App) totals(ctx context.Context, who *auth.Who, since time.Time) (usage.Totals, error) {
 	f := usage.Filter{From: since, Until: time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, 1), Org: who.Org, Key: who.Public()}
-	lines, err := a.money.db.Ledger().Report(ctx, &usage.Query{Filter: f})
-	if err != nil || len(lines) == 0 {
-		return usage.Totals{}, err
-	}
-	return lines[0].Totals, nil
+	_, total, err := a.money.db.Ledger().Report(ctx, &usage.Query{Filter: f})
+	return total, err
 }
 
 // sharedSubject is the subject of a rule at the configuration's top: what it counts is found again in the ledger by the

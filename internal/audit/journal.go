@@ -181,12 +181,24 @@ func (r *reading) fetch(ctx context.Context, ids ...string) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range ask {
-		r.keys[id] = nil
+	found := make(map[string]DataKey, len(list))
+	for _, k := range list {
+		found[k.ID] = k
 	}
-	for i := range list {
-		if r.keys[list[i].ID], err = r.l.keys.unwrap(&list[i]); err != nil {
-			return err
+	return r.take(found, ask...)
+}
+
+// take opens keys that were looked up. One that was not found is gone.
+func (r *reading) take(found map[string]DataKey, ids ...string) (err error) {
+	for _, id := range ids {
+		if _, known := r.keys[id]; known {
+			continue
+		}
+		r.keys[id] = nil
+		if k, there := found[id]; there {
+			if r.keys[id], err = r.l.keys.unwrap(&k); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -197,6 +209,11 @@ func (r *reading) disclose(ctx context.Context, e *Entry) error {
 	if err := r.fetch(ctx, e.Said.Key, e.Changed.Key); err != nil {
 		return err
 	}
+	return r.open(e)
+}
+
+// open does so with the keys that it has.
+func (r *reading) open(e *Entry) error {
 	return errors.Join(r.openPart(e, "said", &e.Said), r.openPart(e, "changed", &e.Changed))
 }
 

@@ -99,18 +99,25 @@ func (m *Memory) Entries(ctx context.Context, org string, after, until uint64) (
 }
 
 // Find implements Store.
-func (m *Memory) Find(ctx context.Context, q *Query) (list []Entry, err error) {
+func (m *Memory) Find(ctx context.Context, q *Query) (list []Entry, keys map[string]DataKey, err error) {
+	keys = map[string]DataKey{}
 	err = m.do(ctx, func() {
 		for i := range m.entries {
 			if q.fits(&m.entries[i]) {
 				list = append(list, m.entries[i])
 			}
 		}
+		slices.SortFunc(list, func(a, b Entry) int {
+			return cmp.Or(b.At.Compare(a.At.Time), cmp.Compare(b.Org, a.Org), cmp.Compare(b.Seq, a.Seq))
+		})
+		list = list[:min(len(list), q.Limit)]
+		for _, k := range m.keys {
+			if slices.ContainsFunc(list, func(e Entry) bool { return e.Said.Key == k.ID || e.Changed.Key == k.ID }) {
+				keys[k.ID] = k
+			}
+		}
 	})
-	slices.SortFunc(list, func(a, b Entry) int {
-		return cmp.Or(b.At.Compare(a.At.Time), cmp.Compare(b.Org, a.Org), cmp.Compare(b.Seq, a.Seq))
-	})
-	return list[:min(len(list), q.Limit)], err
+	return list, keys, err
 }
 
 // fits tells whether an entry is looked for.

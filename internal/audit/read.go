@@ -57,7 +57,7 @@ func (l *Log) List(ctx context.Context, q Query) (*Page, error) {
 	}
 	want := q.Limit
 	q.Limit++
-	list, err := l.o.Store.Find(ctx, &q)
+	list, keys, err := l.o.Store.Find(ctx, &q)
 	if err != nil {
 		return nil, fmt.Errorf("list audit log: %w", err)
 	}
@@ -67,15 +67,13 @@ func (l *Log) List(ctx context.Context, q Query) (*Page, error) {
 		p.Next = cursorOf(&list[want-1]).String()
 	}
 	r := newReading(l)
-	ids := make([]string, 0, 2*len(list))
 	for i := range list {
-		ids = append(ids, list[i].Said.Key, list[i].Changed.Key)
-	}
-	if err := r.fetch(ctx, ids...); err != nil {
-		return nil, fmt.Errorf("list audit log: %w", err)
-	}
-	for i := range list {
-		if err := r.disclose(ctx, &list[i]); err != nil {
+		e := &list[i]
+		err := r.take(keys, e.Said.Key, e.Changed.Key)
+		if err == nil {
+			err = r.open(e)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("list audit log: %w", err)
 		}
 		p.Data = append(p.Data, list[i].View())

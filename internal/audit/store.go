@@ -22,8 +22,8 @@ type Store interface {
 	Append(ctx context.Context, e *Entry) error
 	// Entries gives entries of one chain with numbers in (after, until], in their order, at most MaxList.
 	Entries(ctx context.Context, org string, after, until uint64) ([]Entry, error)
-	// Find gives entries that a query fits, the newest first.
-	Find(ctx context.Context, q *Query) ([]Entry, error)
+	// Find gives entries that a query fits, the newest first, and by id the data keys of what they seal. Those that are gone are not there.
+	Find(ctx context.Context, q *Query) ([]Entry, map[string]DataKey, error)
 	// Chains gives the heads of all chains, by name.
 	Chains(ctx context.Context) ([]Head, error)
 

@@ -57,25 +57,33 @@ func (a Actor) isSelf(id string) bool { return a.Account != "" && a.Account == i
 // own tells whether the actor is the account's owner, who is signed in: a token is not, whoever made it.
 func (a Actor) own(id string) bool { return a.isSelf(id) && a.Session != "" }
 
-// pick gives an account by its id or e-mail address. What is outside the actor's realm is not there, but for their own.
+// pick gives an account by its id or e-mail address.
 func (s Accounts) pick(ctx context.Context, a Actor, ref string) (*account.Account, error) {
-	none := llm.Errorf(llm.KindNotFound, "account: there is none with the id or e-mail address %q", clip(ref))
 	if !isText(ref) {
-		return nil, none
+		return nil, noAccount(ref)
 	}
 	v, err := s.c.o.Accounts.Account(ctx, ref)
 	if errors.Is(err, account.ErrNotFound) {
 		v, err = s.c.o.Accounts.ByEmail(ctx, account.NormalEmail(ref))
 	}
+	return v, a.seen(v, err, ref)
+}
+
+// seen judges what the store found for an actor. What is outside their realm is not there, but for their own.
+func (a Actor) seen(v *account.Account, err error, ref string) error {
 	switch {
 	case errors.Is(err, account.ErrNotFound):
-		return nil, none
+		return noAccount(ref)
 	case err != nil:
-		return nil, fmt.Errorf("accounts: %w", err)
+		return fmt.Errorf("accounts: %w", err)
 	case !a.realm().Covers(v.Realm) && !a.own(v.ID):
-		return nil, none
+		return noAccount(ref)
 	}
-	return v, nil
+	return nil
+}
+
+func noAccount(ref string) error {
+	return llm.Errorf(llm.KindNotFound, "account: there is none with the id or e-mail address %q", clip(ref))
 }
 
 // touch finds an account that the actor may change in a way that may judges by its role.

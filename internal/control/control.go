@@ -135,10 +135,12 @@ func (t *table[T, P]) find(ctx context.Context, a Actor, ref string) (*T, error)
 
 // pick gives a record by its id, or by its name where only one has it. What is outside the actor's realm is not there.
 func (t *table[T, P]) pick(ctx context.Context, within func(place) bool, ref string) (*T, error) {
-	if v, err := t.rows.Get(ctx, ref); isID(ref) && err == nil && within(t.place(P(v))) {
-		return v, nil
-	} else if isID(ref) && err != nil && !errors.Is(err, directory.ErrNotFound) {
-		return nil, t.fault(err, ref)
+	if isID(ref) {
+		if v, err := t.rows.Get(ctx, ref); err == nil && within(t.place(P(v))) {
+			return v, nil
+		} else if err != nil && !errors.Is(err, directory.ErrNotFound) {
+			return nil, t.fault(err, ref)
+		}
 	}
 	none := llm.Errorf(llm.KindNotFound, "%s: there is none with the id or name %q", t.kind, clip(ref))
 	if nameProblem(ref) != "" {

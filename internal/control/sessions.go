@@ -17,34 +17,34 @@ type Sessions struct{ c *Control }
 // Sessions gives the acts on sessions.
 func (c *Control) Sessions() Sessions { return Sessions{c} }
 
-// whose gives the account whose sessions are meant, "" for the actor's own, and the act that ending them is.
-func (s Sessions) whose(ctx context.Context, a Actor, ref string) (*account.Account, Act, error) {
+// whose gives the account whose sessions are meant, "" for the actor's own, with them, and the act that ending them is.
+func (s Sessions) whose(ctx context.Context, a Actor, ref string) (*account.Account, []account.Session, Act, error) {
+	const act Act = "sessions.end"
 	if ref = cmp.Or(ref, a.Account); ref == "" {
-		return nil, "sessions.end", llm.Errorf(llm.KindInvalid, "whoever runs the gateway has no sessions: name an account")
+		return nil, nil, act, llm.Errorf(llm.KindInvalid, "whoever runs the gateway has no sessions: name an account")
 	}
-	v, err := s.c.Accounts().pick(ctx, a, ref)
-	if err != nil {
-		return nil, "sessions.end", err
+	if !isText(ref) {
+		return nil, nil, act, noAccount(ref)
+	}
+	v, list, err := s.c.o.Accounts.SessionsOf(ctx, ref, account.NormalEmail(ref))
+	if err = a.seen(v, err, ref); err != nil {
+		return nil, nil, act, err
 	}
 	if a.own(v.ID) {
-		return v, "sessions.end_own", nil
+		return v, list, "sessions.end_own", nil
 	}
-	return v, "sessions.end", nil
+	return v, list, act, nil
 }
 
 // List gives those of an account, by its id or e-mail address; "": the actor's own, which everybody may see.
 func (s Sessions) List(ctx context.Context, a Actor, ref string) (*Page[SessionView], error) {
-	v, act, err := s.whose(ctx, a, ref)
+	_, list, act, err := s.whose(ctx, a, ref)
 	if act != "sessions.end_own" {
 		if denied := a.May("sessions.read"); denied != nil {
 			return nil, denied
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.c.o.Accounts.SessionsOf(ctx, v.ID)
-	return paged(func(n *account.Session) *SessionView { return viewSession(n, a.Session) })(list, "", s.fault(err))
+	return paged(func(n *account.Session) *SessionView { return viewSession(n, a.Session) })(list, "", err)
 }
 
 func (s Sessions) fault(err error) error {
@@ -58,11 +58,11 @@ func (s Sessions) fault(err error) error {
 }
 
 // end ends sessions of an account.
-func (s Sessions) end(ctx context.Context, a Actor, ref, id string, do func(context.Context, *account.Account) error) error {
-	_, act, _ := s.whose(ctx, a, ref) // once more below, in the transaction
+func (s Sessions) end(ctx context.Context, a Actor, ref, id string, do func(context.Context, *account.Account, []account.Session) error) error {
+	_, _, act, _ := s.whose(ctx, a, ref) // once more below, in the transaction
 	return s.c.Perform(ctx, a, act, func(ctx context.Context, e *audit.Event) error {
 		e.Object = audit.Object{Kind: "session", ID: clip(id)}
-		v, again, err := s.whose(ctx, a, ref)
+		v, list, again, err := s.whose(ctx, a, ref)
 		if err != nil {
 			return err
 		}
@@ -72,18 +72,14 @@ func (s Sessions) end(ctx context.Context, a Actor, ref, id string, do func(cont
 				return err
 			}
 		}
-		return s.fault(do(ctx, v))
+		return s.fault(do(ctx, v, list))
 	})
 }
 
 // End ends one session of an account; everybody may end their own (account "").
 func (s Sessions) End(ctx context.Context, a Actor, ref, id string) (*SessionView, error) {
 	var out *SessionView
-	err := s.end(ctx, a, ref, id, func(ctx context.Context, v *account.Account) error {
-		list, err := s.c.o.Accounts.SessionsOf(ctx, v.ID)
-		if err != nil {
-			return err
-		}
+	err := s.end(ctx, a, ref, id, func(ctx context.Context, v *account.Account, list []account.Session) error {
 		for i := range list {
 			if list[i].ID == id {
 				out = viewSession(&list[i], a.Session)
@@ -100,7 +96,7 @@ func (s Sessions) End(ctx context.Context, a Actor, ref, id string) (*SessionVie
 
 // EndAll ends all sessions of an account, of one's own ("") all but the one that asks.
 func (s Sessions) EndAll(ctx context.Context, a Actor, ref string) (ended int64, err error) {
-	err = s.end(ctx, a, ref, "", func(ctx context.Context, v *account.Account) (err error) {
+	err = s.end(ctx, a, ref, "", func(ctx context.Context, v *account.Account, _ []account.Session) (err error) {
 		but := ""
 		if a.own(v.ID) {
 			but = a.Session

@@ -170,7 +170,7 @@ func (m *memory) Recount(_ context.Context, f *Filter, marks map[string]uint64) 
 
 func (m *memory) Audit(context.Context, time.Time, bool) ([]WrongSum, error) { return nil, nil }
 
-func (m *memory) Report(context.Context, *Query) ([]Line, error) { return nil, nil }
+func (m *memory) Report(context.Context, *Query) ([]Line, Totals, error) { return nil, Totals{}, nil }
 
 func (m *memory) Rows(_ context.Context, q *RowQuery) (p Page, err error) {
 	err = m.begin("rows", func() error {

@@ -33,8 +33,8 @@ type Store interface {
 	Spent(ctx context.Context, q *SpentQuery) (Spent, error)
 
 	// Report sums rows by what q.By names, in the order of those (times first) unless q.Dearest says otherwise, and at most
-	// q.Limit lines.
-	Report(ctx context.Context, q *Query) ([]Line, error)
+	// q.Limit lines; total is the sum of all lines, also of those that are left out.
+	Report(ctx context.Context, q *Query) (lines []Line, total Totals, err error)
 
 	// Rows lists rows, the latest Charged first, by pages.
 	Rows(ctx context.Context, q *RowQuery) (Page, error)

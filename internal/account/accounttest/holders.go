@@ -43,8 +43,9 @@ func sessions(t *testing.T, s account.Store) {
 	must(t, s.Touch(ctx, one.Hash, dawn.Add(time.Minute), account.Client{Address: netip.MustParseAddr("192.0.2.1"), Agent: "other"}))
 	must(t, s.Touch(ctx, one.Hash, dawn, account.Client{Agent: "late"})) // an older use changes nothing
 	must(t, s.Touch(ctx, hash("gone"), dawn, account.Client{}))
-	list, err := s.SessionsOf(ctx, "a")
+	who, list, err := s.SessionsOf(ctx, "a", "")
 	must(t, err)
+	same(t, "whose they are", who, a)
 	touched := *one
 	touched.Seen, touched.Address, touched.Agent = dawn.Add(time.Minute), netip.MustParseAddr("192.0.2.1"), "other"
 	same(t, "list, the newest first", list, []account.Session{*bare, touched})
@@ -76,7 +77,7 @@ func sessions(t *testing.T, s account.Store) {
 	if n, err := s.EndSessions(ctx, "a", "s5"); n != 2 || err != nil {
 		t.Errorf("ended %d: %v", n, err)
 	}
-	list, err = s.SessionsOf(ctx, "a")
+	_, list, err = s.SessionsOf(ctx, "no id", a.Email)
 	must(t, err)
 	if got := ids(list, func(n account.Session) string { return n.ID }); got != "s5" {
 		t.Errorf("left: %s", got)
@@ -84,9 +85,14 @@ func sessions(t *testing.T, s account.Store) {
 	if n, err := s.EndSessions(ctx, "a", ""); n != 1 || err != nil {
 		t.Errorf("ended %d: %v", n, err)
 	}
-	if list, err := s.SessionsOf(ctx, "b"); len(list) != 1 || err != nil {
+	if _, list, err := s.SessionsOf(ctx, "b", ""); len(list) != 1 || err != nil {
 		t.Errorf("another's sessions: %v %v", list, err)
 	}
+	if who, list, err := s.SessionsOf(ctx, "a", ""); len(list) != 0 || err != nil || who.ID != "a" {
+		t.Errorf("none: %v %v %v", who, list, err)
+	}
+	_, _, err = s.SessionsOf(ctx, "nobody", "")
+	wants(t, "sessions of nobody", err, account.ErrNotFound)
 }
 
 func tokens(t *testing.T, s account.Store) {
@@ -205,7 +211,7 @@ func sweep(t *testing.T, s account.Store) {
 		}))
 	}
 	must(t, s.Sweep(ctx, dawn.Add(time.Hour), dawn.Add(time.Minute), 3))
-	left, err := s.SessionsOf(ctx, "a")
+	_, left, err := s.SessionsOf(ctx, "a", "")
 	must(t, err)
 	toks, _, err := s.ListTokens(ctx, account.Filter{})
 	must(t, err)

@@ -167,6 +167,9 @@ func find(t *testing.T, a, b audit.Store) {
 		}
 		must(t, l.Record(t.Context(), e))
 	}
+	if n, err := b.DropKeys(t.Context(), "bob"); n != 1 || err != nil {
+		t.Fatalf("dropped %d, %v", n, err)
+	}
 	at := func(m int) time.Time { return time.Date(2030, 1, 1, 0, m, 0, 0, time.UTC) }
 	for name, test := range map[string]struct {
 		q    audit.Query
@@ -192,14 +195,24 @@ func find(t *testing.T, a, b audit.Store) {
 		if test.q.Limit == 0 {
 			test.q.Limit = 100
 		}
-		list, err := b.Find(t.Context(), &test.q)
+		list, known, err := b.Find(t.Context(), &test.q)
 		must(t, err)
-		got := make([]string, 0, len(list))
+		got, sealed := make([]string, 0, len(list)), []string{}
 		for i := range list {
 			got = append(got, fmt.Sprintf("%s%d", list[i].Org, list[i].Seq))
+			sealed = append(sealed, list[i].Said.Key, list[i].Changed.Key)
 		}
 		if fmt.Sprint(got) != test.want {
 			t.Errorf("%s: %v, want %s", name, got, test.want)
+		}
+		there, err := b.Keys(t.Context(), sealed, nil)
+		must(t, err)
+		want := map[string]audit.DataKey{}
+		for _, k := range there {
+			want[k.ID] = k
+		}
+		if diff := cmp.Diff(want, known); diff != "" {
+			t.Errorf("%s: keys (-want +got):\n%s", name, diff)
 		}
 	}
 }

@@ -386,6 +386,9 @@ type asKeyed struct{ to *account.Hash }
 // Scan implements sql.Scanner.
 func (a asKeyed) Scan(from any) error {
 	b, _ := from.([]byte)
+	if *a.to = (account.Hash{}); from == nil {
+		return nil
+	}
 	if len(b) != len(a.to) {
 		return fmt.Errorf("a hash of another length")
 	}

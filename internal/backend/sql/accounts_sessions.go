@@ -21,9 +21,19 @@ func sortedHashes(keys []account.Hash) []account.Hash {
 
 const sessionColumns text = "s.hash, s.id, s.account_id, s.method, s.created, s.seen, s.proved, s.ends, s.address, s.agent"
 
+// intoSession is where they are read to. Of an outer join all may be NULL.
 func intoSession(n *account.Session) []any {
 	return []any{
-		asKeyed{&n.Hash}, &n.ID, &n.Account, &n.Method, asTime{&n.Created}, asTime{&n.Seen}, asTime{&n.Proved}, asTime{&n.Ends}, asAddress{&n.Address}, &n.Agent,
+		asKeyed{&n.Hash},
+		orZero[string]{&n.ID},
+		orZero[string]{&n.Account},
+		orZero[string]{&n.Method},
+		asTime{&n.Created},
+		asTime{&n.Seen},
+		asTime{&n.Proved},
+		asTime{&n.Ends},
+		asAddress{&n.Address},
+		orZero[string]{&n.Agent},
 	}
 }
 
@@ -78,17 +88,29 @@ func (t *Accounts) Touch(ctx context.Context, h account.Hash, at time.Time, c ac
 }
 
 // SessionsOf implements account.Sessions.
-func (t *Accounts) SessionsOf(ctx context.Context, id string) (list []account.Session, err error) {
+func (t *Accounts) SessionsOf(ctx context.Context, id, email string) (a *account.Account, list []account.Session, err error) {
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
-		q := say("SELECT ").and(sessionColumns).and(" FROM sessions s WHERE account_id = ? ORDER BY created DESC, id LIMIT 1000", id)
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		a, list = nil, nil
+		q := say("SELECT ").and(accountColumns).and(", ").and(sessionColumns).
+			and(" FROM accounts a LEFT JOIN sessions s ON s.account_id = a.id WHERE a.id = ? OR a.email = nullif(?, '') ORDER BY s.created DESC, s.id LIMIT 1000", id, email)
+		err := s.each(ctx, q, func(r *sql.Rows) error {
 			var n account.Session
-			err := r.Scan(intoSession(&n)...)
-			list = append(list, n)
+			a = new(account.Account)
+			err := r.Scan(append(intoAccount(a), intoSession(&n)...)...)
+			if n.ID != "" {
+				list = append(list, n)
+			}
 			return err
 		})
+		if err == nil && a == nil {
+			err = account.ErrNotFound
+		}
+		return err
 	})
-	return list, accountFailed("list sessions", err)
+	if err != nil {
+		return nil, nil, accountFailed("list sessions", err)
+	}
+	return a, list, nil
 }
 
 // EndSession implements account.Sessions.

@@ -30,7 +30,7 @@ func TestAuditMends(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := func() []usage.Line {
-			lines, err := l.Report(ctx, &usage.Query{By: []usage.By{usage.ByHour, usage.ByKey}})
+			lines, _, err := l.Report(ctx, &usage.Query{By: []usage.By{usage.ByHour, usage.ByKey}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,12 +29,14 @@ func placeOf(l *usage.Line, by usage.By) *string {
 const defaultLines = 10_000
 
 // Report implements usage.Store.
-func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line, err error) {
+func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line, total usage.Totals, err error) {
 	err = l.db.read(ctx, func(ctx context.Context, s *session) error {
+		lines, total = nil, usage.Totals{}
 		r, err := s.plan(ctx, q)
 		if err != nil || len(r.pieces) == 0 {
 			return err
 		}
+		r.total = &total
 		return s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
 			line, err := r.scan(rows)
 			if line.Calls > 0 {
@@ -44,9 +46,9 @@ func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
+		return nil, usage.Totals{}, fmt.Errorf("report: %w", err)
 	}
-	return lines, nil
+	return lines, total, nil
 }
 
 // spent sums what a filter selects.
@@ -125,6 +127,7 @@ type report struct {
 	zone   *time.Location
 	limit  int
 	costly bool
+	total  *usage.Totals // where each line brings the sum of all, also of those past the limit; nil: it does not
 }
 
 // plan decides from which lines a report is added up.
@@ -151,14 +154,19 @@ func (s *session) plan(ctx context.Context, q *usage.Query) (*report, error) {
 		r.pieces = stretches(lo, hi, true)
 		return r, nil
 	}
-	// A zone may change for ever: only the time of which there is something counts.
-	first, last, err := s.known(ctx)
-	if err != nil {
-		return nil, err
+	if hi-lo > longest { // a zone may change for ever: only the time of which there is something counts
+		first, last, err := s.known(ctx)
+		if err != nil {
+			return nil, err
+		}
+		lo, hi = max(lo, first), min(hi, last)
 	}
-	r.pieces = calendar(max(lo, first), min(hi, last), r.zone, r.unit)
+	r.pieces = calendar(lo, hi, r.zone, r.unit)
 	return r, nil
 }
+
+// longest is a time of which the pieces of a calendar are few enough for one statement, whether there is something in them or not.
+const longest = 4 * 366 * day * 1e6
 
 // unitOf is the finest unit of time in what a report is by.
 func unitOf(by []usage.By) int64 {
@@ -189,6 +197,11 @@ func (r *report) statement(s *session) *statement {
 	}
 	for _, c := range totals {
 		q.and(", CAST(coalesce(sum(").and(c.name).and("), 0) AS bigint)")
+	}
+	if r.total != nil {
+		for _, c := range totals {
+			q.and(", CAST(coalesce(sum(sum(").and(c.name).and(")) OVER (), 0) AS bigint)")
+		}
 	}
 	q.and(" FROM (")
 	for i, piece := range r.pieces {
@@ -229,6 +242,10 @@ var totals = []struct{ name, rows text }{
 	{"reasoning", "CASE WHEN r.cache = '' THEN r.reasoning END"},
 	{"cost", "r.cost"},
 	{"saved", "r.saved"},
+}
+
+func intoTotals(t *usage.Totals) []any {
+	return []any{&t.Calls, &t.Failed, &t.Estimated, &t.Cached, &t.Input, &t.CacheRead, &t.CacheWrite, &t.Output, &t.Reasoning, &t.Cost, &t.Saved}
 }
 
 // costColumn is the index of the cost in totals.
@@ -294,8 +311,10 @@ func (r *report) scan(rows *sql.Rows) (line usage.Line, err error) {
 	for _, by := range r.by {
 		into = append(into, placeOf(&line, by))
 	}
-	t := &line.Totals
-	into = append(into, &t.Calls, &t.Failed, &t.Estimated, &t.Cached, &t.Input, &t.CacheRead, &t.CacheWrite, &t.Output, &t.Reasoning, &t.Cost, &t.Saved)
+	into = append(into, intoTotals(&line.Totals)...)
+	if r.total != nil {
+		into = append(into, intoTotals(r.total)...)
+	}
 	err = rows.Scan(into...)
 	switch r.unit {
 	case hour:

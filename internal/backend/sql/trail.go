@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/internal/audit"
@@ -132,36 +133,38 @@ func orEmpty(b []byte) []byte {
 	return b
 }
 
-// entries reads what a query gives.
-func (t *Trail) entries(ctx context.Context, q func(*session) *statement) (list []audit.Entry, err error) {
+// Entries implements audit.Store. From the beginning it gives whatever is there, also what has no business to be.
+func (t *Trail) Entries(ctx context.Context, org string, after, until uint64) (list []audit.Entry, err error) {
+	q := say("SELECT ").and(entryColumns).and(" FROM audit_entries e WHERE e.org = ? AND e.seq <= ?", org, until)
+	if after > 0 {
+		q.and(" AND e.seq > ?", after)
+	}
+	q.and(" ORDER BY e.seq LIMIT ?", audit.MaxList)
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		return s.each(ctx, q(s), func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r *sql.Rows) error {
 			var e audit.Entry
 			err := r.Scan(entryInto(&e)...)
 			list = append(list, e)
 			return err
 		})
 	})
-	return list, err
-}
-
-// Entries implements audit.Store. From the beginning it gives whatever is there, also what has no business to be.
-func (t *Trail) Entries(ctx context.Context, org string, after, until uint64) (list []audit.Entry, err error) {
-	list, err = t.entries(ctx, func(*session) *statement {
-		q := say("SELECT ").and(entryColumns).and(" FROM audit_entries e WHERE e.org = ? AND e.seq <= ?", org, until)
-		if after > 0 {
-			q.and(" AND e.seq > ?", after)
-		}
-		return q.and(" ORDER BY e.seq LIMIT ?", audit.MaxList)
-	})
 	return list, trailed("entries", err)
 }
 
-// Find implements audit.Store.
-func (t *Trail) Find(ctx context.Context, f *audit.Query) (list []audit.Entry, err error) {
-	list, err = t.entries(ctx, func(s *session) *statement {
-		q := say("SELECT ").and(entryColumns).and(" FROM audit_entries e WHERE 1 = 1")
+// keyColumns are data keys that may be gone, of the two parts of an entry.
+const keyColumns text = "k.id, k.subject, k.wrapped, k.made, c.id, c.subject, c.wrapped, c.made"
+
+func keyInto(k *audit.DataKey) []any {
+	return []any{orZero[string]{&k.ID}, orZero[string]{&k.Subject}, asBytes{&k.Wrapped}, asTime{&k.Made}}
+}
+
+// Find implements audit.Store. It is one question: who lists the log waits once for the store.
+func (t *Trail) Find(ctx context.Context, f *audit.Query) (list []audit.Entry, keys map[string]audit.DataKey, err error) {
+	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
+		list, keys = nil, map[string]audit.DataKey{}
+		q := say("SELECT ").and(entryColumns).and(", ").and(keyColumns).
+			and(" FROM audit_entries e LEFT JOIN audit_keys k ON k.id = e.said_key LEFT JOIN audit_keys c ON c.id = e.changed_key WHERE 1 = 1")
 		if len(f.Orgs) > 0 {
 			q.and(" AND e.org IN ").and(s.among(), jsonTexts(f.Orgs))
 		}
@@ -181,9 +184,21 @@ func (t *Trail) Find(ctx context.Context, f *audit.Query) (list []audit.Entry, e
 		if b := f.Before; b != nil {
 			q.and(" AND (e.at, e.org, e.seq) < (?, ?, ?)", b.At.UnixMicro(), clean(b.Org), b.Seq)
 		}
-		return q.and(" ORDER BY e.at DESC, e.org DESC, e.seq DESC LIMIT ?", f.Limit)
+		q.and(" ORDER BY e.at DESC, e.org DESC, e.seq DESC LIMIT ?", f.Limit)
+		return s.each(ctx, q, func(r *sql.Rows) error {
+			var e audit.Entry
+			var of [2]audit.DataKey
+			err := r.Scan(slices.Concat(entryInto(&e), keyInto(&of[0]), keyInto(&of[1]))...)
+			for _, k := range of {
+				if k.ID != "" {
+					keys[k.ID] = k
+				}
+			}
+			list = append(list, e)
+			return err
+		})
 	})
-	return list, trailed("find", err)
+	return list, keys, trailed("find", err)
 }
 
 func between(q *statement, from, until time.Time) {

@@ -102,8 +102,11 @@ func testSums(r *rig) {
 			by = append(by, dims[rng.IntN(len(dims))])
 		}
 		by = slices.Compact(by)
-		lines, err := r.Report(r.t.Context(), &usage.Query{Filter: f, By: by})
+		lines, total, err := r.Report(r.t.Context(), &usage.Query{Filter: f, By: by})
 		r.ok(err)
+		if total != want {
+			r.t.Errorf("report of %+v by %v: total %+v, want %+v", f, by, total, want)
+		}
 		r.same(fmt.Sprintf("report of %+v by %v", f, by), lines, report(match, by, time.UTC))
 	}
 }
@@ -189,7 +192,7 @@ func testZones(r *rig) {
 		zone, err := time.LoadLocation(name)
 		r.ok(err)
 		for _, by := range [][]usage.By{{usage.ByDay}, {usage.ByHour}, {usage.ByMonth}, {usage.ByDay, usage.ByKey}, {usage.ByKey, usage.ByMonth}} {
-			lines, err := r.Report(r.t.Context(), &usage.Query{By: by, Zone: zone})
+			lines, _, err := r.Report(r.t.Context(), &usage.Query{By: by, Zone: zone})
 			r.ok(err)
 			for i := range lines {
 				lines[i].At = lines[i].At.UTC()
@@ -197,15 +200,22 @@ func testZones(r *rig) {
 			r.same(fmt.Sprintf("%s by %v", name, by), lines, report(rows, by, zone))
 		}
 	}
-	lines, err := r.Report(r.t.Context(), &usage.Query{By: []usage.By{usage.ByDay, usage.ByKey}, Limit: 5})
+	var whole usage.Totals
+	for i := range rows {
+		whole.Add(&rows[i])
+	}
+	lines, total, err := r.Report(r.t.Context(), &usage.Query{By: []usage.By{usage.ByDay, usage.ByKey}, Limit: 5})
 	r.ok(err)
+	if total != whole {
+		r.t.Errorf("beside five lines the total is %+v, want %+v", total, whole)
+	}
 	r.same("the first five", lines, report(rows, []usage.By{usage.ByDay, usage.ByKey}, time.UTC)[:5])
-	lines, err = r.Report(r.t.Context(), &usage.Query{By: []usage.By{usage.ByDay, usage.ByKey}, Limit: 5, Dearest: true})
+	lines, _, err = r.Report(r.t.Context(), &usage.Query{By: []usage.By{usage.ByDay, usage.ByKey}, Limit: 5, Dearest: true})
 	r.ok(err)
 	want := report(rows, []usage.By{usage.ByDay, usage.ByKey}, time.UTC)
 	slices.SortStableFunc(want, func(a, b usage.Line) int { return cmp.Or(-cmp.Compare(a.Cost, b.Cost), -cmp.Compare(a.Calls, b.Calls)) })
 	r.same("the dearest five", lines, want[:5])
-	if _, err := r.Report(r.t.Context(), &usage.Query{By: []usage.By{"1; DROP TABLE ledger"}}); err == nil {
+	if _, _, err := r.Report(r.t.Context(), &usage.Query{By: []usage.By{"1; DROP TABLE ledger"}}); err == nil {
 		r.t.Error("a report by nothing that there is")
 	}
 }
