@@ -1,12 +1,14 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"sluice/internal/auth"
+	"sluice/internal/config"
 	"sluice/internal/directory"
 	"sluice/internal/llm"
 )
@@ -142,4 +144,24 @@ func (p *problems) budget(at string, inner, outer *llm.Budget, rule string, up p
 	if upMoney, upTokens := most(outer); money > upMoney || tokens > upTokens {
 		p.add(at, "is above the budget of %s for the same time (rule %s)", up.name, rule)
 	}
+}
+
+// guarded refuses names of guards that are not there: each call of whoever had one would be refused. What it had before stays: nobody
+// who changes something else has to know where a guard went.
+func (c *Control) guarded(ctx context.Context, had, has []string) error {
+	if c.o.Settings.Store == nil || !slices.ContainsFunc(has, func(name string) bool { return !slices.Contains(had, name) }) {
+		return nil
+	}
+	_, doc, err := c.Settings().newest(ctx)
+	if err != nil {
+		return err
+	}
+	var p problems
+	for i, name := range has {
+		at := config.Place{Kind: config.KindGuard, Name: name}
+		if !slices.Contains(had, name) && !doc.Has(at) && !c.o.Settings.Effective().FileHas(at) {
+			p.add(fmt.Sprintf("/guards/%d", i), "is %q, and there is no guard of this name, so that each call would be refused: make the guard first, or leave it out", clip(name))
+		}
+	}
+	return p.err()
 }

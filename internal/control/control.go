@@ -222,6 +222,9 @@ func (t *table[T, P]) create(ctx context.Context, a Actor, make func(context.Con
 		if !a.covers(t.place(P(v))) {
 			return nil, llm.Errorf(llm.KindForbidden, "%s: you may not make one here", t.kind)
 		}
+		if err := t.c.guarded(ctx, nil, b.Spec.Guards); err != nil {
+			return nil, err
+		}
 		if err := t.bounded(ctx, v); err != nil {
 			return nil, err
 		}
@@ -268,7 +271,11 @@ func (t *table[T, P]) updateOnce(ctx context.Context, a Actor, act, ref string, 
 		if version != 0 && b.Version != version {
 			return nil, t.fault(directory.ErrVersion, ref)
 		}
+		had := b.Spec.Guards
 		if err := change(ctx, v); err != nil {
+			return nil, err
+		}
+		if err := t.c.guarded(ctx, had, b.Spec.Guards); err != nil {
 			return nil, err
 		}
 		if !a.covers(t.place(P(v))) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"sluice/internal/config"
 	"sluice/internal/llm"
 )
 
@@ -45,4 +46,33 @@ func TestGuardsAddUp(t *testing.T) {
 	if err := keeps(Actor{Role: RoleAdmin}, []string{"a"}, nil); err != nil {
 		t.Errorf("an admin: %v", err)
 	}
+}
+
+// Nothing is given a guard that is not there; one that went does not stand in the way of other changes.
+func TestGuardsAreThere(t *testing.T) {
+	r, ctx := newSettingsRig(t), t.Context()
+	r.create(t, config.KindGuard, "", `{"name":"people","mode":"mask"}`)
+	in := key("ci", "*")
+	in.Guards = Some([]string{"people", "peolpe", "house"})
+	_, err := r.c.Keys().Create(ctx, r.root, in)
+	refused(t, "a key with guards that are not there", err, llm.KindInvalid, "/guards/1")
+	in.Guards = Some([]string{"people", "house"})
+	if _, err := r.c.Keys().Create(ctx, r.root, in); err != nil {
+		t.Fatal(err, llm.AsError(err).Problems)
+	}
+	if _, err := r.Delete(ctx, r.root, config.Place{Kind: config.KindGuard, Name: "people"}, ObjectRemoval{}); err != nil {
+		t.Fatal(err)
+	}
+	up := KeyUpdate{}
+	up.Project = Some("web")
+	if _, err := r.c.Keys().Update(ctx, r.root, "ci", up); err != nil {
+		t.Errorf("another member: %v", err)
+	}
+	up.Guards = Some([]string{"people", "house", "none"})
+	_, err = r.c.Keys().Update(ctx, r.root, "ci", up)
+	refused(t, "one more", err, llm.KindInvalid, "/guards/2")
+	team := NewTeam{}
+	team.Name, team.Guards = Some("research"), Some([]string{"people"})
+	_, err = r.c.Teams().Create(ctx, r.root, team)
+	refused(t, "a team", err, llm.KindInvalid, "/guards/0")
 }

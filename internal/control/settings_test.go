@@ -33,6 +33,7 @@ mock: {enabled: true}
 secrets: {references: ["EU_*"]}
 providers: [{name: openai, api_key: file-planted}]
 models: [{name: fast, provider: openai, model: m}]
+guards: [{name: house}]
 `
 
 func newSettingsRig(t *testing.T) *settingsRig {
