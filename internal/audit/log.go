@@ -102,13 +102,19 @@ func (l *Log) entry(ctx context.Context, head *Head, e *Event) (*Entry, error) {
 	if change.After, err = compact(e.After); err != nil {
 		return nil, err
 	}
-	sealer := &sealing{l: l, entry: n, known: map[string]*opened{}}
-	n.Said = sealer.seal(ctx, actorOf(e), "said", account)
-	if change.Name != "" || change.Before != nil || change.After != nil {
-		n.Changed = sealer.seal(ctx, ownerOf(e), "changed", change)
+	subjects, changed := []string{actorOf(e)}, change.Name != "" || change.Before != nil || change.After != nil
+	if changed {
+		subjects = append(subjects, ownerOf(e))
+	}
+	keys, err := l.keysOf(ctx, subjects)
+	if err == nil {
+		n.Said, err = n.seal(keys[subjects[0]], "said", account)
+	}
+	if err == nil && changed {
+		n.Changed, err = n.seal(keys[subjects[1]], "changed", change)
 	}
 	n.Hash = n.sum()
-	return n, sealer.err
+	return n, err
 }
 
 // compact is a value in its one form.
@@ -145,59 +151,55 @@ func ownerOf(e *Event) string {
 	return orgSubject + e.Org
 }
 
-// A sealing seals the parts of an entry, with keys that are there or drawn now.
-type sealing struct {
-	l     *Log
-	entry *Entry
-	known map[string]*opened // by subject
-	err   error              // the first
-}
-
+// opened is a data key as it is used.
 type opened struct {
 	id  string
 	key []byte
 }
 
-func (s *sealing) seal(ctx context.Context, subject, part string, v any) (out Sealed) {
-	if s.err != nil {
-		return Sealed{}
+// seal makes a part of an entry that only a data key opens.
+func (e *Entry) seal(k opened, part string, v any) (Sealed, error) {
+	key, err := partKey(k.key, e.Org, e.Seq, part)
+	if err != nil {
+		return Sealed{}, err
 	}
-	k, err := s.key(ctx, subject)
-	if err == nil {
-		out.Key = k.id
-		var key []byte
-		if key, err = partKey(k.key, s.entry.Org, s.entry.Seq, part); err == nil {
-			out.Data, err = seal(key, v)
-		}
+	data, err := seal(key, v)
+	if err == nil && len(data) > mostSealed {
+		err = fmt.Errorf("%s changes too much for one entry: %d bytes", e.Act, len(data))
 	}
-	if err == nil && len(out.Data) > mostSealed {
-		err = fmt.Errorf("%s changes too much for one entry: %d bytes", s.entry.Act, len(out.Data))
-	}
-	s.err = err
-	return out
+	return Sealed{Key: k.id, Data: data}, err
 }
 
-// key gives a subject's key. Two processes may each draw one at once: both hold, and both go when the subject is redacted.
-func (s *sealing) key(ctx context.Context, subject string) (*opened, error) {
-	if k := s.known[subject]; k != nil {
-		return k, nil
-	}
-	list, err := s.l.o.Store.Keys(ctx, nil, []string{subject})
+// keysOf gives the keys of subjects, in one question; one that has none gets one. Two processes may each draw one at once: both hold, and
+// both go when the subject is redacted.
+func (l *Log) keysOf(ctx context.Context, subjects []string) (map[string]opened, error) {
+	list, err := l.o.Store.Keys(ctx, nil, subjects)
 	if err != nil {
 		return nil, err
 	}
-	k := new(opened)
-	if len(list) > 0 {
-		k.id = list[0].ID
-		k.key, err = s.l.keys.unwrap(&list[0])
-	} else {
-		var d *DataKey
-		d, k.key = s.l.keys.draw(subject, At(s.l.o.Now()).Time)
-		k.id = d.ID
-		err = s.l.o.Store.AddKey(ctx, d)
+	keys := make(map[string]opened, len(subjects))
+	for i := range list {
+		k := &list[i]
+		if _, has := keys[k.Subject]; has { // the first by id
+			continue
+		}
+		key, err := l.keys.unwrap(k)
+		if err != nil {
+			return nil, err
+		}
+		keys[k.Subject] = opened{k.ID, key}
 	}
-	s.known[subject] = k
-	return k, err
+	for _, subject := range subjects {
+		if _, has := keys[subject]; has {
+			continue
+		}
+		k, key := l.keys.draw(subject, At(l.o.Now()).Time)
+		if err := l.o.Store.AddKey(ctx, k); err != nil {
+			return nil, err
+		}
+		keys[subject] = opened{k.ID, key}
+	}
+	return keys, nil
 }
 
 // Every is how often a checkpoint is made where there is something new.

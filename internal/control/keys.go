@@ -110,6 +110,9 @@ func (s Keys) takeOver(k *directory.Key, key string) error {
 
 // place puts a key where it was asked to be.
 func (s Keys) place(ctx context.Context, a Actor, k *directory.Key, in *KeyChange) error {
+	if !in.Team.Given && !in.User.Given {
+		return nil
+	}
 	_, team, user, err := s.c.resolve(ctx, a, k.Org, in.Team.Value, in.User.Value)
 	if err != nil {
 		return err
@@ -120,7 +123,7 @@ func (s Keys) place(ctx context.Context, a Actor, k *directory.Key, in *KeyChang
 	if in.User.Given {
 		k.User = user
 	}
-	if k.Team == "" || k.User == "" || !in.Team.Given && !in.User.Given {
+	if k.Team == "" || k.User == "" {
 		return nil
 	}
 	u, err := s.c.o.Store.Users().Get(ctx, k.User)

@@ -312,9 +312,16 @@ func (t *Trail) Keys(ctx context.Context, ids, subjects []string) (list []audit.
 	}
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		among := s.among()
-		q := say("SELECT id, subject, wrapped, made FROM audit_keys WHERE id IN ").and(among, jsonTexts(ids)).
-			and(" OR subject IN ").and(among, jsonTexts(subjects)).and(" ORDER BY id")
+		q := say("SELECT id, subject, wrapped, made FROM audit_keys WHERE ")
+		switch among := s.among(); { // each by its own index: of both at once PostgreSQL reads them all
+		case len(subjects) == 0:
+			q.and("id IN ").and(among, jsonTexts(ids))
+		case len(ids) == 0:
+			q.and("subject IN ").and(among, jsonTexts(subjects))
+		default:
+			q.and("id IN ").and(among, jsonTexts(ids)).and(" OR subject IN ").and(among, jsonTexts(subjects))
+		}
+		q.and(" ORDER BY id")
 		return s.each(ctx, q, func(r *sql.Rows) error {
 			var k audit.DataKey
 			err := r.Scan(&k.ID, &k.Subject, &k.Wrapped, asTime{&k.Made})
