@@ -163,29 +163,7 @@ func keyInto(k *audit.DataKey) []any {
 func (t *Trail) Find(ctx context.Context, f *audit.Query) (list []audit.Entry, keys map[string]audit.DataKey, err error) {
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list, keys = nil, map[string]audit.DataKey{}
-		q := say("SELECT ").and(entryColumns).and(", ").and(keyColumns).
-			and(" FROM audit_entries e LEFT JOIN audit_keys k ON k.id = e.said_key LEFT JOIN audit_keys c ON c.id = e.changed_key WHERE 1 = 1")
-		if len(f.Orgs) > 0 {
-			q.and(" AND e.org IN ").and(s.among(), jsonTexts(f.Orgs))
-		}
-		if f.Actor != "" {
-			q.and(" AND e.actor_id IN (?, '') AND (e.actor_id <> '' OR e.actor_kind = ?)", clean(f.Actor), clean(f.Actor))
-		}
-		switch {
-		case f.Act == "":
-		case s.dialect == postgres:
-			q.and(` AND e.act LIKE ? ESCAPE '\'`, likePattern(clean(f.Act)))
-		default:
-			q.and(" AND e.act GLOB ?", globPattern(clean(f.Act)))
-		}
-		equal(q, " AND e.object_id = ?", clean(f.Object))
-		equal(q, " AND e.result = ?", clean(string(f.Result)))
-		between(q, f.From, f.Until)
-		if b := f.Before; b != nil {
-			q.and(" AND (e.at, e.org, e.seq) < (?, ?, ?)", b.At.UnixMicro(), clean(b.Org), b.Seq)
-		}
-		q.and(" ORDER BY e.at DESC, e.org DESC, e.seq DESC LIMIT ?", f.Limit)
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, s.entries(f), func(r *sql.Rows) error {
 			var e audit.Entry
 			var of [2]audit.DataKey
 			err := r.Scan(slices.Concat(entryInto(&e), keyInto(&of[0]), keyInto(&of[1]))...)
@@ -199,6 +177,32 @@ func (t *Trail) Find(ctx context.Context, f *audit.Query) (list []audit.Entry, k
 		})
 	})
 	return list, keys, trailed("find", err)
+}
+
+// entries looks for entries, with the keys of their parts.
+func (s *session) entries(f *audit.Query) *statement {
+	q := say("SELECT ").and(entryColumns).and(", ").and(keyColumns).and(" FROM (SELECT ").and(entryColumns).and(" FROM audit_entries e WHERE 1 = 1")
+	if len(f.Orgs) > 0 {
+		q.and(" AND e.org").and(s.among(), jsonTexts(f.Orgs))
+	}
+	if f.Actor != "" {
+		q.and(" AND e.actor_id IN (?, '') AND (e.actor_id <> '' OR e.actor_kind = ?)", clean(f.Actor), clean(f.Actor))
+	}
+	switch {
+	case f.Act == "":
+	case s.dialect == postgres:
+		q.and(` AND e.act LIKE ? ESCAPE '\'`, likePattern(clean(f.Act)))
+	default:
+		q.and(" AND e.act GLOB ?", globPattern(clean(f.Act)))
+	}
+	equal(q, " AND e.object_id = ?", clean(f.Object))
+	equal(q, " AND e.result = ?", clean(string(f.Result)))
+	between(q, f.From, f.Until)
+	if b := f.Before; b != nil {
+		q.and(" AND (e.at, e.org, e.seq) < (?, ?, ?)", b.At.UnixMicro(), clean(b.Org), b.Seq)
+	}
+	const order text = " ORDER BY e.at DESC, e.org DESC, e.seq DESC"
+	return q.and(order).and(" LIMIT ?", f.Limit).and(") e LEFT JOIN audit_keys k ON k.id = e.said_key LEFT JOIN audit_keys c ON c.id = e.changed_key").and(order)
 }
 
 func between(q *statement, from, until time.Time) {
@@ -312,17 +316,7 @@ func (t *Trail) Keys(ctx context.Context, ids, subjects []string) (list []audit.
 	}
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		q := say("SELECT id, subject, wrapped, made FROM audit_keys WHERE ")
-		switch among := s.among(); { // each by its own index: of both at once PostgreSQL reads them all
-		case len(subjects) == 0:
-			q.and("id IN ").and(among, jsonTexts(ids))
-		case len(ids) == 0:
-			q.and("subject IN ").and(among, jsonTexts(subjects))
-		default:
-			q.and("id IN ").and(among, jsonTexts(ids)).and(" OR subject IN ").and(among, jsonTexts(subjects))
-		}
-		q.and(" ORDER BY id")
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, s.dataKeys(ids, subjects), func(r *sql.Rows) error {
 			var k audit.DataKey
 			err := r.Scan(&k.ID, &k.Subject, &k.Wrapped, asTime{&k.Made})
 			list = append(list, k)
@@ -332,12 +326,18 @@ func (t *Trail) Keys(ctx context.Context, ids, subjects []string) (list []audit.
 	return list, trailed("keys", err)
 }
 
-// among is the texts of a JSON array: one statement for lists of any length.
+// dataKeys looks for data keys.
+func (s *session) dataKeys(ids, subjects []string) *statement {
+	return say("SELECT id, subject, wrapped, made FROM audit_keys WHERE id").and(s.among(), jsonTexts(ids)).and(" OR subject").and(s.among(), jsonTexts(subjects)).and(" ORDER BY id")
+}
+
+// among follows a column that is one of the texts of a JSON array: one statement for lists of any length. PostgreSQL joins a subquery, for
+// which it reads the whole table; an array it looks up in the column's index.
 func (s *session) among() text {
 	if s.dialect == postgres {
-		return "(SELECT jsonb_array_elements_text(CAST(? AS jsonb)))"
+		return " = ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(? AS jsonb))))"
 	}
-	return "(SELECT value FROM json_each(?))"
+	return " IN (SELECT value FROM json_each(?))"
 }
 
 func jsonTexts(list []string) string {
