@@ -171,8 +171,19 @@ func (s *garden) document(redis, dsn string) string {
 		}
 	}
 	b.WriteString("  - {name: proxied, provider: proxied, model: x}\n")
+	for _, way := range guardWays { // the service repeats all that it was sent
+		fmt.Fprintf(&b, "  - {name: guard-%s, provider: oai, model: echo, guards: [open-%[1]s]}\n  - {name: closed-%[1]s, provider: oai, model: echo, guards: [closed-%[1]s]}\n", way)
+	}
+	b.WriteString("guards:\n")
+	for _, way := range guardWays {
+		hook := fmt.Sprintf("webhook: {url: \"%s/parrot-%s./%s\", secret: %s, allow_private: [127.0.0.1/32]}", parrot, way, s.core("path of a guard's webhook, "+way), s.core("secret of a guard's webhook, "+way))
+		fmt.Fprintf(&b, "  - {name: open-%s, mode: mask, %s}\n  - {name: closed-%[1]s, mode: mask, enforce: true, %[2]s}\n", way, hook)
+	}
 	return b.String()
 }
+
+// guardWays are ways in which the service of a guard fails.
+var guardWays = strings.Fields("401 500 body nothttp")
 
 // admin makes one request of an operator's and searches the answer, but for what it is to tell.
 func (s *garden) admin(method, path, body string, but ...string) string {
@@ -221,6 +232,11 @@ func (s *garden) objects() {
 	s.admin("POST", "/admin/models", `{"value":{"name":"stored-model","provider":"stored","model":"x"}}`)
 	s.admin("POST", "/admin/config/plan", `{"document":"providers: [{name: other, api_key: `+s.core("credential in a plan")+`}]"}`)
 	s.admin("POST", "/admin/config/apply", `{"document":"providers: [{name: other, api_key: `+s.core("credential in a document")+`, nonsense: 1}]"}`)
+	stored := `{"value":{"name":"stored-guard","mode":"mask","webhook":{"url":"https://guards.example/` + s.core("path of a stored guard's webhook") + `","secret":"` + s.core("secret of a stored guard's webhook") + `"}}}`
+	if out := s.admin("POST", "/admin/guards", stored); !strings.Contains(out, "***") {
+		s.t.Fatalf("no guard was made: %s", out)
+	}
+	s.admin("GET", "/admin/guards/stored-guard", "")
 	s.admin("POST", "/admin/secrets/rotate", `{}`)
 	eventually(s.t, "the store's model is served", func() bool {
 		status, _, _ := sent(s.t, "POST", s.g.url+"/v1/chat/completions", chat("stored-model", "x", false), "Authorization: Bearer "+s.key)
@@ -297,6 +313,11 @@ func (s *garden) calls() {
 			ask("proxied")
 			ask("stored-model")
 			ask("no-such-model")
+			for _, way := range guardWays {
+				if a, b := ask("guard-"+way), ask("closed-"+way); a.status != http.StatusOK || b.status == http.StatusOK {
+					s.t.Errorf("with a guard whose service fails (%s): %d %s, and where it must not: %d %s", way, a.status, a.body, b.status, b.body)
+				}
+			}
 			ask("oai-echo", "Idempotency-Key: planted-"+shape.name+fmt.Sprint(stream))
 			ask("oai-echo", "Idempotency-Key: planted-"+shape.name+fmt.Sprint(stream)) // its twin
 			ask("oai-echo", "Authorization: Bearer sk-"+s.cores["key with a limit"])
