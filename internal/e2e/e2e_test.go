@@ -54,6 +54,10 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv(rushAt); url != "" {
+		rush(url)
+		return
+	}
 	code := pgtest.Run(m)
 	if long {
 		found.print(os.Stdout)
@@ -89,7 +93,7 @@ func launch(dir string, env []string, ready func(line string) bool, args ...stri
 func launchOther(bin, dir string, env []string, ready func(line string) bool, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(bin, args...), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true} // a session of its own, as a service has one
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
