@@ -358,14 +358,19 @@ func givesWay(t *testing.T, pid int) {
 		if wrong == nil {
 			wrong = syscall.Setpriority(syscall.PRIO_PROCESS, id, 19)
 		}
-		err = errors.Join(err, wrong)
+		if !errors.Is(wrong, syscall.ESRCH) { // a thread may have ended
+			err = errors.Join(err, wrong)
+		}
 	}
 	group := fmt.Sprintf("/proc/%d/autogroup", pid)
 	if _, none := os.Stat(group); none == nil {
 		err = errors.Join(err, os.WriteFile(group, []byte("19"), 0))
 	}
-	if err != nil {
+	switch {
+	case err != nil && long:
 		t.Fatal(err)
+	case err != nil: // the short form measures nothing that hangs on it
+		t.Logf("NOTICE: process %d keeps its priority: %v", pid, err)
 	}
 }
 
