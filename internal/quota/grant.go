@@ -34,6 +34,7 @@ type Grant struct {
 	req   Request
 	refs  []string  // of budgets
 	few   [2]string // room for as many
+	freed [1]Freed  // for Release
 
 	at        time.Time
 	released  atomic.Bool
@@ -234,7 +235,7 @@ func (g *Grant) count() (each int64) {
 
 // Release ends the call's share of parallel calls and counts the tokens that it used, input and output, instead of those
 // it had reserved. It must be called before the client can know that the call has ended: then one that calls again at once
-// finds its place free. It is idempotent. Budgets wait for the settlement.
+// finds its place free. It is idempotent, and does not wait for a store that replicas share. Budgets wait for the settlement.
 func (g *Grant) Release(ctx context.Context, tokens int64) {
 	if g.l == nil || g.released.Swap(true) {
 		return

@@ -56,6 +56,7 @@ type Limiter struct {
 	books  books
 	softs  chan soft     // grants whose soft budgets are cold
 	wake   chan struct{} // has Run look at once
+	frees  chan struct{} // has freer look
 
 	mu     sync.Mutex // guards what follows
 	live   map[string]*Grant
@@ -63,6 +64,7 @@ type Limiter struct {
 	failed time.Time // when the store last failed
 
 	unfreed []lateRelease
+	ended   map[string]*standing // where some were
 
 	writes sync.Mutex // holds renewals and settlements apart: a renewal must not bring back what has been settled
 }
@@ -73,6 +75,9 @@ type standing struct {
 	holds  int  // that this process renews
 	lost   bool // the store lost them, and they are to be renewed at once
 	unsure bool // what came of the last batch is not known
+
+	freed []Freed   // what ended calls have in a shared store
+	along time.Time // when a reservation last took some of these along
 }
 
 // New makes a limiter. Run must run while it is used.
@@ -86,7 +91,7 @@ func New(o Options) *Limiter {
 	_, own := o.Store.(*Memory)
 	return &Limiter{
 		shared: !own, o: o, none: &Grant{}, local: NewMemory(o.Now), live: map[string]*Grant{}, orgs: map[string]*standing{},
-		softs: make(chan soft, 64), wake: make(chan struct{}, 1), seeds: flights{under: map[string]*flight{}},
+		softs: make(chan soft, 64), wake: make(chan struct{}, 1), frees: make(chan struct{}, 1), ended: map[string]*standing{}, seeds: flights{under: map[string]*flight{}},
 	}
 }
 
@@ -117,15 +122,20 @@ func (l *Limiter) Reserve(ctx context.Context, who *auth.Who, r Request) (*Grant
 
 // reserve asks until there is an answer.
 func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
-	flushed, waited := false, time.Duration(0)
+	flushed, stayed, waited := false, false, time.Duration(0)
 	for range tries {
 		own := l.o.Now()
 		g.renewed.Store(own.UnixNano())
 		g.fill(own.Add(time.Duration(l.skew.Load())))
+		if l.shared {
+			g.hold.Freed = l.takeFreed(g.hold.Org, own)
+		}
 		v, err := l.o.Store.Reserve(ctx, &g.hold)
 		if err != nil {
+			l.oweAll(g.hold.Freed)
 			return l.without(ctx, g, err)
 		}
+		g.hold.Freed = nil
 		if !v.Now.IsZero() {
 			l.skew.Store(int64(v.Now.Sub(own)))
 			g.at = v.Now // in the period that was asked for, or the answer is another
@@ -140,6 +150,13 @@ func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 			return nil
 		case Refused:
 			a := &g.hold.Asks[v.Ask]
+			if a.Kind == Parallel && l.shared && !stayed {
+				stayed = true
+				if err := sleep(ctx, placeTime); err != nil {
+					return err
+				}
+				continue
+			}
 			if !a.Kind.Budget() || flushed || l.o.Flush == nil || l.owed.Load() == 0 {
 				return l.refusal(g.plan, a, v.Ask, g)
 			}
@@ -260,7 +277,7 @@ func nearest(to *Room, r Room) {
 // doubt has the hold ended, should the store have taken it: its answer was lost.
 func (l *Limiter) doubt(g *Grant) {
 	l.owe(lateRelease{
-		grant: &Grant{store: l.o.Store, refs: slices.Clone(g.refs), hold: Hold{Org: g.hold.Org, ID: g.hold.ID, Asks: slices.Clone(g.hold.Asks)}}, unsure: true,
+		l.o.Store, Freed{Hold: &Hold{Org: g.hold.Org, ID: g.hold.ID, Asks: slices.Clone(g.hold.Asks)}}, slices.Clone(g.refs),
 	})
 }
 
@@ -308,59 +325,11 @@ func (l *Limiter) without(ctx context.Context, g *Grant, cause error) error {
 // maxOwed bounds the releases that are kept to be tried again. Those beyond are left to the leases' end.
 const maxOwed = 4096
 
-// A lateRelease is a release that failed, or the end of a hold that the store may have or not.
+// A lateRelease is a release that failed, or the end of a hold that the store may have or not: then refs are its budgets.
 type lateRelease struct {
-	grant  *Grant
-	tokens int64
-	unsure bool
-}
-
-// owe keeps what the store has not heard of, for Run to try again.
-func (l *Limiter) owe(r lateRelease) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.unfreed) < maxOwed {
-		l.unfreed = append(l.unfreed, r)
-	}
-}
-
-// release ends a grant's limits.
-func (l *Limiter) release(ctx context.Context, g *Grant, tokens int64) {
-	limits := g.plan.frees
-	if len(g.refs) > 0 {
-		l.owed.Add(1)
-	} else if limits {
-		l.forget(g.hold.ID)
-	}
-	if !limits {
-		return
-	}
-	if err := g.store.Release(ctx, &g.hold, tokens); err != nil {
-		l.owe(lateRelease{grant: g, tokens: tokens})
-	}
-}
-
-// freeAgain tries the releases that failed, until one fails again.
-func (l *Limiter) freeAgain(ctx context.Context) {
-	l.mu.Lock()
-	list := l.unfreed
-	l.unfreed = nil
-	l.mu.Unlock()
-	for i, r := range list {
-		if l.freeOne(ctx, r) != nil {
-			for _, r := range list[i:] {
-				l.owe(r)
-			}
-			return
-		}
-	}
-}
-
-func (l *Limiter) freeOne(ctx context.Context, r lateRelease) error {
-	if err := r.grant.store.Release(ctx, &r.grant.hold, r.tokens); err != nil || !r.unsure || len(r.grant.refs) == 0 {
-		return err
-	}
-	return l.settle(ctx, Batch{Org: r.grant.hold.Org, Replica: l.o.Replica, List: []Settlement{{ID: r.grant.hold.ID, Counters: r.grant.refs}}})
+	store Store
+	freed Freed
+	refs  []string
 }
 
 // forget ends the renewal of a hold.

@@ -432,11 +432,11 @@ func (b *broken) Settle(ctx context.Context, batch quota.Batch) (quota.Outcome, 
 	return b.Memory.Settle(ctx, batch)
 }
 
-func (b *broken) Release(ctx context.Context, h *quota.Hold, tokens int64) error {
+func (b *broken) Release(ctx context.Context, org string, list []quota.Freed) error {
 	if b.down.Load() {
 		return errDown
 	}
-	return b.Memory.Release(ctx, h, tokens)
+	return b.Memory.Release(ctx, org, list)
 }
 
 // TestStoreDown: hard budgets are refused, soft ones pass, and limits hold with this replica's part of them.

@@ -134,6 +134,7 @@ func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
 	t, now := m.tenant(h.Org), m.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.release(h.Freed, now)
 	t.expire(now)
 	v := Verdict{Now: now, Epoch: t.epoch}
 	if e := t.holds[h.ID]; e != nil {
@@ -431,17 +432,21 @@ func (t *tenant) free(e *held, h *Hold, tokens int64, now time.Time) {
 }
 
 // Release implements Store.
-func (m *Memory) Release(_ context.Context, h *Hold, tokens int64) error {
-	t := m.tenant(h.Org)
+func (m *Memory) Release(_ context.Context, org string, list []Freed) error {
+	t := m.tenant(org)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := t.holds[h.ID]
-	if e == nil {
-		return nil
-	}
-	t.free(e, h, tokens, m.now())
-	t.settled(e)
+	t.release(list, m.now())
 	return nil
+}
+
+func (t *tenant) release(list []Freed, now time.Time) {
+	for i := range list {
+		if e := t.holds[list[i].Hold.ID]; e != nil {
+			t.free(e, list[i].Hold, list[i].Tokens, now)
+			t.settled(e)
+		}
+	}
 }
 
 // mostSpares bounds the holds that are kept to be used again.

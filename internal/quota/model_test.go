@@ -105,11 +105,11 @@ func (f flaky) Settle(ctx context.Context, b quota.Batch) (quota.Outcome, error)
 	return out, err
 }
 
-func (f flaky) Release(ctx context.Context, h *quota.Hold, tokens int64) error {
+func (f flaky) Release(ctx context.Context, org string, list []quota.Freed) error {
 	if f.m.lost() {
 		return errLost
 	}
-	return f.Memory.Release(ctx, h, tokens)
+	return f.Memory.Release(ctx, org, list)
 }
 
 func (m *machine) start(r *replica) {

@@ -84,9 +84,16 @@ type Alert struct {
 
 // A Hold is what a call asks for, and then what it has.
 type Hold struct {
-	Org  string
-	ID   string // of the call
-	Asks []Ask
+	Org   string
+	ID    string // of the call
+	Asks  []Ask
+	Freed []Freed // given to Reserve: what is released on the way
+}
+
+// A Freed is a hold of which all but budgets ends.
+type Freed struct {
+	Hold   *Hold
+	Tokens int64 // that its call has used, input and output
 }
 
 // An Answer is what came of an ask.
@@ -173,7 +180,8 @@ type Part struct{ Start, Amount int64 }
 // begins a new epoch, in which every counter is cold, and refuses hard budgets as Recovering for a while.
 type Store interface {
 	// Reserve takes all asks or none. A refusal changes nothing. The same ID again gives the same answer, while a hold of
-	// tokens, leases or budgets lives. Soft budgets are never refused, not even cold.
+	// tokens, leases or budgets lives. Soft budgets are never refused, not even cold. What h.Freed names, of the same
+	// organisation, is released first, as by Release and whatever the answer is; after an error it may be or not.
 	Reserve(ctx context.Context, h *Hold) (Verdict, error)
 	// Extend asks for more of budgets that the hold has: each ask's Granted grows by Output(room, Least, Most-Granted), or
 	// nothing changes.
@@ -181,9 +189,9 @@ type Store interface {
 	// Renew keeps holds of one organisation alive, and keeps what they have spent by now (Ask.Spent). A hold that the
 	// store does not have is made anew, in full and whatever the limit says: its call is under way.
 	Renew(ctx context.Context, org string, holds []*Hold) (Outcome, error)
-	// Release ends a hold's leases, and corrects its token paces to what was used. Its budgets go on until they are
-	// settled. It is idempotent, and goes on when the context has ended, in a time of its own.
-	Release(ctx context.Context, h *Hold, tokens int64) error
+	// Release ends the leases of holds of one organisation, and corrects their token paces to what was used. Their budgets
+	// go on until they are settled. It is idempotent, and goes on when the context has ended, in a time of its own.
+	Release(ctx context.Context, org string, list []Freed) error
 	// Settle books costs and ends the budgets' holds. A batch that was on its way when the store lost its data books nothing:
 	// it would raise marks above what was lost, which must be sent again before it.
 	Settle(ctx context.Context, b Batch) (Outcome, error)

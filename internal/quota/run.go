@@ -16,6 +16,7 @@ const sweeps = 16
 func (l *Limiter) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
+	work.Go(func() { l.freer(ctx) })
 	work.Go(func() {
 		for {
 			select {

@@ -171,7 +171,7 @@ func dryRun(ctx context.Context, o Options) (err error) {
 		{"quota_reserve", func() error { _, err := q.Reserve(ctx, hold); return err }},
 		{"quota_extend", func() error { _, err := q.Extend(ctx, &quota.Hold{Org: name, ID: name}); return err }},
 		{"quota_renew", func() error { _, err := q.Renew(ctx, name, []*quota.Hold{hold}); return err }},
-		{"quota_release", func() error { return q.Release(ctx, hold, 0) }},
+		{"quota_release", func() error { return q.Release(ctx, name, []quota.Freed{{Hold: hold}}) }},
 		{"quota_settle", func() error { _, err := q.Settle(ctx, quota.Batch{Org: name, Replica: name}); return err }},
 		{"quota_seed", func() error { return q.Seed(ctx, name, 0, nil) }},
 		{"quota_levels", func() error { _, err := q.Levels(ctx, name, []string{name}); return err }},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ import (
 var (
 	//go:embed quota_head.lua
 	quotaHead string
+	//go:embed quota_free.lua
+	freeSource string
 	//go:embed quota_reserve.lua
 	reserveSource string
 	//go:embed quota_extend.lua
@@ -40,10 +43,10 @@ var (
 	//go:embed quota_levels.lua
 	levelsSource string
 
-	reserveScript = rueidis.NewLuaScript(quotaHead + reserveSource)
+	reserveScript = rueidis.NewLuaScript(quotaHead + freeSource + reserveSource)
 	extendScript  = rueidis.NewLuaScript(quotaHead + extendSource)
 	renewScript   = rueidis.NewLuaScript(quotaHead + renewSource)
-	releaseScript = rueidis.NewLuaScript(quotaHead + releaseSource)
+	releaseScript = rueidis.NewLuaScript(quotaHead + freeSource + releaseSource)
 	settleScript  = rueidis.NewLuaScript(quotaHead + settleSource)
 	seedScript    = rueidis.NewLuaScript(quotaHead + seedSource)
 	dueScript     = rueidis.NewLuaScript(quotaHead + dueSource)
@@ -92,6 +95,7 @@ type call struct {
 	tag        string // begins every key of the organisation
 	epoch      int64  // that was seen before
 	keys, args words
+	more       []*quota.Ask // whose keys come after those of the asks
 }
 
 // words are strings that share an allocation.
@@ -285,6 +289,7 @@ func (q *Quota) Reserve(ctx context.Context, h *quota.Hold) (quota.Verdict, erro
 		c.key(letter(a.Kind), a.Key)
 		keeps = keeps || a.Kind != quota.Requests
 	}
+	c.freed(h.Asks, h.Freed)
 	c.args.add(h.ID)
 	c.counters(h.Asks)
 	c.args.add(bit(keeps))
@@ -422,27 +427,52 @@ func (q *Quota) Extend(ctx context.Context, h *quota.Hold) (quota.Verdict, error
 }
 
 // Release implements quota.Store.
-func (q *Quota) Release(ctx context.Context, h *quota.Hold, tokens int64) error {
-	c := q.begin(h.Org)
+func (q *Quota) Release(ctx context.Context, org string, list []quota.Freed) error {
+	c := q.begin(org)
 	c.holds()
-	limits := func(a *quota.Ask) bool { return a.Kind == quota.Parallel || a.Kind == quota.Tokens }
-	c.args.add(h.ID)
-	c.args.nums(min(tokens, quota.MaxLimit), count(h.Asks, limits))
-	for i := range h.Asks {
-		a := &h.Asks[i]
-		if !limits(a) {
-			continue
-		}
-		c.key(letter(a.Kind), a.Key)
-		c.args.add(letter(a.Kind)[:1])
-		if a.Kind == quota.Tokens {
-			c.args.nums(a.Per.Microseconds(), a.Cost, a.Slot)
-		}
-	}
+	c.freed(nil, list)
 	if _, err := q.run(context.WithoutCancel(ctx), releaseScript, c, 0); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
+}
+
+// freed writes holds that end for free.lua, in a call that has the keys of asks.
+func (c *call) freed(asks []quota.Ask, list []quota.Freed) {
+	limits := func(a *quota.Ask) bool { return a.Kind == quota.Parallel || a.Kind == quota.Tokens }
+	c.args.nums(int64(len(list)))
+	for i := range list {
+		h := list[i].Hold
+		c.args.add(h.ID)
+		c.args.nums(min(list[i].Tokens, quota.MaxLimit), count(h.Asks, limits))
+		for j := range h.Asks {
+			a := &h.Asks[j]
+			if !limits(a) {
+				continue
+			}
+			c.args.add(letter(a.Kind)[:1])
+			c.args.nums(c.number(asks, a))
+			if a.Kind == quota.Tokens {
+				c.args.nums(a.Per.Microseconds(), a.Cost, a.Slot)
+			}
+		}
+	}
+}
+
+// number is that of a counter's key, after those of the holds. The call has the keys of asks, and the key is added if it is none of
+// them.
+func (c *call) number(asks []quota.Ask, a *quota.Ask) int64 {
+	same := func(b *quota.Ask) bool { return b.Kind == a.Kind && b.Key == a.Key }
+	if i := slices.IndexFunc(asks, func(b quota.Ask) bool { return same(&b) }); i >= 0 {
+		return int64(i + 1)
+	}
+	i := slices.IndexFunc(c.more, same)
+	if i < 0 {
+		i = len(c.more)
+		c.more = append(c.more, a)
+		c.key(letter(a.Kind), a.Key)
+	}
+	return int64(len(asks) + i + 1)
 }
 
 func count(asks []quota.Ask, f func(*quota.Ask) bool) (n int64) {

@@ -106,6 +106,35 @@ func TestQuotaUnderFaults(t *testing.T) {
 	}
 }
 
+// TestFreedLast has a call settled before its limits are released: nothing of it stays.
+func TestFreedLast(t *testing.T) {
+	t.Parallel()
+	server := redistest.Own(t).Start(t)
+	q := open(t, patient(single(server))).Quota()
+	hold := &quota.Hold{Org: "acme", ID: "x", Asks: []quota.Ask{
+		{Counter: &quota.Counter{Kind: quota.Parallel, Key: "p", N: 1}},
+		{Counter: &quota.Counter{
+			Kind: quota.Money, Key: "acme|key:k|r||money:month|0-4000000000", Mode: llm.Soft, Limit: 100, From: time.Unix(0, 0), Until: time.Unix(4e9, 0),
+		}, Fixed: 1},
+	}}
+	until(t, "it is reserved", func() bool {
+		v, err := q.Reserve(t.Context(), hold)
+		return err == nil && v.Answer == quota.Granted
+	})
+	s := quota.Settlement{ID: "x", Counters: []string{hold.Asks[1].Key}}
+	if _, err := q.Settle(t.Context(), quota.Batch{Org: "acme", Replica: "r", List: []quota.Settlement{s}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Release(t.Context(), "acme", []quota.Freed{{Hold: hold}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"expires", "holds", "p:p"} {
+		if n := server.Do(t, "EXISTS", "{sluice:acme}:q1:"+key); n != "0" {
+			t.Errorf("%s is still there", key)
+		}
+	}
+}
+
 // TestReservationIsOneRoundTrip counts scripts.
 func TestReservationIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
@@ -120,7 +149,7 @@ func TestReservationIsOneRoundTrip(t *testing.T) {
 	if _, err := q.Reserve(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
-	if err := q.Release(t.Context(), h, 10); err != nil {
+	if err := q.Release(t.Context(), h.Org, []quota.Freed{{Hold: h, Tokens: 10}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := q.Reserve(t.Context(), reservation("x")); err != nil {
@@ -209,7 +238,7 @@ func BenchmarkReservation(b *testing.B) {
 		if v, err := q.Reserve(b.Context(), h); err != nil || v.Answer != quota.Granted {
 			b.Fatal(v, err)
 		}
-		if err := q.Release(b.Context(), h, 50); err != nil {
+		if err := q.Release(b.Context(), h.Org, []quota.Freed{{Hold: h, Tokens: 50}}); err != nil {
 			b.Fatal(err)
 		}
 		s := quota.Settlement{ID: h.ID, Position: uint64(n), Counters: []string{asks[3].Key, asks[4].Key}, Money: 5}

@@ -129,6 +129,35 @@ func leases(t *testing.T, w *world) {
 	w.want(t, quota.Refused, w.hold("e", parallel(2)))
 }
 
+// along has reservations take along what others free: before they ask for it themselves, and whatever comes of them.
+func along(t *testing.T, w *world) {
+	asks := func() []quota.Ask {
+		return []quota.Ask{requests(100), tokens(100, 60), parallel(1), w.budget("a", 1000, 10)}
+	}
+	a := w.hold("a", asks()...)
+	w.want(t, quota.Granted, a)
+	other := w.hold("other", quota.Ask{Counter: &quota.Counter{Kind: quota.Parallel, Key: "j|parallel", N: 1}}) // of another key
+	w.want(t, quota.Granted, other)
+	b := w.hold("b", asks()...)
+	w.want(t, quota.Refused, b)
+	b.Freed = []quota.Freed{{Hold: other}, {Hold: a, Tokens: 20}}
+	w.want(t, quota.Granted, b)
+	if got := b.Asks[1].Used; got != 80 {
+		t.Errorf("%d tokens used, want 20 and 60", got)
+	}
+	c := w.hold("c", asks()...)
+	c.Freed = []quota.Freed{{Hold: a, Tokens: 20}, {Hold: other}} // once more
+	if w.want(t, quota.Refused, c); c.Asks[1].Used != 80 || c.Asks[2].Used != 1 {
+		t.Errorf("%d tokens and %d calls, want 80 and 1", c.Asks[1].Used, c.Asks[2].Used)
+	}
+	c = w.hold("c", append(asks(), requests(0))...)
+	c.Freed = []quota.Freed{{Hold: b, Tokens: 0}}
+	w.want(t, quota.Refused, c)
+	w.want(t, quota.Granted, w.hold("d", tokens(100, 80), parallel(1)))
+	w.want(t, quota.Granted, w.hold("e", quota.Ask{Counter: other.Asks[0].Counter}))
+	w.stands(t, w.ref("a"), 0, 20) // what budgets hold waits for the settlement
+}
+
 // race has many ask at once for what only some can have.
 func race(t *testing.T, w *world) {
 	const replicas, each, limit = 4, 50, 70

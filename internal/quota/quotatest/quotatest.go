@@ -29,6 +29,7 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"paces slide":                  slides,
 		"tokens are corrected":         corrected,
 		"leases":                       leases,
+		"freed along":                  along,
 		"a replica dies":               dies,
 		"a renewal restores":           restores,
 		"cold":                         cold,
@@ -147,7 +148,7 @@ func (w *world) seed(t *testing.T, epoch int64, levels ...quota.Level) {
 
 func (w *world) release(t *testing.T, h *quota.Hold, used int64) {
 	t.Helper()
-	if err := w.s.Release(t.Context(), h, used); err != nil {
+	if err := w.s.Release(t.Context(), w.org, []quota.Freed{{Hold: h, Tokens: used}}); err != nil {
 		t.Fatalf("release %s: %v", h.ID, err)
 	}
 }

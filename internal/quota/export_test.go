@@ -1,0 +1,7 @@
+package quota
+
+// What tests are told.
+const (
+	AlongTime = alongTime
+	MostAlong = mostAlong
+)
