@@ -94,7 +94,7 @@ func (in *Inspection) clock(ctx context.Context, c rueidis.Client) error {
 		if err != nil {
 			return fmt.Errorf("TIME: %w", err)
 		}
-		n, err := numbers(at, 0, 2)
+		n, err := numbers(at, 2)
 		if err != nil {
 			return err
 		}

@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"sluice/internal/llm"
 	"sluice/internal/quota"
@@ -43,15 +40,15 @@ var (
 	//go:embed quota_levels.lua
 	levelsSource string
 
-	reserveScript = rueidis.NewLuaScript(quotaHead + freeSource + reserveSource)
-	extendScript  = rueidis.NewLuaScript(quotaHead + extendSource)
-	renewScript   = rueidis.NewLuaScript(quotaHead + renewSource)
-	releaseScript = rueidis.NewLuaScript(quotaHead + freeSource + releaseSource)
-	settleScript  = rueidis.NewLuaScript(quotaHead + settleSource)
-	seedScript    = rueidis.NewLuaScript(quotaHead + seedSource)
-	dueScript     = rueidis.NewLuaScript(quotaHead + dueSource)
-	sweepScript   = rueidis.NewLuaScript(quotaHead + sweepSource)
-	levelsScript  = rueidis.NewLuaScript(levelsSource)
+	reserveScript = newScript(quotaHead + freeSource + reserveSource)
+	extendScript  = newScript(quotaHead + extendSource)
+	renewScript   = newScript(quotaHead + renewSource)
+	releaseScript = newScript(quotaHead + freeSource + releaseSource)
+	settleScript  = newScript(quotaHead + settleSource)
+	seedScript    = newScript(quotaHead + seedSource)
+	dueScript     = newScript(quotaHead + dueSource)
+	sweepScript   = newScript(quotaHead + sweepSource)
+	levelsScript  = newScript(levelsSource)
 )
 
 const (
@@ -62,14 +59,16 @@ const (
 )
 
 // A Quota is a quota.Store in Redis: what replicas share of limits and budgets. Each operation is one script, on keys of
-// one organisation, and so of one slot. It calls without a goroutine or a queue of its own: a reservation costs one round
-// trip on the connection that all share.
+// one organisation, and so of one slot. It calls without a goroutine of its own: a reservation costs one round trip on the
+// connection that all share, and what callers ask at one moment goes in one write.
 //
 // Redis may lose everything. It does not stay unnoticed: the organisation's key is gone, or counts fewer commands than
 // this replica has seen answered, or a settlement is missing. Then a new epoch begins (see quota.Store). For this the server must
 // not evict keys: its maxmemory-policy must be noeviction.
 type Quota struct {
 	s       *Store
+	calls   sync.Pool // of *call
+	line    line      // of those that run scripts, but in a cluster
 	running atomic.Int64
 	ahead   atomic.Int64 // of the server's clock, for tests
 
@@ -82,6 +81,7 @@ type standing struct {
 	tag          string
 	epoch, count int64
 	settled      map[string]uint64 // in this epoch, the last position of each replica that it settled for
+	line         *line
 }
 
 var _ quota.Store = (*Quota)(nil)
@@ -89,80 +89,19 @@ var _ quota.Store = (*Quota)(nil)
 // Quota is the store's part that counts limits and budgets. Ask for it once: it remembers what it has seen.
 func (s *Store) Quota() *Quota { return &Quota{s: s, orgs: map[string]*standing{}} }
 
-// A call is a script's keys and arguments. They are written into one buffer each: a reservation has fifty of them.
-type call struct {
-	org        string
-	tag        string // begins every key of the organisation
-	epoch      int64  // that was seen before
-	keys, args words
-	more       []*quota.Ask // whose keys come after those of the asks
-}
-
-// words are strings that share an allocation.
-type words struct {
-	text []byte
-	ends []int
-}
-
-func (w *words) add(s string) {
-	w.text = append(w.text, s...)
-	w.end()
-}
-
-func (w *words) end() { w.ends = append(w.ends, len(w.text)) }
-
-func (w *words) nums(all ...int64) {
-	for _, n := range all {
-		w.text = strconv.AppendInt(w.text, n, 10)
-		w.end()
-	}
-}
-
-func (w *words) strings() []string {
-	text, from := string(w.text), 0
-	out := make([]string, len(w.ends))
-	for i, end := range w.ends {
-		out[i] = text[from:end]
-		from = end
-	}
-	return out
-}
-
 // tag begins every key of an organisation.
 func (q *Quota) tag(org string) string {
 	return "{" + q.s.opts.Prefix + ":" + url.QueryEscape(org) + "}:q1:"
-}
-
-// begin makes a call with the arguments that every script has first.
-func (q *Quota) begin(org string) *call {
-	q.mu.Lock()
-	st := q.standing(org)
-	c, epoch, count := &call{org: org, tag: st.tag, epoch: st.epoch}, st.epoch, st.count
-	q.mu.Unlock()
-	c.keys = words{make([]byte, 0, 1024), make([]int, 0, 16)}
-	c.args = words{make([]byte, 0, 1024), make([]int, 0, 96)}
-	c.key("org", "")
-	c.args.nums(epoch, count, quota.Grace.Milliseconds(), quota.Lease.Milliseconds(), keepQuota.Milliseconds(), q.ahead.Load())
-	return c
-}
-
-// key adds the key of a counter.
-func (c *call) key(kind, name string) {
-	c.keys.text = append(append(c.keys.text, c.tag...), kind...)
-	c.keys.add(name)
-}
-
-// holds adds the keys of an organisation's holds.
-func (c *call) holds() {
-	c.key("expires", "")
-	c.key("holds", "")
 }
 
 // standing is what has been seen of an organisation; q.mu is held.
 func (q *Quota) standing(org string) *standing {
 	st := q.orgs[org]
 	if st == nil {
-		st = &standing{tag: q.tag(org), settled: map[string]uint64{}}
+		st = &standing{tag: q.tag(org), settled: map[string]uint64{}, line: &q.line}
+		if q.s.opts.Cluster { // servers fail one by one
+			st.line = new(line)
+		}
 		q.orgs[org] = st
 	}
 	return st
@@ -182,103 +121,6 @@ func (q *Quota) saw(org string, epoch, count int64) {
 	}
 }
 
-// run runs a script, and gives what its answer has after the epoch and the count. Answers of a script have at least those.
-func (q *Quota) run(ctx context.Context, script *rueidis.Lua, c *call, epochAt int) ([]string, error) {
-	msg, err := q.do(ctx, script, c)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	if msg.IsArray() {
-		out, err = msg.AsStrSlice()
-	} else { // numbers alone come as one string, which costs less to read
-		var text string
-		text, err = msg.ToString()
-		out = strings.Fields(text)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redis: answer: %w", err)
-	}
-	n, err := numbers(out, epochAt, 2)
-	if err != nil {
-		return nil, err
-	}
-	q.saw(c.org, n[0], n[1])
-	return out, nil
-}
-
-// do is Store.do for the path of requests: while all goes well a caller waits itself, without a goroutine.
-func (q *Quota) do(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.RedisMessage, error) {
-	s := q.s
-	if !s.enter() {
-		return rueidis.RedisMessage{}, ErrResting
-	}
-	msg, err := q.try(ctx, script, c)
-	s.leave(ctx, err)
-	if err != nil {
-		err = fmt.Errorf("redis: %w", err)
-		if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
-			s.note(err)
-		}
-		return msg, err
-	}
-	if q.s.down() {
-		s.note(nil)
-	}
-	return msg, nil
-}
-
-// down says whether the last call failed.
-func (s *Store) down() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.state.Up
-}
-
-var errNotConnected = errors.New("not connected yet")
-
-func (q *Quota) try(ctx context.Context, script *rueidis.Lua, c *call) (rueidis.RedisMessage, error) {
-	if !q.s.rest.Calm() { // a connection may have to be made first, which takes longer than a caller waits
-		r := q.s.wait(ctx, func(ctx context.Context, client rueidis.Client) rueidis.RedisResult {
-			return script.Exec(ctx, client, c.keys.strings(), c.args.strings())
-		})
-		return r.msg, r.err
-	}
-	select {
-	case <-q.s.stop:
-		return rueidis.RedisMessage{}, ErrClosed
-	default:
-	}
-	select {
-	case <-q.s.ready:
-	default:
-		return rueidis.RedisMessage{}, errNotConnected
-	}
-	defer q.running.Add(-1)
-	if q.running.Add(1) > maxPath {
-		return rueidis.RedisMessage{}, errBusy
-	}
-	ctx, cancel := context.WithTimeout(ctx, q.s.opts.Timeout)
-	defer cancel()
-	return script.Exec(ctx, q.s.client, c.keys.strings(), c.args.strings()).ToMessage()
-}
-
-// numbers reads some of an answer's numbers.
-func numbers(all []string, at, n int) ([]int64, error) {
-	if len(all) < at+n {
-		return nil, fmt.Errorf("redis: an answer of %d members, want %d", len(all), at+n)
-	}
-	out := make([]int64, n)
-	for i := range out {
-		v, err := strconv.ParseInt(all[at+i], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("redis: answer: %w", err)
-		}
-		out[i] = v
-	}
-	return out, nil
-}
-
 // Reserve implements quota.Store.
 func (q *Quota) Reserve(ctx context.Context, h *quota.Hold) (quota.Verdict, error) {
 	c := q.begin(h.Org)
@@ -290,18 +132,14 @@ func (q *Quota) Reserve(ctx context.Context, h *quota.Hold) (quota.Verdict, erro
 		keeps = keeps || a.Kind != quota.Requests
 	}
 	c.freed(h.Asks, h.Freed)
-	c.args.add(h.ID)
+	c.text(h.ID)
 	c.counters(h.Asks)
-	c.args.add(bit(keeps))
-	c.args.nums(int64(len(h.Asks)))
+	c.word(bit(keeps))
+	c.nums(int64(len(h.Asks)))
 	for i := range h.Asks {
 		c.ask(&h.Asks[i])
 	}
-	out, err := q.run(ctx, reserveScript, c, 2)
-	if err != nil {
-		return quota.Verdict{}, fmt.Errorf("reserve: %w", err)
-	}
-	return verdict(out, h)
+	return q.verdict(ctx, reserveScript, c, h)
 }
 
 // letter names a kind of counter in scripts.
@@ -328,26 +166,24 @@ func mode(m llm.BudgetMode) string {
 
 // ask writes an ask for reserve.lua.
 func (c *call) ask(a *quota.Ask) {
-	w := &c.args
-	w.add(letter(a.Kind)[:1])
+	c.word(letter(a.Kind)[:1])
 	switch a.Kind {
 	case quota.Requests, quota.Tokens:
-		w.nums(min(a.N, quota.MaxLimit), a.Per.Microseconds(), a.Cost)
+		c.nums(min(a.N, quota.MaxLimit), a.Per.Microseconds(), a.Cost)
 	case quota.Parallel:
-		w.nums(a.N)
+		c.nums(a.N)
 	default:
-		w.nums(a.Limit, a.Fixed, a.Least, a.Most)
-		w.add(mode(a.Mode))
-		w.nums(a.Grace.Milliseconds(), a.From.UnixMilli(), a.Until.UnixMilli(), a.Part, a.Oldest)
+		c.nums(a.Limit, a.Fixed, a.Least, a.Most)
+		c.word(mode(a.Mode))
+		c.nums(a.Grace.Milliseconds(), a.From.UnixMilli(), a.Until.UnixMilli(), a.Part, a.Oldest, keepUntil(a))
 		if len(a.Alerts) > 0 { // 1000 50=500 100=1000
-			w.text = strconv.AppendInt(w.text, a.Limit, 10)
+			c.texts = strconv.AppendInt(c.texts, a.Limit, 10)
 			for _, al := range a.Alerts {
-				w.text = strconv.AppendInt(append(w.text, ' '), int64(al.Percent), 10)
-				w.text = strconv.AppendInt(append(w.text, '='), al.Amount, 10)
+				c.texts = strconv.AppendInt(append(c.texts, ' '), int64(al.Percent), 10)
+				c.texts = strconv.AppendInt(append(c.texts, '='), al.Amount, 10)
 			}
 		}
-		w.end()
-		w.nums(keepUntil(a))
+		c.endText()
 	}
 }
 
@@ -356,18 +192,6 @@ func keepUntil(a *quota.Ask) int64 {
 		return a.Until.Add(rollingKept).UnixMilli()
 	}
 	return a.Until.Add(keepPast).UnixMilli()
-}
-
-// counters writes the names of the asks' budgets as netstrings, for the sweeper.
-func (c *call) counters(asks []quota.Ask) {
-	w := &c.args
-	for i := range asks {
-		if asks[i].Kind.Budget() {
-			w.text = append(strconv.AppendInt(w.text, int64(len(asks[i].Key)), 10), ':')
-			w.text = append(w.text, asks[i].Key...)
-		}
-	}
-	w.end()
 }
 
 // readCounters reads what call.counters wrote.
@@ -383,16 +207,42 @@ func readCounters(s string) (out []string, err error) {
 	return out, nil
 }
 
-// verdict reads the answer of reserve.lua and extend.lua.
-func verdict(out []string, h *quota.Hold) (quota.Verdict, error) {
-	n, err := numbers(out, 0, 6+5*len(h.Asks))
+// verdict runs reserve.lua or extend.lua.
+func (q *Quota) verdict(ctx context.Context, s *script, c *call, h *quota.Hold) (quota.Verdict, error) {
+	org := c.org
+	msg, err := q.do(ctx, s, c)
 	if err != nil {
 		return quota.Verdict{}, err
 	}
-	if n[0] < 0 || n[0] > int64(quota.Gone) || n[1] < 0 || n[1] >= max(int64(len(h.Asks)), 1) {
-		return quota.Verdict{}, fmt.Errorf("redis: answer %d to ask %d", n[0], n[1])
+	text, err := msg.ToString()
+	if err != nil {
+		return quota.Verdict{}, fmt.Errorf("redis: answer: %w", err)
 	}
-	v := quota.Verdict{
+	v, count, err := readVerdict(text, h)
+	if err == nil {
+		q.saw(org, v.Epoch, count)
+	}
+	return v, err
+}
+
+// readVerdict reads the answer of reserve.lua and extend.lua.
+func readVerdict(text string, h *quota.Hold) (v quota.Verdict, count int64, err error) {
+	var some [64]int64 // so that most answers need no other
+	n := some[:0]
+	for field := range strings.SplitSeq(text, " ") {
+		x, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return v, 0, fmt.Errorf("redis: answer: %w", err)
+		}
+		n = append(n, x)
+	}
+	if len(n) < 6+5*len(h.Asks) {
+		return v, 0, fmt.Errorf("redis: an answer of %d members, want %d", len(n), 6+5*len(h.Asks))
+	}
+	if n[0] < 0 || n[0] > int64(quota.Gone) || n[1] < 0 || n[1] >= max(int64(len(h.Asks)), 1) {
+		return v, 0, fmt.Errorf("redis: answer %d to ask %d", n[0], n[1])
+	}
+	v = quota.Verdict{
 		Answer: quota.Answer(n[0]), Ask: int(n[1]), Epoch: n[2], Now: time.UnixMicro(n[4]), Wait: time.Duration(n[5]) * time.Microsecond,
 	}
 	for i := range h.Asks {
@@ -404,26 +254,22 @@ func verdict(out []string, h *quota.Hold) (quota.Verdict, error) {
 			a.Slot = f[1]
 		}
 	}
-	return v, nil
+	return v, n[3], nil
 }
 
 // Extend implements quota.Store.
 func (q *Quota) Extend(ctx context.Context, h *quota.Hold) (quota.Verdict, error) {
 	c := q.begin(h.Org)
-	c.args.add(h.ID)
-	c.args.nums(int64(len(h.Asks)))
+	c.text(h.ID)
+	c.nums(int64(len(h.Asks)))
 	for i := range h.Asks {
 		a := &h.Asks[i]
 		c.key("b:", a.Key)
-		c.args.nums(a.Limit, a.Least, a.Most)
-		c.args.add(mode(a.Mode))
-		c.args.nums(a.Grace.Milliseconds(), a.Oldest, a.Until.UnixMilli())
+		c.nums(a.Limit, a.Least, a.Most)
+		c.word(mode(a.Mode))
+		c.nums(a.Grace.Milliseconds(), a.Oldest, a.Until.UnixMilli())
 	}
-	out, err := q.run(ctx, extendScript, c, 2)
-	if err != nil {
-		return quota.Verdict{}, fmt.Errorf("extend: %w", err)
-	}
-	return verdict(out, h)
+	return q.verdict(ctx, extendScript, c, h)
 }
 
 // Release implements quota.Store.
@@ -431,7 +277,7 @@ func (q *Quota) Release(ctx context.Context, org string, list []quota.Freed) err
 	c := q.begin(org)
 	c.holds()
 	c.freed(nil, list)
-	if _, err := q.run(context.WithoutCancel(ctx), releaseScript, c, 0); err != nil {
+	if _, err := q.run(context.WithoutCancel(ctx), releaseScript, c); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
@@ -440,39 +286,23 @@ func (q *Quota) Release(ctx context.Context, org string, list []quota.Freed) err
 // freed writes holds that end for free.lua, in a call that has the keys of asks.
 func (c *call) freed(asks []quota.Ask, list []quota.Freed) {
 	limits := func(a *quota.Ask) bool { return a.Kind == quota.Parallel || a.Kind == quota.Tokens }
-	c.args.nums(int64(len(list)))
+	c.nums(int64(len(list)))
 	for i := range list {
 		h := list[i].Hold
-		c.args.add(h.ID)
-		c.args.nums(min(list[i].Tokens, quota.MaxLimit), count(h.Asks, limits))
+		c.text(h.ID)
+		c.nums(min(list[i].Tokens, quota.MaxLimit), count(h.Asks, limits))
 		for j := range h.Asks {
 			a := &h.Asks[j]
 			if !limits(a) {
 				continue
 			}
-			c.args.add(letter(a.Kind)[:1])
-			c.args.nums(c.number(asks, a))
+			c.word(letter(a.Kind)[:1])
+			c.nums(c.number(asks, a))
 			if a.Kind == quota.Tokens {
-				c.args.nums(a.Per.Microseconds(), a.Cost, a.Slot)
+				c.nums(a.Per.Microseconds(), a.Cost, a.Slot)
 			}
 		}
 	}
-}
-
-// number is that of a counter's key, after those of the holds. The call has the keys of asks, and the key is added if it is none of
-// them.
-func (c *call) number(asks []quota.Ask, a *quota.Ask) int64 {
-	same := func(b *quota.Ask) bool { return b.Kind == a.Kind && b.Key == a.Key }
-	if i := slices.IndexFunc(asks, func(b quota.Ask) bool { return same(&b) }); i >= 0 {
-		return int64(i + 1)
-	}
-	i := slices.IndexFunc(c.more, same)
-	if i < 0 {
-		i = len(c.more)
-		c.more = append(c.more, a)
-		c.key(letter(a.Kind), a.Key)
-	}
-	return int64(len(asks) + i + 1)
 }
 
 func count(asks []quota.Ask, f func(*quota.Ask) bool) (n int64) {

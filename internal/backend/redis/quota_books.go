@@ -37,25 +37,25 @@ func (x *index) of(kind, name string) int64 {
 func (q *Quota) Renew(ctx context.Context, org string, holds []*quota.Hold) (quota.Outcome, error) {
 	c := q.begin(org)
 	x := newIndex(c)
-	c.args.nums(int64(len(holds)))
+	c.nums(int64(len(holds)))
 	renews := func(a *quota.Ask) bool { return a.Kind == quota.Parallel || a.Kind.Budget() }
 	for _, h := range holds {
-		c.args.add(h.ID)
+		c.text(h.ID)
 		c.counters(h.Asks)
-		c.args.nums(count(h.Asks, renews))
+		c.nums(count(h.Asks, renews))
 		for i := range h.Asks {
 			if a := &h.Asks[i]; renews(a) {
 				kind := letter(a.Kind)
-				c.args.add(kind[:1])
-				c.args.nums(x.of(kind, a.Key), a.Granted, a.Spent, keepUntil(a))
+				c.word(kind[:1])
+				c.nums(x.of(kind, a.Key), a.Granted, a.Spent, keepUntil(a))
 			}
 		}
 	}
-	out, err := q.run(ctx, renewScript, c, 0)
+	out, err := q.run(ctx, renewScript, c)
 	if err != nil {
 		return quota.Outcome{}, fmt.Errorf("renew: %w", err)
 	}
-	n, err := numbers(out, 0, 1)
+	n, err := numbers(out, 1)
 	if err != nil {
 		return quota.Outcome{}, err
 	}
@@ -69,27 +69,27 @@ func (q *Quota) Settle(ctx context.Context, b quota.Batch) (quota.Outcome, error
 	q.mu.Lock()
 	after, seen := q.standing(b.Org).settled[b.Replica], c.epoch
 	q.mu.Unlock()
-	c.args.add(b.Replica)
-	c.args.add(strconv.FormatUint(after, 10))
-	c.args.add(bit(b.Again))
-	c.args.nums(int64(len(b.List)))
+	c.text(b.Replica)
+	c.word(strconv.FormatUint(after, 10))
+	c.word(bit(b.Again))
+	c.nums(int64(len(b.List)))
 	names, last := []string{""}, after
 	for i := range b.List {
 		s := &b.List[i]
 		last = max(last, s.Position)
 		refs := refsOf(b.Org, s)
-		c.args.add(s.ID)
-		c.args.add(strconv.FormatUint(s.Position, 10))
-		c.args.nums(int64(len(refs)))
+		c.text(s.ID)
+		c.word(strconv.FormatUint(s.Position, 10))
+		c.nums(int64(len(refs)))
 		for _, ref := range refs {
 			k := x.of("b:", ref.Counter)
 			if int(k) == len(names) {
 				names = append(names, ref.Counter)
 			}
-			c.args.nums(k, ref.Part, ref.Amount(s), refKept(ref).UnixMilli())
+			c.nums(k, ref.Part, ref.Amount(s), refKept(ref).UnixMilli())
 		}
 	}
-	out, err := q.run(ctx, settleScript, c, 0)
+	out, err := q.run(ctx, settleScript, c)
 	if err != nil {
 		return quota.Outcome{}, fmt.Errorf("settle: %w", err)
 	}
@@ -124,7 +124,7 @@ func refKept(r quota.Ref) time.Time {
 }
 
 func outcome(out, names []string) (quota.Outcome, error) {
-	n, err := numbers(out, 0, 2+(len(out)-2)/4*4)
+	n, err := numbers(out, 2+(len(out)-2)/4*4)
 	if err != nil {
 		return quota.Outcome{}, err
 	}
@@ -142,24 +142,24 @@ func outcome(out, names []string) (quota.Outcome, error) {
 // Seed implements quota.Store.
 func (q *Quota) Seed(ctx context.Context, org string, epoch int64, levels []quota.Level) error {
 	c := q.begin(org)
-	c.args.nums(epoch, int64(len(levels)))
+	c.nums(epoch, int64(len(levels)))
 	for _, l := range levels {
 		c.key("b:", l.Counter)
 		till := time.Now().Add(keepQuota) // until the first hold says better
 		if ref, ok := quota.ParseRef(l.Counter); ok && !ref.Rolling {
 			till = refKept(ref)
 		}
-		c.args.nums(till.UnixMilli(), int64(len(l.Parts)))
+		c.nums(till.UnixMilli(), int64(len(l.Parts)))
 		for _, p := range l.Parts {
-			c.args.nums(p.Start, max(p.Amount, 0))
+			c.nums(p.Start, max(p.Amount, 0))
 		}
-		c.args.nums(int64(len(l.Marks)))
+		c.nums(int64(len(l.Marks)))
 		for _, replica := range slices.Sorted(maps.Keys(l.Marks)) {
-			c.args.add(replica)
-			c.args.add(strconv.FormatUint(l.Marks[replica], 10))
+			c.text(replica)
+			c.word(strconv.FormatUint(l.Marks[replica], 10))
 		}
 	}
-	if _, err := q.run(ctx, seedScript, c, 0); err != nil {
+	if _, err := q.run(ctx, seedScript, c); err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
 	return nil
@@ -167,7 +167,7 @@ func (q *Quota) Seed(ctx context.Context, org string, epoch int64, levels []quot
 
 // Levels implements quota.Store.
 func (q *Quota) Levels(ctx context.Context, org string, counters []string) ([]quota.Level, error) {
-	c := &call{org: org, tag: q.tag(org)}
+	c := q.call(org)
 	c.key("org", "")
 	for _, name := range counters {
 		c.key("b:", name)
@@ -229,8 +229,8 @@ func (q *Quota) Sweep(ctx context.Context, org string) error {
 	for {
 		c := q.begin(org)
 		c.holds()
-		c.args.nums(most)
-		due, err := q.run(ctx, dueScript, c, 0)
+		c.nums(most)
+		due, err := q.run(ctx, dueScript, c)
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}
@@ -249,7 +249,7 @@ func (q *Quota) Sweep(ctx context.Context, org string) error {
 func (q *Quota) sweep(ctx context.Context, org string, due []string) error {
 	c := q.begin(org)
 	x := newIndex(c)
-	c.args.nums(int64(len(due) / 2))
+	c.nums(int64(len(due) / 2))
 	for hold := range slices.Chunk(due, 2) {
 		if len(hold) < 2 {
 			break
@@ -258,13 +258,13 @@ func (q *Quota) sweep(ctx context.Context, org string, due []string) error {
 		if err != nil {
 			counters = nil // somebody else's; it goes
 		}
-		c.args.add(hold[0])
-		c.args.nums(int64(len(counters)))
+		c.text(hold[0])
+		c.nums(int64(len(counters)))
 		for _, name := range counters {
-			c.args.nums(x.of("b:", name))
+			c.nums(x.of("b:", name))
 		}
 	}
-	_, err := q.run(ctx, sweepScript, c, 0)
+	_, err := q.run(ctx, sweepScript, c)
 	return err
 }
 

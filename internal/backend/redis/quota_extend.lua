@@ -1,8 +1,8 @@
 -- Grants more of budgets that a hold has, in all or none.
 -- KEYS: organisation, then one for each ask
--- ARGV: id, number of asks, and each: limit, least, most, mode, grace, oldest, until
+-- ARGV: "id", number of asks, and each: limit, least, most, mode, grace, oldest, until
 -- Gives in one string, parted by spaces: answer, ask, epoch, count, now, wait, then for each ask: used, granted, wait, reset, cold
-local id, n = arg(), num()
+local id, n = text(), num()
 local asks, code, ask = {}, 0, 0
 for i = 1, n do
 	local a = {limit = num(), least = num(), most = num(), mode = arg(), grace = num(), oldest = num(), till = num(), cold = 0, wait = 0}

@@ -1,10 +1,10 @@
 -- Ends leases of holds, and corrects their token paces, each once. It comes before what else a script does, and changes nothing of a
 -- hold that another epoch had.
 -- KEYS: organisation, expiries, holds, then the counters
--- ARGV: number of holds, and each: id, tokens used, number of asks, and each: p, number of its key
+-- ARGV: number of holds, and each: "id", tokens used, number of asks, and each: p, number of its key
 --   | t, number of its key, span in us, cost, slot
 for _ = 1, num() do
-	local id, tokens, n = arg(), num(), num()
+	local id, tokens, n = text(), num(), num()
 	local first = redis.call('HDEL', KEYS[3], 'l:' .. id) == 1
 	for _ = 1, n do
 		local kind, key = arg(), KEYS[3 + num()]

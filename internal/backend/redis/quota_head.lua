@@ -1,30 +1,32 @@
 -- The head of every script of the quota: the clock, and whether this server has lost what the caller has seen.
 -- KEYS[1]: the organisation: e epoch, t when hard budgets may be asked, n commands so far, s:REPLICA last position settled
--- ARGV: epoch and count that the caller has seen, grace, lease, time to keep, all in ms, and us to be ahead of the clock
+-- ARGV[1]: words, parted by spaces: epoch and count that the caller has seen, grace, lease, time to keep, all in ms, us to be ahead of the
+-- clock, and then those of the script. ARGV[2] and so on: texts of the script. Where a script lists its arguments, texts stand in quotes.
 -- All numbers are exact below 2^53. Times are of this server.
-local t = redis.call('TIME')
-local now = tonumber(t[1]) * 1000000 + tonumber(t[2]) + tonumber(ARGV[6])
-local ms, at = math.floor(now / 1000), 7
+local arg, at = string.gmatch(ARGV[1], '%S+'), 1
+local function num() return tonumber((arg())) end
+local function text()
+	at = at + 1
+	return ARGV[at]
+end
 local function whole(x) return string.format('%.0f', x) end
-local lease, keep = tonumber(ARGV[4]), ARGV[5]
+
+local seen, commands, grace, lease, keep = num(), num(), num(), num(), arg()
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000000 + tonumber(t[2]) + num()
+local ms = math.floor(now / 1000)
 
 local state = redis.call('HMGET', KEYS[1], 'e', 't', 'n')
-local epoch, ready, seen = tonumber(state[1] or 0), tonumber(state[2] or 0), tonumber(ARGV[1])
+local epoch, ready = tonumber(state[1] or 0), tonumber(state[2] or 0)
 local function lost()
 	epoch = math.max(ms, epoch + 1, seen + 1)
-	ready = ms + tonumber(ARGV[3])
+	ready = ms + grace
 	redis.call('HSET', KEYS[1], 'e', whole(epoch), 't', whole(ready))
 	redis.call('PEXPIRE', KEYS[1], keep)
 end
-if epoch == 0 or epoch < seen or (epoch == seen and tonumber(state[3] or 0) < tonumber(ARGV[2])) then lost() end
+if epoch == 0 or epoch < seen or (epoch == seen and tonumber(state[3] or 0) < commands) then lost() end
 local count = redis.call('HINCRBY', KEYS[1], 'n', 1)
 if count % 100 == 0 then redis.call('PEXPIRE', KEYS[1], keep) end
-
-local function arg()
-	at = at + 1
-	return ARGV[at - 1]
-end
-local function num() return tonumber(arg()) end
 
 -- A budget's counter is a hash: e epoch it is of, k 1 if its level is known, h what is held, s:PART what is spent in a part
 -- (0: it does not roll), p the parts, o when it was first without room, l its limit and alerts, a the highest alert told,

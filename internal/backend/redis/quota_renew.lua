@@ -1,10 +1,10 @@
 -- Keeps holds alive, and makes those anew that are not there.
 -- KEYS: organisation, expiries, holds, then the counters
--- ARGV: number of holds, and each: id, counters for the sweeper, number of asks, and each: p or b, number of its key, amount,
+-- ARGV: number of holds, and each: "id", "counters for the sweeper", number of asks, and each: p or b, number of its key, amount,
 -- spent, keep until
 -- Gives epoch, count
 for _ = 1, num() do
-	local id, packed, n = arg(), arg(), num()
+	local id, packed, n = text(), text(), num()
 	for _ = 1, n do
 		local kind, key, amount, used, till = arg(), KEYS[3 + num()], num(), num(), arg()
 		if kind == 'p' then

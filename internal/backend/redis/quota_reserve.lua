@@ -1,17 +1,17 @@
 -- Takes all asks or none.
 -- KEYS: organisation, expiries of holds, holds (ID the budgets' counters, as the sweeper reads them; l:ID slots of the
 -- token paces, until they are released), then one key for each ask
--- ARGV: id, the counters for the sweeper, 1 if there is a hold to keep, number of asks, and each:
+-- ARGV: "id", "the counters for the sweeper", 1 if there is a hold to keep, number of asks, and each:
 --   r or t, limit, span in us, cost | p, limit
---   | b, limit, fixed, least, most, mode, grace, from, until, part, oldest, alerts, keep until
+--   | b, limit, fixed, least, most, mode, grace, from, until, part, oldest, keep until, "alerts"
 -- Gives in one string, parted by spaces: answer, ask, epoch, count, now, wait, then for each ask: used, granted or slot, wait, reset, cold; times in us
-local id, packed, hold, n = arg(), arg(), arg() == '1', num()
+local id, packed, hold, n = text(), text(), arg() == '1', num()
 local asks, cold, wrong, waits = {}, false, false, false
 for i = 1, n do
 	local a = {kind = arg(), key = KEYS[3 + i], used = 0, granted = 0, wait = 0, reset = 0, cold = 0}
 	if a.kind == 'b' then
 		a.limit, a.fixed, a.least, a.most, a.mode, a.grace = num(), num(), num(), num(), arg(), num()
-		a.from, a.till, a.part, a.oldest, a.alerts, a.keep = num(), num(), arg(), num(), arg(), arg()
+		a.from, a.till, a.part, a.oldest, a.keep, a.alerts = num(), num(), arg(), num(), arg(), text()
 		a.hard = a.mode ~= 's'
 		if ms < a.from or ms >= a.till then wrong = true end
 		if ms < ready and a.hard then waits = true end

@@ -1,14 +1,14 @@
 -- Gives counters their level that have none, and books what waited for it.
 -- KEYS: organisation, then the counters
 -- ARGV: epoch, number of counters, and each: keep until, number of parts, and each: start, amount; number of marks, and each:
--- replica, position
+-- "replica", position
 -- Gives epoch, count
 local right = arg() == whole(epoch)
 for i = 1, num() do
 	local b, till, parts, marks = open(KEYS[1 + i]), arg(), {}, {}
 	for _ = 1, num() do parts[#parts + 1] = {arg(), arg()} end
 	for _ = 1, num() do
-		local replica = arg()
+		local replica = text()
 		marks[replica] = arg()
 	end
 	if right and not b.known then

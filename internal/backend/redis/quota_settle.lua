@@ -1,15 +1,15 @@
 -- Books costs, each once, and ends the budgets' holds.
 -- KEYS: organisation, expiries, holds, then the counters
--- ARGV: replica, last position that was settled, 1 if this was sent before, number of settlements, and each: id, position,
+-- ARGV: "replica", last position that was settled, 1 if this was sent before, number of settlements, and each: "id", position,
 -- number of counters, and each: number of its key, part, amount, keep until
 -- Gives epoch, count, then for each alert (nothing is booked, and no alert given, in another epoch than the caller's: what was
 -- lost before must be sent again first, or a seed's mark would pass over it): number of the key, percent, spent, limit
-local replica, after, again, last = arg(), arg(), arg() == '1', '0'
+local replica, after, again, last = text(), arg(), arg() == '1', '0'
 if seen == epoch and later(after, redis.call('HGET', KEYS[1], 's:' .. replica) or '0') then lost() end
 if seen ~= 0 and seen ~= epoch then return {whole(epoch), whole(count)} end
 local crossed, counters = {}, {}
 for _ = 1, num() do
-	local id, position, n = arg(), arg(), num()
+	local id, position, n = text(), arg(), num()
 	for _ = 1, n do
 		local index, part, amount, till = num(), arg(), arg(), arg()
 		local key = KEYS[3 + index]

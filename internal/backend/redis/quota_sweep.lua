@@ -1,9 +1,9 @@
 -- Leaves of holds that nobody renewed what they are known to have spent.
 -- KEYS: organisation, expiries, holds, then the counters
--- ARGV: number of holds, and each: id, number of counters, and the numbers of their keys
+-- ARGV: number of holds, and each: "id", number of counters, and the numbers of their keys
 -- Gives epoch, count
 for _ = 1, num() do
-	local id, n = arg(), num()
+	local id, n = text(), num()
 	local score = tonumber(redis.call('ZSCORE', KEYS[2], id) or nil)
 	local over = score and score <= ms
 	for _ = 1, n do

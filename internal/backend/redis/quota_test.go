@@ -192,7 +192,8 @@ func FuzzReadCounters(f *testing.F) {
 		}
 		var c call
 		c.counters(asks)
-		again, err := readCounters(c.args.strings()[0])
+		_, args := c.strings()
+		again, err := readCounters(args[1])
 		if err != nil || !slices.Equal(again, names) {
 			t.Errorf("%q: %q, then %q (%v)", s, names, again, err)
 		}
@@ -204,7 +205,7 @@ func FuzzVerdict(f *testing.F) {
 	f.Add("1 7 1 2 3 4 0 0 0 0 0")
 	f.Fuzz(func(t *testing.T, s string) {
 		h := &quota.Hold{Asks: []quota.Ask{{Counter: &quota.Counter{}}}}
-		if v, err := verdict(strings.Fields(s), h); err == nil && (v.Ask != 0 || v.Answer > quota.Gone) {
+		if v, _, err := readVerdict(s, h); err == nil && (v.Ask != 0 || v.Answer > quota.Gone) {
 			t.Errorf("%q: %+v", s, v)
 		}
 		_, _ = outcome(strings.Fields(s), []string{"", "a"})
