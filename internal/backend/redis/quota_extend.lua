@@ -39,8 +39,6 @@ if code == 0 then
 		redis.call('HINCRBY', KEYS[1 + i], 'h', whole(more))
 	end
 end
-local out = {whole(code), whole(ask), whole(epoch), whole(count), whole(now), '0'}
-for _, a in ipairs(asks) do
-	for _, v in ipairs({a.used, a.has, a.wait, 0, a.cold}) do out[#out + 1] = whole(v) end
-end
+local out = {five(code, ask, epoch, count, now), '0'}
+for _, a in ipairs(asks) do out[#out + 1] = five(a.used, a.has, a.wait, 0, a.cold) end
 return table.concat(out, ' ')

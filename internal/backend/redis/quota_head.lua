@@ -10,6 +10,7 @@ local function text()
 	return ARGV[at]
 end
 local function whole(x) return string.format('%.0f', x) end
+local function five(...) return string.format('%.0f %.0f %.0f %.0f %.0f', ...) end
 
 local seen, commands, grace, lease, keep = num(), num(), num(), num(), arg()
 local t = redis.call('TIME')

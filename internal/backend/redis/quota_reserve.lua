@@ -23,17 +23,15 @@ for i = 1, n do
 end
 
 local function answer(code, ask)
-	local out = {whole(code), whole(ask), whole(epoch), whole(count), whole(now), whole(math.max(ready - ms, 0) * 1000)}
-	for _, a in ipairs(asks) do
-		for _, v in ipairs({a.used, a.granted, a.wait, a.reset, a.cold}) do out[#out + 1] = whole(v) end
-	end
+	local out = {five(code, ask, epoch, count, now), whole(math.max(ready - ms, 0) * 1000)}
+	for _, a in ipairs(asks) do out[#out + 1] = five(a.used, a.granted, a.wait, a.reset, a.cold) end
 	return table.concat(out, ' ')
 end
 
 if hold then -- asked before?
-	local slots = redis.call('HGET', KEYS[3], 'l:' .. id)
-	if slots or redis.call('HEXISTS', KEYS[3], id) == 1 then
-		local next_slot = string.gmatch(slots or '', '%d+')
+	local known = redis.call('HMGET', KEYS[3], id, 'l:' .. id)
+	if known[1] or known[2] then
+		local next_slot = string.gmatch(known[2] or '', '%d+')
 		for _, a in ipairs(asks) do
 			if a.kind == 't' then a.granted = tonumber(next_slot() or 0) end
 			if a.kind == 'b' then
