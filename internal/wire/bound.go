@@ -124,6 +124,9 @@ func stringEnd(b []byte) int {
 
 // disguised tells whether plain letters are written as escapes (\u0061), as nobody does who has nothing to hide.
 func disguised(b []byte) bool {
+	if bytes.IndexByte(b, '\\') < 0 {
+		return false
+	}
 	for {
 		i := bytes.Index(b, []byte(`\u00`))
 		if i < 0 || i+5 >= len(b) {

@@ -13,52 +13,53 @@ import (
 // ask, too, go with it. So nothing waits when there is nobody else, and under load a write, which is what a round trip costs most for,
 // serves several.
 type line struct {
-	mu      sync.Mutex
-	waiting []*asked // the first will write them
+	mu    sync.Mutex
+	next  *batch    // that the first of it will write; nil: none is about to
+	chans sync.Pool // of chan rueidis.RedisResult, empty
 }
 
-// An asked is a command and where its answer goes.
-type asked struct {
-	cmd  rueidis.Completed
-	done chan rueidis.RedisResult // of others than the first
+// A batch is what goes in one write.
+type batch struct {
+	cmds []rueidis.Completed
+	done []chan rueidis.RedisResult // where the answers go, but for the first's
 }
 
 // do runs a command, and waits for its answer for so long at most.
 func (l *line) do(ctx context.Context, client rueidis.Client, timeout time.Duration, cmd rueidis.Completed) rueidis.RedisResult {
 	l.mu.Lock()
-	if len(l.waiting) > 0 {
-		a := &asked{cmd, make(chan rueidis.RedisResult, 1)}
-		l.waiting = append(l.waiting, a)
+	if b := l.next; b != nil {
+		done, ok := l.chans.Get().(chan rueidis.RedisResult)
+		if !ok {
+			done = make(chan rueidis.RedisResult, 1)
+		}
+		b.cmds, b.done = append(b.cmds, cmd), append(b.done, done)
 		l.mu.Unlock()
 		select {
-		case r := <-a.done:
+		case r := <-done:
+			l.chans.Put(done)
 			return r
 		case <-ctx.Done():
 			return rueidis.NewErrorResult(context.Cause(ctx))
 		}
 	}
-	l.waiting = append(l.waiting, &asked{cmd: cmd})
+	b := &batch{cmds: append(make([]rueidis.Completed, 0, 8), cmd)}
+	l.next = b
 	l.mu.Unlock()
 	runtime.Gosched()
 	l.mu.Lock()
-	all := l.waiting
-	l.waiting = nil
+	l.next = nil
 	l.mu.Unlock()
-	if len(all) > 1 {
+	if len(b.done) > 0 {
 		ctx = context.WithoutCancel(ctx) // that this one's client leaves is not the others' business
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if len(all) == 1 {
+	if len(b.done) == 0 {
 		return client.Do(ctx, cmd)
 	}
-	cmds := make([]rueidis.Completed, len(all))
-	for i, a := range all {
-		cmds[i] = a.cmd
-	}
-	results := client.DoMulti(ctx, cmds...)
-	for i, a := range all[1:] {
-		a.done <- results[i+1]
+	results := client.DoMulti(ctx, b.cmds...)
+	for i, done := range b.done {
+		done <- results[i+1]
 	}
 	return results[0]
 }

@@ -46,7 +46,7 @@ func TestLine(t *testing.T) {
 	if left.Load() == 0 {
 		t.Error("nobody has left")
 	}
-	if len(l.waiting) > 0 {
-		t.Errorf("%d still wait", len(l.waiting))
+	if l.next != nil {
+		t.Errorf("%d still wait", len(l.next.cmds))
 	}
 }
