@@ -164,8 +164,12 @@ func (q *Quota) do(ctx context.Context, script *script, c *call) (rueidis.RedisM
 	if !s.enter() {
 		return rueidis.RedisMessage{}, ErrResting
 	}
-	msg, err := q.try(ctx, script, c)
-	s.leave(ctx, err)
+	msg, first, err := q.try(ctx, script, c)
+	if err == nil || first {
+		s.leave(ctx, err)
+	} else {
+		s.rest.Cancel()
+	}
 	if err != nil {
 		err = fmt.Errorf("redis: %w", err)
 		if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
@@ -188,36 +192,38 @@ func (s *Store) down() bool {
 
 var errNotConnected = errors.New("not connected yet")
 
-func (q *Quota) try(ctx context.Context, s *script, c *call) (rueidis.RedisMessage, error) {
+// try runs a script. first says that a failure is one of its own, and not of a batch that another caller tells of.
+func (q *Quota) try(ctx context.Context, s *script, c *call) (msg rueidis.RedisMessage, first bool, err error) {
 	keys, args := c.strings()
 	if !q.s.rest.Calm() { // a connection may have to be made first, which takes longer than a caller waits
 		r := q.s.wait(ctx, func(ctx context.Context, client rueidis.Client) rueidis.RedisResult {
 			return s.Exec(ctx, client, keys, args)
 		})
-		return r.msg, r.err
+		return r.msg, true, r.err
 	}
 	select {
 	case <-q.s.stop:
-		return rueidis.RedisMessage{}, ErrClosed
+		return msg, true, ErrClosed
 	default:
 	}
 	select {
 	case <-q.s.ready:
 	default:
-		return rueidis.RedisMessage{}, errNotConnected
+		return msg, true, errNotConnected
 	}
 	defer q.running.Add(-1)
 	if q.running.Add(1) > maxPath {
-		return rueidis.RedisMessage{}, errBusy
+		return msg, true, errBusy
 	}
 	client := q.s.client
-	r := c.line.do(ctx, client, q.s.opts.Timeout, client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+	r, first := c.line.do(ctx, client, q.s.opts.Timeout, client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
 	if err, ok := rueidis.IsRedisErr(r.Error()); ok && err.IsNoScript() {
 		ctx, cancel := context.WithTimeout(ctx, q.s.opts.Timeout)
 		defer cancel()
 		r = client.Do(ctx, client.B().Eval().Script(s.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
 	}
-	return r.ToMessage()
+	msg, err = r.ToMessage()
+	return msg, first, err
 }
 
 // numbers reads the numbers that an answer begins with.

@@ -24,8 +24,9 @@ type batch struct {
 	done []chan rueidis.RedisResult // where the answers go, but for the first's
 }
 
-// do runs a command, and waits for its answer for so long at most.
-func (l *line) do(ctx context.Context, client rueidis.Client, timeout time.Duration, cmd rueidis.Completed) rueidis.RedisResult {
+// do runs a command, and waits for its answer for so long at most. first says that the caller has written its batch: what fails a batch
+// has failed once.
+func (l *line) do(ctx context.Context, client rueidis.Client, timeout time.Duration, cmd rueidis.Completed) (r rueidis.RedisResult, first bool) {
 	l.mu.Lock()
 	if b := l.next; b != nil {
 		done, ok := l.chans.Get().(chan rueidis.RedisResult)
@@ -37,9 +38,9 @@ func (l *line) do(ctx context.Context, client rueidis.Client, timeout time.Durat
 		select {
 		case r := <-done:
 			l.chans.Put(done)
-			return r
+			return r, false
 		case <-ctx.Done():
-			return rueidis.NewErrorResult(context.Cause(ctx))
+			return rueidis.NewErrorResult(context.Cause(ctx)), false
 		}
 	}
 	b := &batch{cmds: append(make([]rueidis.Completed, 0, 8), cmd)}
@@ -55,11 +56,11 @@ func (l *line) do(ctx context.Context, client rueidis.Client, timeout time.Durat
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if len(b.done) == 0 {
-		return client.Do(ctx, cmd)
+		return client.Do(ctx, cmd), true
 	}
 	results := client.DoMulti(ctx, b.cmds...)
 	for i, done := range b.done {
 		done <- results[i+1]
 	}
-	return results[0]
+	return results[0], true
 }

@@ -22,7 +22,7 @@ func TestLine(t *testing.T) {
 	}
 	var l line
 	var all sync.WaitGroup
-	var left atomic.Int64
+	var left, batches atomic.Int64
 	for i := range 64 {
 		all.Go(func() {
 			for j := range 50 {
@@ -31,7 +31,11 @@ func TestLine(t *testing.T) {
 					cancel()
 				}
 				want := strconv.Itoa(1000*i + j)
-				got, err := l.do(ctx, client, 10*time.Second, client.B().Echo().Message(want).Build()).ToString()
+				r, first := l.do(ctx, client, 10*time.Second, client.B().Echo().Message(want).Build())
+				if first {
+					batches.Add(1)
+				}
+				got, err := r.ToString()
 				switch {
 				case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 					left.Add(1)
@@ -45,6 +49,9 @@ func TestLine(t *testing.T) {
 	all.Wait()
 	if left.Load() == 0 {
 		t.Error("nobody has left")
+	}
+	if n := batches.Load(); n == 0 || n == 64*50 {
+		t.Errorf("%d batches of %d calls", n, 64*50)
 	}
 	if l.next != nil {
 		t.Errorf("%d still wait", len(l.next.cmds))
