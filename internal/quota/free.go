@@ -60,6 +60,7 @@ func (l *Limiter) takeFreed(org string, now time.Time) []Freed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.standing(org)
+	s.came = now
 	if len(s.freed) == 0 {
 		return nil
 	}
@@ -68,7 +69,6 @@ func (l *Limiter) takeFreed(org string, now time.Time) []Freed {
 	if s.freed = s.freed[n:]; len(s.freed) == 0 {
 		s.freed = nil
 	}
-	s.along = now
 	return list
 }
 
@@ -112,7 +112,7 @@ func (l *Limiter) unfree(now time.Time, all bool) (due map[string][]Freed, more 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for org, s := range l.ended {
-		ago := now.Sub(s.along)
+		ago := now.Sub(s.came)
 		switch n := len(s.freed); {
 		case n == 0:
 		case all || n > mostAlong || ago >= alongTime || ago < 0: // the clock was set back

@@ -118,6 +118,7 @@ func TestFreedAtOnce(t *testing.T) {
 		store, l := shared(t)
 		who := caller(llm.Rule{Name: "many", Parallel: 1000})
 		g := must(t, l, who, 0)
+		time.Sleep(quota.AlongTime)
 		g.Release(t.Context(), 0)
 		synctest.Wait()
 		if got := store.did(); got != "1 1 0 1" {

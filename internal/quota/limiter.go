@@ -77,7 +77,7 @@ type standing struct {
 	unsure bool // what came of the last batch is not known
 
 	freed []Freed   // what ended calls have in a shared store
-	along time.Time // when a reservation last took some of these along
+	came  time.Time // when a reservation last could take some of these along
 }
 
 // New makes a limiter. Run must run while it is used.
