@@ -77,7 +77,7 @@ var rooms = map[string]room{
 	"control":                 {may: "llm account audit auth rules directory config seal settings", tests: "directory/directorytest backend/sql"},
 
 	"upstream/sharedtest": {may: "upstream"},
-	"backend/redis":       {may: "llm cache circuit idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy"},
+	"backend/redis":       {may: "llm cache circuit idempotency quota upstream", tests: "auth cache/* idempotency/idempotencytest quota/quotatest upstream/sharedtest redistest faultproxy freeport"},
 	"backend/sql":         {may: "llm account auth audit usage directory alert seal settings", tests: "account/accounttest audit/audittest usage/usagetest directory/directorytest alert/alerttest seal/sealtest settings/settingstest pgtest"},
 	"quota/quotatest":     {may: "llm auth quota"},
 
@@ -98,15 +98,16 @@ var rooms = map[string]room{
 	"telemetry": {may: "llm usage"},
 	"flags":     {},
 	"mock":      {may: "flags", tests: "llm sse wire wire/*"},
-	"bench":     {tests: "mock"},
+	"bench":     {may: "freeport", tests: "mock"},
 	"app":       {may: "*"},
 
 	"faultproxy": {stdOnly: true},
-	"redistest":  {stdOnly: true},
-	"pgtest":     {},
+	"freeport":   {stdOnly: true},
+	"redistest":  {may: "freeport"},
+	"pgtest":     {may: "freeport"},
 
 	"arch": {stdOnly: true},
-	"e2e":  {tests: "llm wire/wiretest redistest pgtest faultproxy"}, // for recordings and faults; the product is only run
+	"e2e":  {tests: "llm wire/wiretest redistest pgtest faultproxy freeport"}, // for recordings and faults; the product is only run
 }
 
 // laws hold for the table itself, so that no row can be widened past them. Each says that nothing that

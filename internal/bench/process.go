@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"sluice/internal/freeport"
 )
 
 // process is a program that the bench started and will end.
@@ -100,14 +102,10 @@ func (p *process) await(ctx context.Context, begin time.Time, ready func() error
 	}
 }
 
-// freePort asks the system for a port; it is free again when a program is told to listen on it.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+// freeAddr is an address that a program can be told to listen on.
+func freeAddr() (string, error) {
+	port, err := freeport.Find()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
 // usage is what a program and its children have taken so far.

@@ -105,7 +105,7 @@ func openLab(ctx context.Context, self []string, upCPU, gateCPU int) (*lab, erro
 	if err := os.WriteFile(script, []byte(mockScript()), 0o600); err != nil {
 		return l, fmt.Errorf("write mock script: %w", err)
 	}
-	if l.mockAt, err = freePort(); err != nil {
+	if l.mockAt, err = freeAddr(); err != nil {
 		return l, fmt.Errorf("find a port: %w", err)
 	}
 	begin := time.Now()
@@ -287,7 +287,7 @@ func (t *target) launch(ctx context.Context) error {
 		return t.ping()
 	}
 	var err error
-	if t.addr, err = freePort(); err != nil {
+	if t.addr, err = freeAddr(); err != nil {
 		return fmt.Errorf("find a port: %w", err)
 	}
 	argv := t.argv(t.addr)

@@ -320,13 +320,8 @@ func asDocumented(t *testing.T, _ *rand.Rand) {
 	besides(t)
 	dir := t.TempDir()
 	ca := authority(t, dir)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // Redis cannot be given a port by the kernel
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
+	addr := unused(t)
 	_, port, _ := net.SplitHostPort(addr)
-	_ = l.Close()
 	server := redistest.Own(t).Start(t, "--tls-port", port, "--tls-auth-clients", "no", "--tls-cert-file", ca, "--tls-key-file", ca, "--tls-ca-cert-file", ca)
 	server.Do(t, "ACL", "SETUSER", "sluice", "on", ">pass", "~{sluice-staging}:*", "&{sluice-staging}:*", "-@all", "+@scripting", "+@hash", "+@sortedset", "+set", "+publish", "+subscribe",
 		"+pexpire", "+time", "+ping", "+hello", "+select")

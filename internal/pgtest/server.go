@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"sluice/internal/freeport"
 )
 
 // patience is how long a server may take for what it does at once on a machine with nothing else to do.
@@ -137,7 +139,7 @@ func create() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{dir: dir, postgres: filepath.Join(filepath.Dir(initdb), "postgres"), password: rand.Text()}
-	if s.port, err = freePort(); err != nil {
+	if s.port, err = freeport.Find(); err != nil {
 		return nil, err
 	}
 	secret := filepath.Join(dir, "password")
@@ -313,14 +315,4 @@ func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 func (s *Server) log() []byte {
 	b, _ := os.ReadFile(s.logFile())
 	return bytes.TrimSpace(b)
-}
-
-// freePort is one that nobody listens on now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

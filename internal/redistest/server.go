@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/freeport"
 )
 
 // patience is how long a server may take for what it does at once on a machine with nothing else to do.
@@ -194,12 +196,11 @@ func until(ok func() bool) bool {
 // freePort is one that nobody listens on now. Redis cannot be given one by the kernel.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func moduleRoot(t testing.TB) string {

@@ -19,6 +19,8 @@ import (
 
 	"sluice/internal/redistest"
 	"sluice/internal/upstream"
+
+	"sluice/internal/freeport"
 )
 
 const hour = time.Hour
@@ -121,12 +123,11 @@ func TestTLS(t *testing.T) {
 	own := redistest.Own(t)
 	dir := t.TempDir()
 	cas := certificate(t, dir)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
+	port := strconv.Itoa(free)
 	own.Start(t, "--tls-port", port, "--tls-auth-clients", "no", "--tls-cert-file", filepath.Join(dir, "cert"),
 		"--tls-key-file", filepath.Join(dir, "key"), "--tls-ca-cert-file", filepath.Join(dir, "cert"))
 	o := patient(Options{URL: "rediss://127.0.0.1:" + port, CAs: cas})
