@@ -20,7 +20,7 @@ const (
 // the same.
 func Find() (int, error) {
 	for range 100 {
-		port := first + rand.IntN(last-first) //nolint:gosec // no secret
+		port := first + rand.IntN(last-first)                                          //nolint:gosec // no secret
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // it ends here
 		if err == nil {
 			return port, l.Close()
