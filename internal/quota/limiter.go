@@ -75,6 +75,7 @@ type standing struct {
 	holds  int  // that this process renews
 	lost   bool // the store lost them, and they are to be renewed at once
 	unsure bool // what came of the last batch is not known
+	swept  bool // once, or it is about to be
 
 	freed []Freed   // what ended calls have in a shared store
 	came  time.Time // when a reservation last could take some of these along
@@ -155,6 +156,9 @@ func (l *Limiter) reserve(ctx context.Context, g *Grant) error {
 				if err := sleep(ctx, placeTime); err != nil {
 					return err
 				}
+				continue
+			}
+			if a.Kind.Budget() && l.meet(ctx, g.hold.Org) {
 				continue
 			}
 			if !a.Kind.Budget() || flushed || l.o.Flush == nil || l.owed.Load() == 0 {

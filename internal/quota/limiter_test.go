@@ -601,3 +601,64 @@ func TestReplicaDies(t *testing.T) {
 		}
 	})
 }
+
+// haunted is a store whose budgets are full of what the dead hold, until somebody sweeps.
+type haunted struct {
+	*quota.Memory
+
+	mu    sync.Mutex
+	swept int
+}
+
+func (h *haunted) Reserve(ctx context.Context, hold *quota.Hold) (quota.Verdict, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.swept == 0 {
+		return quota.Verdict{Answer: quota.Refused, Ask: 0}, nil
+	}
+	return h.Memory.Reserve(ctx, hold)
+}
+
+func (h *haunted) sweeps() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.swept
+}
+
+func (h *haunted) Sweep(ctx context.Context, org string) error {
+	h.mu.Lock()
+	h.swept++
+	h.mu.Unlock()
+	return h.Memory.Sweep(ctx, org)
+}
+
+// TestReplicaDiedBefore has all calls of an organisation go to a replica that died. Another frees what that held before it refuses the
+// first call that comes to it, and where it is only asked how the budget stands.
+func TestReplicaDiedBefore(t *testing.T) {
+	who := caller(llm.Rule{Name: "r", Budgets: []llm.Budget{{Money: 110, Every: llm.Monthly, Mode: llm.Hard}}})
+	alive := func(t *testing.T) (*haunted, *quota.Limiter) {
+		h := &haunted{Memory: quota.NewMemory(nil)}
+		return h, start(t, func(o *quota.Options) { o.Store = h })
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h, l := alive(t)
+		time.Sleep(10*quota.Beat + quota.Beat/2) // between two beats
+		if n := h.sweeps(); n != 0 {
+			t.Fatalf("swept %d times without an organisation", n)
+		}
+		if _, err := l.Reserve(t.Context(), who, call(1)); err != nil || h.sweeps() != 1 {
+			t.Errorf("the first call: %v, swept %d times", err, h.sweeps())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h, l := alive(t)
+		if _, err := l.Status(t.Context(), who); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * quota.Beat)
+		synctest.Wait()
+		if h.sweeps() == 0 {
+			t.Error("nobody swept an organisation that was asked about")
+		}
+	})
+}

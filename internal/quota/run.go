@@ -74,6 +74,24 @@ func (l *Limiter) standing(org string) *standing {
 	return s
 }
 
+// know has an organisation swept from now on.
+func (l *Limiter) know(org string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.standing(org)
+}
+
+// meet sweeps an organisation that this process has not swept yet, and tells whether it did: a call is not refused for what replicas
+// hold that are gone, also where all the organisation's calls went to those.
+func (l *Limiter) meet(ctx context.Context, org string) bool {
+	l.mu.Lock()
+	s := l.standing(org)
+	first := !s.swept && l.o.Now().Sub(l.failed) >= Lease
+	s.swept = s.swept || first
+	l.mu.Unlock()
+	return first && l.o.Store.Sweep(ctx, org) == nil
+}
+
 // beat renews what is due, asks the store of every organisation with calls under way whether it has lost them, and sweeps.
 func (l *Limiter) beat(ctx context.Context) {
 	now := l.o.Now()
@@ -126,11 +144,13 @@ func (l *Limiter) due(now time.Time) (map[place][]*Grant, []string) {
 	}
 	others := 0
 	for org, s := range l.orgs { // in no order: each has its turn
-		if s.holds > 0 {
-			sweep = append(sweep, org)
-		} else if others++; others <= sweeps {
-			sweep = append(sweep, org)
+		if s.holds == 0 {
+			if others++; others > sweeps {
+				continue
+			}
 		}
+		s.swept = true
+		sweep = append(sweep, org)
 	}
 	return due, sweep
 }

@@ -38,6 +38,7 @@ func (l *Limiter) Status(ctx context.Context, who *auth.Who) ([]Status, error) {
 	g := &Grant{l: l, plan: planFor(who, "", func(*llm.Rule) bool { return true }), hold: Hold{Org: who.Org}}
 	g.hold.Asks = make([]Ask, len(g.plan.asks))
 	g.fill(l.now())
+	l.know(who.Org)
 	levels, err := l.levels(ctx, g, who)
 	if err != nil {
 		return nil, err
