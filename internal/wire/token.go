@@ -225,12 +225,14 @@ func (l *lexer) blocks(i int, pairs uint8) (int, uint8, error) {
 	b := l.src
 	for i+64 < len(b) {
 		block := b[i : i+65] // a pair may end behind the 64
-		var marks uint64     // a bit for each byte
-		for k := 0; k < 64; k += 8 {
-			m := special(binary.LittleEndian.Uint64(block[k : k+8]))
-			// The product has the eight marks in its highest byte, in order.
-			marks = marks>>8 | m>>7*0x0102040810204080&(0xff<<56)
+		word := func(k int) uint64 { return special(binary.LittleEndian.Uint64(block[8*k : 8*k+8])) }
+		// A bit for each byte: of byte n of word k at first bit k of byte n.
+		marks := word(0)>>7 | word(1)>>6 | word(2)>>5 | word(3)>>4 | word(4)>>3 | word(5)>>2 | word(6)>>1 | word(7)
+		if marks == 0 {
+			i += 64
+			continue
 		}
+		marks = transposed(marks)
 		next := 64
 		for marks != 0 {
 			k := bits.TrailingZeros64(marks) & 63
@@ -254,6 +256,16 @@ func (l *lexer) blocks(i int, pairs uint8) (int, uint8, error) {
 		i += next
 	}
 	return i, pairs, nil
+}
+
+// transposed is a matrix of 8 by 8 bits, a row in each byte, with its rows as columns.
+func transposed(x uint64) uint64 {
+	t := (x ^ x>>7) & 0x00aa00aa00aa00aa
+	x ^= t ^ t<<7
+	t = (x ^ x>>14) & 0x0000cccc0000cccc
+	x ^= t ^ t<<14
+	t = (x ^ x>>28) & 0x00000000f0f0f0f0
+	return x ^ t ^ t<<28
 }
 
 // rare reads what cannot be skipped at i and is neither the quote nor a pair, and gives where it ends.

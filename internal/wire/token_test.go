@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"testing"
@@ -371,4 +372,20 @@ func stricter(err error) bool {
 		}
 	}
 	return true
+}
+
+func TestTransposed(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		x := rnd.Uint64() & rnd.Uint64()
+		var want uint64
+		for row := range 8 {
+			for column := range 8 {
+				want |= x >> (8*row + column) & 1 << (8*column + row)
+			}
+		}
+		if got := transposed(x); got != want {
+			t.Fatalf("%016x: got %016x, want %016x", x, got, want)
+		}
+	}
 }
