@@ -16,7 +16,7 @@ test: # unit and conformance tests
 e2e: # the real binary, with the official SDKs as clients
 	.ci/tools && SLUICE_E2E=full go test -count=1 ./internal/e2e/...
 
-long: # the reliability checks in full size: 135 minutes
+long: # the reliability checks in full size: some 165 minutes
 	.ci/tools && .ci/long
 
 fuzz: # every fuzz target, a minute each

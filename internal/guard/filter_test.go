@@ -303,14 +303,14 @@ func FuzzRequest(f *testing.F) {
 	f.Add(`{"input":{"K-1":12345678,"ann@x.com":"\ud83d\ude00K-2"}}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		if v := jsontext.Value(body); !v.IsValid() || v.Kind() != '{' {
-			t.Skip("no body that the strict scan lets pass")
+			return // the strict scan lets none of these pass
 		}
 		in, call, err := inspect(t, chain(t, Options{Mode: Restore}), body)
 		if err != nil {
 			if llm.AsError(err).Kind != llm.KindGuardrail {
 				t.Fatal(err)
 			}
-			t.Skip("deeper than documents are followed: refused, and nothing left")
+			return // deeper than documents are followed: refused, so nothing was sent on
 		}
 		out := string(call.Body.Raw())
 		if !json.Valid([]byte(out)) {
