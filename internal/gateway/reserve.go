@@ -45,7 +45,7 @@ func (s *State) reserve(ctx context.Context, who *auth.Who, call *llm.Call, raw 
 
 // bound fills in what the call may cost.
 func (s *State) bound(r *quota.Request, who *auth.Who, call *llm.Call, raw []byte, plan *route.Plan) {
-	size := wire.SizeOf(raw)
+	size := wire.SizeOf(raw, call.Body.Texts)
 	b := catalog.Bounds{Input: size.Most, Output: call.MaxOutput, Answers: max(call.Choices, 1), Media: true, Cache1h: size.Hour}
 	if size.Tier {
 		b.Tier = "auto" // the dearest

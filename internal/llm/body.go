@@ -37,6 +37,15 @@ const (
 // Marks are the spans of one body.
 type Marks [markCount]Span
 
+// LongText is how many bytes a long string has at least: to find the end of a shorter one costs next to nothing.
+const LongText = 4096
+
+// Texts are what the strict scan saw of a body's strings, so that nobody need look through them all for it again.
+type Texts struct {
+	Long      []Span // long strings without their quotes, in order; names of members are not among them
+	Disguised bool   // a letter, a digit or one of _-.:/ is written as an escape (\u0061), as nobody does who has nothing to hide
+}
+
 // An Encoding says for whom a payload is written, and collects what did not fit.
 type Encoding struct {
 	Model   string
@@ -75,6 +84,8 @@ type Codec interface {
 // A Body is the bytes of a request as they came and what they mean; each is made from the other. Editing
 // the meaning drops the bytes, and splicing the bytes drops the meaning. Not safe for concurrent use.
 type Body struct {
+	Texts Texts // of the bytes as they came
+
 	codec Codec
 	raw   []byte
 	marks Marks

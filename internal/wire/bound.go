@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"slices"
+
+	"sluice/internal/llm"
 )
 
 // A Size is how much a request gives a model to read, as far as its bytes tell.
@@ -26,7 +28,7 @@ const (
 	toolsMost = 1024
 	// vendorMost is more than the vendors' own words before a conversation (612 tokens were seen beside a short one).
 	vendorMost = 1024
-	longText   = 1024 // bytes of a string from which it may be a file in base64
+	fileText   = 1024 // bytes of a string from which it may be a file in base64
 )
 
 // opening are how words begin in requests whose model reads more than the body, by their first letter. One that
@@ -55,9 +57,9 @@ func opens(word []byte) bool {
 	return false
 }
 
-// SizeOf bounds the tokens of a body that has passed the strict scan. No tokenizer in use makes more tokens than
-// there are bytes of text; files in base64 are counted by what they are.
-func SizeOf(body []byte) Size {
+// SizeOf bounds the tokens of a body that has passed the strict scan, which saw texts in it. No tokenizer in use makes more tokens
+// than there are bytes of text; files in base64 are counted by what they are.
+func SizeOf(body []byte, texts llm.Texts) Size {
 	s := Size{Most: int64(len(body)) + vendorMost}
 	text := int64(len(body))
 	media := func(n int, most, about int64) {
@@ -65,16 +67,22 @@ func SizeOf(body []byte) Size {
 		s.About += about
 		text -= int64(n)
 	}
-	for rest := body; ; {
-		i := bytes.IndexByte(rest, '"')
+	long := texts.Long
+	for at := 0; ; {
+		i := bytes.IndexByte(body[at:], '"')
 		if i < 0 {
 			break
 		}
-		rest = rest[i+1:]
-		n := stringEnd(rest)
-		word := rest[:n]
+		at += i + 1
+		var n int
+		if len(long) > 0 && long[0].Start == at {
+			n, long = long[0].End-at, long[1:]
+		} else {
+			n = stringEnd(body[at:])
+		}
+		word := body[at : at+n]
 		switch {
-		case n >= longText:
+		case n >= fileText:
 			if data, ok := base64Of(word); ok {
 				m := int64(len(data)) * 3 / 4
 				switch kindOf(data) {
@@ -96,10 +104,10 @@ func SizeOf(body []byte) Size {
 			s.Tier = true
 		}
 		s.Open = s.Open || n < 64 && opens(word)
-		rest = rest[min(n+1, len(rest)):]
+		at = min(at+n+1, len(body))
 	}
 	s.About += text / 4
-	s.Open = s.Open || disguised(body)
+	s.Open = s.Open || texts.Disguised
 	return s
 }
 
@@ -119,23 +127,6 @@ func stringEnd(b []byte) int {
 			return n
 		}
 		n++
-	}
-}
-
-// disguised tells whether plain letters are written as escapes (\u0061), as nobody does who has nothing to hide.
-func disguised(b []byte) bool {
-	if bytes.IndexByte(b, '\\') < 0 {
-		return false
-	}
-	for {
-		i := bytes.Index(b, []byte(`\u00`))
-		if i < 0 || i+5 >= len(b) {
-			return false
-		}
-		if c := b[i+4]; c >= '4' && c <= '7' || c == '3' && b[i+5] <= '9' || c == '2' && b[i+5] >= 'd' {
-			return true
-		}
-		b = b[i+4:]
 	}
 }
 

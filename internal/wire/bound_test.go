@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/llm"
 	"sluice/internal/wire"
 	"sluice/internal/wire/wiretest"
 )
@@ -33,7 +34,7 @@ func TestSizeOfRecordings(t *testing.T) {
 		for _, n := range most {
 			total += n
 		}
-		s := wire.SizeOf(r.Ask)
+		s := sizeOf(t, r.Ask)
 		switch {
 		case total == 0:
 		case s.Open:
@@ -47,6 +48,16 @@ func TestSizeOfRecordings(t *testing.T) {
 	if held < 5 {
 		t.Errorf("only %d exchanges were compared (%d open)", held, open)
 	}
+}
+
+// sizeOf scans and measures a body.
+func sizeOf(t *testing.T, body []byte) wire.Size {
+	t.Helper()
+	s, err := wire.Scan(nil, body)
+	if err != nil {
+		t.Fatalf("%.200s: %v", body, err)
+	}
+	return wire.SizeOf(body, s.Texts)
 }
 
 func file(head string, n int) string {
@@ -78,10 +89,13 @@ func TestSizeOf(t *testing.T) {
 		{"kept there", `{"previous_response_id":"resp_1"}`, 0, 100, true},
 		{"disguised", `{"file\u005fid":"file-1"}`, 0, 100, true},
 		{"escapes that encoders write", `{"a":"\u00e9\u0026\u003d\u003c\u0022"}`, 0, 100, false},
+		{"disguised by a colon", `{"type":"openrouter\u003aweb_search"}`, 0, 100, true},
+		{"escapes for web pages", `{"a":"\u0060x\u0060 \u0027\u002B\u003E"}`, 0, 100, false},
+		{"a backslash before u", `{"a":"\\u0061"}`, 0, 100, false},
 		{"escapes of control characters", `{"a":"\u0000\u001f\u0026"}`, 0, 100, false},
 		{"quotes within", `{"a":"\\\"","b":"\\"}`, 0, 30, false},
 	} {
-		s := wire.SizeOf([]byte(c.body))
+		s := sizeOf(t, []byte(c.body))
 		s.Most -= 1024 // the vendor's own words
 		if s.Most < c.least || s.Most > c.most || s.Open != c.open || s.About > s.Most {
 			t.Errorf("%s: %+v, want from %d to %d, open %v", c.name, s, c.least, c.most, c.open)
@@ -93,18 +107,39 @@ func TestSizeOf(t *testing.T) {
 func FuzzSizeOf(f *testing.F) {
 	f.Add([]byte(`{"a":"\\\"https://` + strings.Repeat("A", 2000) + `"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s := wire.SizeOf(b); s.Most < 0 || s.About < 0 {
+		s := wire.SizeOf(b, llm.Texts{})
+		if s.Most < 0 || s.About < 0 {
 			t.Errorf("%+v", s)
+		}
+		scanned, err := wire.Scan(nil, b)
+		if err != nil {
+			return
+		}
+		// What the scan saw saves time and changes nothing.
+		s.Open = s.Open || scanned.Texts.Disguised
+		if got := wire.SizeOf(b, scanned.Texts); got != s {
+			t.Errorf("%q: %+v, and without what the scan saw %+v", b, got, s)
 		}
 	})
 }
 
 func BenchmarkSizeOf(b *testing.B) {
-	body := []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"`+strings.Repeat("word ", 100)+`"},`, 400) + `{}]}`)
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		wire.SizeOf(body)
+	for name, body := range map[string]string{
+		"short":   `{"messages":[` + strings.Repeat(`{"role":"user","content":"`+strings.Repeat("word ", 100)+`"},`, 400) + `{}]}`,
+		"long":    `{"messages":[` + strings.Repeat(`{"role":"user","content":"`+strings.Repeat("word ", 3200)+`"},`, 13) + `{}]}`,
+		"escaped": `{"messages":[` + strings.Repeat(`{"role":"user","content":"`+strings.Repeat(`two \"words\"\n`, 1000)+`"},`, 13) + `{}]}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			s, err := wire.Scan(nil, []byte(body))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				wire.SizeOf(s.Raw, s.Texts)
+			}
+		})
 	}
 }
 
@@ -119,7 +154,7 @@ func TestSizeOfWords(t *testing.T) {
 		{`{"generationConfig":{"serviceTier" : "priority"}}`, false, true},
 		{`{"content":"in \"1h\" the service_tier"}`, false, false},
 	} {
-		if s := wire.SizeOf([]byte(c.body)); s.Hour != c.hour || s.Tier != c.tier {
+		if s := sizeOf(t, []byte(c.body)); s.Hour != c.hour || s.Tier != c.tier {
 			t.Errorf("%s: hour %v, tier %v", c.body, s.Hour, s.Tier)
 		}
 	}

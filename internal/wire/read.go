@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -198,6 +199,7 @@ func ReadCall(f Format, r *http.Request, body []byte, id string) (*llm.Call, err
 		return nil, err
 	}
 	call := &llm.Call{ID: id, Format: f.Format(), Choices: 1, Body: llm.NewBody(f, body, s.Marks)}
+	call.Body.Texts = llm.Texts{Long: slices.Clone(s.Texts.Long), Disguised: s.Texts.Disguised}
 	if r.URL.RawQuery != "" {
 		call.Query = r.URL.Query()
 	}

@@ -34,6 +34,7 @@ func Scan(shape *Shape, body []byte) (*Scanned, error) {
 	}
 	kept := *out
 	kept.Notes = slices.Clone(out.Notes)
+	kept.Texts.Long = slices.Clone(out.Texts.Long)
 	return &kept, nil
 }
 
@@ -48,6 +49,7 @@ func (s *scanner) scan(shape *Shape, body []byte) (*Scanned, error) {
 		return nil, &llm.Error{Kind: llm.KindInvalid, Msg: "the request body is not valid", Problems: slices.Clone(s.problems)}
 	}
 	s.out.Notes = s.notes
+	s.out.Texts = llm.Texts{Long: s.long, Disguised: s.lex.disguised}
 	return &s.out, nil
 }
 
@@ -57,6 +59,7 @@ type scanner struct {
 	out      Scanned
 	problems []llm.Problem
 	notes    []Note
+	long     []llm.Span
 	frames   [maxDepth]frame // the containers that are open, outermost first
 	depth    int             // how many of frames
 	names    names
@@ -81,9 +84,12 @@ func (s *scanner) release() {
 	clear(s.notes)
 	clear(s.problems)
 	s.lex, s.out, s.depth = lexer{}, Scanned{}, 0
-	s.notes, s.problems, s.text = s.notes[:0], s.problems[:0], s.text[:0]
+	s.notes, s.long, s.problems, s.text = s.notes[:0], s.long[:0], s.problems[:0], s.text[:0]
 	if cap(s.notes) > keep {
 		s.notes = nil
+	}
+	if cap(s.long) > keep {
+		s.long = nil
 	}
 	if cap(s.text) > 4*keep {
 		s.text = nil
@@ -251,6 +257,9 @@ func (s *scanner) str(sh *Shape) error {
 	escaped, err := s.lex.str()
 	if err != nil {
 		return err
+	}
+	if inner := (llm.Span{Start: start + 1, End: s.lex.pos - 1}); inner.End-inner.Start >= llm.LongText {
+		s.long = append(s.long, inner)
 	}
 	if err := s.is(sh, kString); err != nil || sh == nil || sh.str == nil || sh.kinds&kString == 0 {
 		return err

@@ -205,17 +205,17 @@ func chat(size int, escaped bool) []byte {
 
 func TestScanAllocations(t *testing.T) {
 	shape := small()
-	for _, size := range []int{300, 2_000, 200_000} {
+	for size, most := range map[int]float64{300: 2, 2_000: 2, 200_000: 3} {
 		for _, escaped := range []bool{false, true} {
 			body := chat(size, escaped)
-			// One for the result, one for its notes.
+			// One for the result, one for its notes, one for where its long strings are.
 			n := testing.AllocsPerRun(100, func() {
 				if _, err := Scan(shape, body); err != nil {
 					t.Fatal(err)
 				}
 			})
-			if n > 2 && !racing {
-				t.Errorf("%v allocations for %d bytes, want at most 2", n, size)
+			if n > most && !racing {
+				t.Errorf("%v allocations for %d bytes, want at most %v", n, size, most)
 			}
 		}
 	}

@@ -294,6 +294,7 @@ type Scanned struct {
 	Raw   []byte
 	Marks llm.Marks
 	Notes []Note
+	Texts llm.Texts
 }
 
 // Member gives the raw value of a marked member, nil when absent.

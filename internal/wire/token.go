@@ -14,8 +14,9 @@ import (
 // A lexer reads the tokens of one JSON text (RFC 8259) where they stand: nothing is copied. It is strict about
 // everything that parsers are known to differ in, as what it lets through is sent on to be read by others.
 type lexer struct {
-	src []byte
-	pos int
+	src       []byte
+	pos       int
+	disguised bool // an escape stood for a byte of a word
 }
 
 // A syntaxError says what is wrong with the JSON and where.
@@ -327,6 +328,7 @@ func (l *lexer) escape(i int) (int, error) {
 			}
 			i += 6
 		}
+		l.disguised = l.disguised || ofWord(u)
 		i += 6
 		if i+1 >= len(b) || b[i] != '\\' || b[i+1] != 'u' {
 			return i, nil
@@ -337,6 +339,12 @@ func (l *lexer) escape(i int) (int, error) {
 	}
 	l.pos = i + 1
 	return i, l.want(`one of "\/bfnrtu behind a backslash`)
+}
+
+// ofWord tells whether words are made of it that mean something to a provider. Encoders that are made for web pages write < > & ' + and `
+// as escapes, and none of these.
+func ofWord(u rune) bool {
+	return u >= 'a' && u <= 'z' || u >= 'A' && u <= 'Z' || u >= '-' && u <= ':' || u == '_'
 }
 
 // low checks that u, the surrogate at i, has its other half behind it.
