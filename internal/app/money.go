@@ -92,10 +92,10 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 
 // openJournal opens the ledger's log and begins to hand on what it holds.
 func (m *money) openJournal(cfg *config.Config, log *slog.Logger) (err error) {
-	c := &cfg.Ledger
+	c, ledger := &cfg.Ledger, m.db.Ledger()
 	m.journal, err = usage.OpenJournal(usage.JournalOptions{
 		Dir: LedgerDir(cfg), WAL: wal.Options{Segment: segment, Sync: c.Sync, Spool: int64(c.Spool)}, GoOn: c.WhenFull == "go_on",
-		Store: m.db.Ledger(), Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: log,
+		Store: ledger, Crowded: ledger.Crowded, Settle: m.settle, Count: counting(), Keep: max(c.Keep, 0), Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)

@@ -21,6 +21,9 @@ type JournalOptions struct {
 	GoOn bool // when the log is full: make calls all the same and count what is lost, instead of refusing them
 
 	Store Store // of the rows
+	// Crowded tells whether anybody has had to wait for the store since it was asked the last time. Where there is but one who may write at a
+	// time, batches are small then, so that nobody waits long. nil: nobody ever waits.
+	Crowded func() bool
 	// Settle is given the costs of calls that held something of a budget, in the order of the log. After an error
 	// all of them are given again; after a Lost, what went before them, too. It keeps nothing of s. nil: nobody holds
 	// anything.
@@ -31,7 +34,7 @@ type JournalOptions struct {
 
 	Gone    time.Duration // after so much silence other replicas close a replica's open calls; 0: 5 min
 	Keep    time.Duration // of rows; sums are kept five times as long. 0: for good
-	Batch   int           // rows of a batch; 0: 1000, some 5 ms of a CPU
+	Batch   int           // rows of a batch at most; 0: 1000, some 5 ms of a CPU
 	Wait    time.Duration // for a batch to fill; 0: 200 ms
 	Backoff time.Duration // before the first retry; doubles up to fifty times as much. 0: 100 ms
 	Log     *slog.Logger  // nil: nothing is said
@@ -105,6 +108,9 @@ type Journal struct {
 func OpenJournal(o JournalOptions) (*Journal, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Crowded == nil {
+		o.Crowded = func() bool { return false }
 	}
 	if o.WAL.Log == nil {
 		o.WAL.Log = o.Log

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -283,6 +284,28 @@ func TestBatches(t *testing.T) {
 	}
 	if most != 10 || sum != 35 {
 		t.Errorf("batches of %v", h.store.batches)
+	}
+}
+
+// Batches are small while others wait for the store, and grow when they do not.
+func TestCrowdedBatches(t *testing.T) {
+	crowded := 3 // times that it is asked
+	h := newHouse(t, func(o *JournalOptions) {
+		o.Batch = 500
+		o.Crowded = func() bool { crowded--; return crowded >= 0 }
+	})
+	h.store.set(func(string) error { return errDown })
+	for i := range 2000 {
+		e := h.begin(fmt.Sprint("req_", i))
+		e.Close()
+	}
+	h.store.set(nil)
+	h.flush()
+	h.store.mu.Lock()
+	defer h.store.mu.Unlock()
+	got := h.store.batches[1:] // the first was collected before the store was down
+	if want := []int{128, 128, 128, 256, 500}; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+		t.Errorf("batches of %v, want %v", got, want)
 	}
 }
 

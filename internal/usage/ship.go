@@ -21,6 +21,7 @@ type shipper struct {
 	open    map[uint64]*begun // by the position of the intent
 	touched []*begun          // since the last batch
 	batch   Batch
+	most    int // rows of the batch
 
 	after uint64 // the position of the last batch, as the store knows it
 	heard time.Time
@@ -38,8 +39,23 @@ type begun struct {
 }
 
 func newShipper(j *Journal) *shipper {
-	return &shipper{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), open: map[uint64]*begun{}}
+	return &shipper{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), open: map[uint64]*begun{}, most: j.o.Batch}
 }
+
+// crowdedBatch is how many rows a batch has at most while others wait for the store: some 1.5 ms.
+const crowdedBatch = 128
+
+// yield makes room for others at the store: one of them waits for a small batch at most, and as soon as nobody has waited, batches grow
+// again, as a row costs half as much in large ones.
+func (s *shipper) yield() {
+	s.most = min(2*s.most, s.j.o.Batch)
+	if s.j.o.Crowded() {
+		s.most = min(crowdedBatch, s.j.o.Batch)
+	}
+}
+
+// full tells whether the batch has what it may have.
+func (s *shipper) full() bool { return len(s.batch.Rows) >= s.most || len(s.touched) >= 4*s.most }
 
 func (s *shipper) nudge() {
 	select {
@@ -69,7 +85,7 @@ func (s *shipper) run(ctx context.Context) {
 func (s *shipper) collect(ctx context.Context) (full bool) {
 	var due <-chan time.Time
 	for {
-		for len(s.batch.Rows) < s.j.o.Batch && len(s.touched) < 4*s.j.o.Batch {
+		for !s.full() {
 			pos, payload, ok := s.reader.Next()
 			if !ok {
 				break
@@ -77,7 +93,7 @@ func (s *shipper) collect(ctx context.Context) (full bool) {
 			s.read(pos, payload)
 		}
 		switch {
-		case len(s.batch.Rows) >= s.j.o.Batch || len(s.touched) >= 4*s.j.o.Batch:
+		case s.full():
 			return true
 		case s.reader.Passed() == s.after, s.j.hurry.Load() > 0 && !s.behind():
 			return false
@@ -218,6 +234,7 @@ func (s *shipper) send(ctx context.Context) error {
 		if err := s.deliver(ctx); err != nil {
 			return err
 		}
+		s.yield()
 		s.after, s.heard = passed, time.Now()
 		s.reader.Done(passed)
 		clear(b.Rows)

@@ -4,15 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"sluice/internal/usage"
 )
 
 // A Ledger is usage.Store.
-type Ledger struct{ db *DB }
+type Ledger struct {
+	db    *DB
+	waits atomic.Int64 // for the writer, as Crowded saw them last
+}
 
 // Ledger gives the ledger in the store.
-func (db *DB) Ledger() *Ledger { return &Ledger{db} }
+func (db *DB) Ledger() *Ledger { return &Ledger{db: db} }
+
+// Crowded tells whether somebody has had to wait for the one connection that writes to SQLite since this was asked the last time. Writers of
+// PostgreSQL do not wait for one another.
+func (l *Ledger) Crowded() bool {
+	if l.db.dialect == postgres {
+		return false
+	}
+	waits := l.db.writer.Stats().WaitCount
+	return l.waits.Swap(waits) != waits
+}
 
 var _ usage.Store = (*Ledger)(nil)
 

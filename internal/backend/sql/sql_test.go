@@ -107,6 +107,46 @@ func alter(t testing.TB, db *DB, q *statement) error {
 	})
 }
 
+// Who writes rows learns of others that waited for the one connection that writes to SQLite, once.
+func TestCrowded(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		db := open(t, o)
+		l := db.Ledger()
+		touch := say("UPDATE changes_counter SET newest = newest")
+		for range 3 {
+			if err := alter(t, db, touch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if l.Crowded() {
+			t.Error("writers one after the other count as waiting")
+		}
+		var other sync.WaitGroup
+		err := db.write(t.Context(), func(context.Context, *session) error {
+			waits := db.writer.Stats().WaitCount
+			other.Go(func() {
+				if err := alter(t, db, say("UPDATE replicas SET seen = seen")); err != nil {
+					t.Error(err)
+				}
+			})
+			if db.dialect == sqlite {
+				eventually(t, func() bool { return db.writer.Stats().WaitCount > waits })
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.Wait()
+		if got, want := l.Crowded(), db.dialect == sqlite; got != want {
+			t.Errorf("crowded %v, want %v", got, want)
+		}
+		if l.Crowded() {
+			t.Error("crowded for a second time")
+		}
+	})
+}
+
 // A release runs beside the next one, as long as that one's schema lets it.
 func TestNewerSchema(t *testing.T) {
 	onBoth(t, func(t *testing.T, o Options) {
