@@ -129,6 +129,7 @@ func start(src *source, cfg *config.Config) (*App, error) {
 	a.log = a.logs.logger
 	a.metrics = telemetry.NewMetrics(a.logs.out.Dropped)
 	a.gateway = gateway.New(gateway.Options{Endpoints: endpoints, Lists: lists, Errors: errorFormat, Log: a.log})
+	a.metrics.WatchMemory(a.gateway.Taken)
 	if a.revoked, err = auth.OpenRevoked(cfg.Data); err != nil {
 		return nil, err
 	}

@@ -108,7 +108,8 @@ func (a *App) build(cfg *config.Config) (*built, error) {
 		Limiter: a.money.limiter, Outputs: a.money.outputs, Once: a.money.once, Price: prices.price, Totals: a.totals,
 		Cache: a.cache, CacheRules: cacheRules(cfg, providers),
 		Limits: gateway.Limits{
-			Body: int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
+			Memory: callsMemory(cfg, os.DirFS("/")),
+			Body:   int64(cfg.Limits.Body), BodyTimeout: cfg.Limits.BodyTimeout, BodyMinRate: int64(cfg.Limits.BodyMinRate),
 			Write: wire.WriteLimits{KeepAlive: cfg.Timeouts.KeepAliveComment, Stall: cfg.Limits.WriteStall},
 		},
 	}

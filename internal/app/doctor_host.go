@@ -9,11 +9,9 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -203,26 +201,4 @@ func memoryFinding(group, own int64) Finding {
 		return problem(cure, "GOMEMLIMIT is %s, more than the limit of %s", size(uint64(own)), size(uint64(group)))
 	}
 	return fine("the limit is %s, GOMEMLIMIT %s", size(uint64(group)), size(uint64(own)))
-}
-
-// cgroupLimit is the least limit of memory of this process's control group (version 2) and those above it.
-func cgroupLimit(root fs.FS) int64 {
-	least := int64(math.MaxInt64)
-	text, err := fs.ReadFile(root, "proc/self/cgroup")
-	if err != nil {
-		return least
-	}
-	for line := range strings.Lines(string(text)) {
-		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
-		for ok {
-			text, err := fs.ReadFile(root, path.Join("sys/fs/cgroup", group, "memory.max"))
-			if n, err2 := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && err2 == nil {
-				least = min(least, n)
-			}
-			if ok = group != "/" && group != "." && group != ""; ok {
-				group = path.Dir(group)
-			}
-		}
-	}
-	return least
 }

@@ -160,6 +160,9 @@ func (d *decoder) limits(c *Config) {
 	if l.Header < 4<<10 || l.Header > 16<<20 {
 		d.fail("limits.header", "must be from 4KiB to 16MiB")
 	}
+	if l.Memory > 0 && l.Memory < 16<<20 {
+		d.fail("limits.memory", "must be at least 16MiB, or off")
+	}
 	if l.Body > 1<<30 {
 		d.fail("limits.body", "must be at most 1GiB: a request is held in memory")
 	}

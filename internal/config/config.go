@@ -116,8 +116,10 @@ type TLS struct {
 	Key string `yaml:"key" example:"/etc/sluice/tls.key"`
 }
 
-// Limits bound what one request, answer or connection may take.
+// Limits bound what requests, answers and connections may take.
 type Limits struct {
+	// Memory that all calls under way may take: each is reckoned as 64 KiB and twice the buffer of its body. What does not fit is refused with a 503 and Retry-After: bodies of more than 64 KiB when three quarters are taken, so that short calls still pass, others when all is. A call that is alone always fits. Left out: half of what the process may use (the least of GOMEMLIMIT, the control group's limit and the machine's memory).
+	Memory Size `yaml:"memory" off:"true" example:"1GiB"`
 	// Largest request body, after decompression.
 	Body Size `yaml:"body" example:"64MiB"`
 	// Largest upstream answer that comes whole; a larger one is a 502. It is held in memory, for a moment twice, so this bounds what one call may cost. It does not bound a stream, which is passed on as it comes: of that only one frame is held at a time, of at most 16 MiB. Texts of refusals are read up to 64 KiB whatever this says.

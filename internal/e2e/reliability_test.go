@@ -53,6 +53,7 @@ func TestReliability(t *testing.T) {
 		{"R28 slow senders", slowSenders},
 		{"R29 idle connections", idleConnections},
 		{"R31 stalled readers", stalledReaders},
+		{"R32 overload", memoryOverload},
 		{"R33 large images", largeImages},
 		{"R34 drain", drainStreams},
 		{"R36 reload", reloads},

@@ -42,4 +42,20 @@ func (p *paced) deadline() time.Time {
 	return d
 }
 
+// discardTime is how long a body is read that nobody will look at.
+const discardTime = 5 * time.Second
+
+// discard reads the rest of a body and tells whether it came to its end: many clients look at an answer only once they have sent all, and one
+// that comes before it is lost when the connection is closed. Who waits to be told to send is not told to.
+func (p *paced) discard(r *http.Request, most int64) bool {
+	if r.Header.Get("Expect") != "" {
+		return false
+	}
+	if end := time.Now().Add(discardTime); p.end.IsZero() || end.Before(p.end) {
+		p.end, p.set = end, time.Time{}
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(p, most+1))
+	return err == nil && n <= most
+}
+
 func (p *paced) Close() error { return p.body.Close() }

@@ -3,10 +3,13 @@ package gateway
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sluice/internal/wire"
 )
 
 // deadlines is a connection that keeps the read deadlines that are set on it.
@@ -63,5 +66,46 @@ func TestPace(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A call that there is no room for is refused once its client has sent all of it, so that the client sees why and keeps its connection.
+func TestNoRoom(t *testing.T) {
+	h := newHouse(answers(whole))
+	h.state.Limits.Memory = 16 << 20
+	h.Swap(h.state)
+	large := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat("x", 20<<20)))
+	held, err := wire.ReadBody(large, 32<<20, &h.room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		size   int
+		change func(*http.Request)
+		left   int // of the body
+		close  bool
+	}{
+		{"small", 100, func(*http.Request) {}, 0, false},
+		{"told to wait", 100, func(r *http.Request) { r.Header.Set("Expect", "100-continue") }, 100, true},
+		{"too large", 5000, func(r *http.Request) { r.ContentLength = -1 }, 5000 - 1001, true},
+		{"HTTP/2", 100, func(r *http.Request) { r.ProtoMajor = 2 }, 100, false},
+	} {
+		text := strings.NewReader(strings.Repeat(" ", tt.size))
+		r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions", io.NopCloser(text))
+		r.ContentLength = int64(tt.size)
+		tt.change(r)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "limits.memory") {
+			t.Errorf("%s: %d %v %s", tt.name, w.Code, w.Header(), w.Body)
+		}
+		if text.Len() != tt.left || (w.Header().Get("Connection") == "close") != tt.close {
+			t.Errorf("%s: %d bytes of %d are not read, want %d; Connection %q", tt.name, text.Len(), tt.size, tt.left, w.Header().Get("Connection"))
+		}
+	}
+	held.Release()
+	if w := h.serve(t, asked(ask)); w.Code != http.StatusOK || h.Taken() != 0 {
+		t.Errorf("with room again: %d, %d bytes stay taken", w.Code, h.Taken())
 	}
 }

@@ -63,8 +63,9 @@ type State struct {
 	Linger time.Duration
 }
 
-// Limits bound what one client may take.
+// Limits bound what clients may take.
 type Limits struct {
+	Memory      int64         // that all calls under way may take; 0: no limit
 	Body        int64         // bytes of a request, after decompression
 	BodyTimeout time.Duration // for a request's body to arrive in all; 0: no limit
 	BodyMinRate int64         // bytes a second that a body must arrive at; 0: no limit
@@ -94,6 +95,7 @@ type Options struct {
 // A Gateway serves the data listener.
 type Gateway struct {
 	state  atomic.Pointer[State]
+	room   wire.Room
 	mux    *http.ServeMux
 	direct map[string]http.HandlerFunc // those of mux that take calls, by paths without a wildcard
 	errors func(path string) wire.Format
@@ -136,7 +138,15 @@ func New(o Options) *Gateway {
 }
 
 // Swap makes s the state of every call that begins from now on, and returns the one before.
-func (g *Gateway) Swap(s *State) *State { return g.state.Swap(s) }
+func (g *Gateway) Swap(s *State) *State {
+	if s != nil {
+		g.room.Resize(s.Limits.Memory)
+	}
+	return g.state.Swap(s)
+}
+
+// Taken is how much memory the calls under way are reckoned with.
+func (g *Gateway) Taken() int64 { return g.room.Used() }
 
 // SetReady says whether /ready tells load balancers to send calls here.
 func (g *Gateway) SetReady(ready bool) { g.ready.Store(ready) }
@@ -238,7 +248,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 		return err
 	}
 	defer cancel()
-	body, err := readBody(w, r, s.Limits)
+	body, err := readBody(w, r, s.Limits, &g.room)
 	if err != nil {
 		return err
 	}
@@ -353,9 +363,9 @@ func (g *Gateway) answerHeaders(w http.ResponseWriter, reply *llm.Reply, trace *
 }
 
 // readBody reads the request within its time. A connection's deadline is its own again afterwards.
-func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer, error) {
+func readBody(w http.ResponseWriter, r *http.Request, lim Limits, room *wire.Room) (*wire.Buffer, error) {
 	if lim.BodyTimeout <= 0 && lim.BodyMinRate <= 0 {
-		return wire.ReadBody(r, lim.Body)
+		return wire.ReadBody(r, lim.Body, room)
 	}
 	start := time.Now()
 	p := &paced{body: r.Body, rc: *http.NewResponseController(w), rate: lim.BodyMinRate}
@@ -363,9 +373,10 @@ func readBody(w http.ResponseWriter, r *http.Request, lim Limits) (*wire.Buffer,
 		p.end = start.Add(lim.BodyTimeout)
 	}
 	p.start, r.Body = start, p
-	b, err := wire.ReadBody(r, lim.Body)
+	b, err := wire.ReadBody(r, lim.Body, room)
+	read := err == nil || llm.AsError(err).Kind == llm.KindOverloaded && r.ProtoMajor == 1 && p.discard(r, lim.Body)
 	r.Body = p.body // net/http must know its own, or it resets the connection of a refused body before the client has read why
-	if err != nil && r.ProtoMajor == 1 {
+	if !read && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // net/http would wait for the rest before it answers
 		return nil, err
 	}

@@ -308,6 +308,13 @@ func (w watcher) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// WatchMemory tells how much memory the calls under way are reckoned with.
+func (m *Metrics) WatchMemory(taken func() int64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sluice_requests_memory_bytes", Help: "Memory that the requests under way are reckoned with (limits.memory).",
+	}, func() float64 { return float64(taken()) }))
+}
+
 // InFlight counts the requests that h works on.
 func (m *Metrics) InFlight(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -21,7 +21,9 @@ import (
 // A Buffer holds the body of one request. It comes from a pool and goes back to it.
 type Buffer struct {
 	b     []byte
-	class int // of the pool it came from; -1: none
+	class int   // of the pool it came from; -1: none
+	room  *Room // that it takes of
+	taken int64 // bytes that it is counted with there
 }
 
 // Bytes is the content.
@@ -33,6 +35,17 @@ var (
 	bufferPools [len(bufferSizes)]sync.Pool
 )
 
+// roomFor is how large the buffer for so many bytes is.
+func roomFor(size int) int {
+	for _, n := range bufferSizes {
+		if size <= n {
+			return n
+		}
+	}
+	return size
+}
+
+// newBuffer makes a buffer that is of no room yet.
 func newBuffer(size int) *Buffer {
 	for class, n := range bufferSizes {
 		if size <= n {
@@ -46,28 +59,52 @@ func newBuffer(size int) *Buffer {
 	return &Buffer{b: make([]byte, 0, size), class: -1}
 }
 
+// takeBuffer makes a buffer that takes of the room.
+func takeBuffer(size int, room *Room) (*Buffer, error) {
+	n := int64(roomFor(size))
+	if err := room.take(0, n); err != nil {
+		return nil, err
+	}
+	b := newBuffer(size)
+	b.room, b.taken = room, n
+	return b, nil
+}
+
 // Release gives the buffer back. Nothing may hold on to its bytes.
 func (b *Buffer) Release() {
-	if b != nil && b.class >= 0 {
+	if b == nil {
+		return
+	}
+	if b.room != nil {
+		b.room.give(b.taken)
+		b.room, b.taken = nil, 0
+	}
+	if b.class >= 0 {
 		bufferPools[b.class].Put(b)
 	}
 }
 
 // grow moves the content to a buffer of the next class.
-func (b *Buffer) grow() {
-	next := newBuffer(2 * cap(b.b))
+func (b *Buffer) grow() error {
+	n := int64(roomFor(2 * cap(b.b)))
+	if err := b.room.take(b.taken, n-b.taken); err != nil {
+		return err
+	}
+	next := newBuffer(int(n))
 	next.b = append(next.b, b.b...)
-	old := *b
-	*b = *next
-	*next = old
-	next.Release()
+	old := &Buffer{b: b.b, class: b.class}
+	b.b, b.class, b.taken = next.b, next.class, n
+	old.Release()
+	return nil
 }
 
 // readAll reads r to its end, or to one byte beyond most.
 func (b *Buffer) readAll(r io.Reader, most int64) error {
 	for {
 		if len(b.b) == cap(b.b) {
-			b.grow()
+			if err := b.grow(); err != nil {
+				return err
+			}
 		}
 		room := b.b[len(b.b):cap(b.b)]
 		if left := most + 1 - int64(len(b.b)); int64(len(room)) > left {
@@ -91,9 +128,9 @@ func (b *Buffer) readAll(r io.Reader, most int64) error {
 }
 
 // ReadBody reads a request's body whole, decompressed and bounded by most bytes on either side of the
-// decompression. The whole body is needed anyway: it is checked before a byte goes on, and a retry sends
-// it again.
-func ReadBody(r *http.Request, most int64) (*Buffer, error) {
+// decompression, and by what room there is. The whole body is needed anyway: it is checked before a byte goes
+// on, and a retry sends it again.
+func ReadBody(r *http.Request, most int64, room *Room) (*Buffer, error) {
 	if r.ContentLength > most {
 		return nil, llm.Errorf(llm.KindTooLarge, "the request body has %d bytes; the limit is %d", r.ContentLength, most)
 	}
@@ -105,7 +142,10 @@ func ReadBody(r *http.Request, most int64) (*Buffer, error) {
 		return nil, err
 	}
 	defer done()
-	b := newBuffer(int(max(r.ContentLength, 0)) + 1) // one more, so that the read that meets EOF has room
+	b, err := takeBuffer(int(max(r.ContentLength, 0))+1, room) // one more, so that the read that meets EOF has room
+	if err != nil {
+		return nil, err
+	}
 	if err := b.readAll(src, most); err != nil {
 		b.Release()
 		return nil, readError(err)

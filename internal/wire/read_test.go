@@ -86,17 +86,27 @@ func TestReadBody(t *testing.T) {
 			if most == 0 {
 				most = 1 << 20
 			}
-			b, err := ReadBody(r, most)
+			room := new(Room)
+			b, err := ReadBody(r, most, room)
 			if c.kind != "" {
 				if e := llm.AsError(err); e.Kind != c.kind {
 					t.Fatalf("%v, want %s", err, c.kind)
+				}
+				if room.Used() != 0 {
+					t.Errorf("%d bytes of the room stay taken", room.Used())
 				}
 				return
 			}
 			if err != nil || !bytes.Equal(b.Bytes(), text) {
 				t.Fatalf("read %d bytes, err %v; want %d", len(b.Bytes()), err, len(text))
 			}
+			if room.Used() < int64(len(text)) {
+				t.Errorf("%d bytes of the room are taken for a body of %d", room.Used(), len(text))
+			}
 			b.Release()
+			if room.Used() != 0 {
+				t.Errorf("%d bytes of the room stay taken", room.Used())
+			}
 		})
 	}
 }
@@ -105,7 +115,10 @@ func TestReadBody(t *testing.T) {
 func TestBuffersGrowThroughClasses(t *testing.T) {
 	for _, size := range []int{0, 1, 4 << 10, 4<<10 + 1, 100_000, 3 << 20, 10 << 20} {
 		text := bytes.Repeat([]byte{'a'}, size)
-		b := newBuffer(0)
+		b, err := takeBuffer(0, new(Room))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := b.readAll(iotest.HalfReader(bytes.NewReader(text)), 32<<20); err != nil || !bytes.Equal(b.Bytes(), text) {
 			t.Fatalf("%d bytes: read %d, err %v", size, len(b.Bytes()), err)
 		}
@@ -135,7 +148,7 @@ func FuzzReadBody(f *testing.F) {
 	f.Add(zstded(f, []byte("{}")), "zstd")
 	f.Fuzz(func(t *testing.T, body []byte, encoding string) {
 		r := &http.Request{Body: io.NopCloser(bytes.NewReader(body)), Header: http.Header{"Content-Encoding": {encoding}}, ContentLength: -1}
-		b, err := ReadBody(r, 1<<16)
+		b, err := ReadBody(r, 1<<16, new(Room))
 		if err == nil && len(b.Bytes()) > 1<<16 {
 			t.Fatalf("%d bytes are over the limit", len(b.Bytes()))
 		}
