@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -185,9 +186,21 @@ func openFilesFinding(n uint64) Finding {
 	return fine("at most %d open files", n)
 }
 
-// lookMemory holds Go's limit against that of the control group.
+// lookMemory holds Go's limit against that of the control group, and what calls may take against what there is.
 func lookMemory(_ context.Context, p *patient) []Finding {
-	return []Finding{memoryFinding(cgroupLimit(p.o.root), debug.SetMemoryLimit(-1))}
+	group, own := cgroupLimit(p.o.root), debug.SetMemoryLimit(-1)
+	return []Finding{memoryFinding(group, own), callsFinding(int64(p.cfg.Limits.Memory), min(group, own, machineMemory(p.o.root)))}
+}
+
+func callsFinding(configured, all int64) Finding {
+	const cure = "leave limits.memory out, which is half of that, or make it smaller"
+	switch {
+	case configured == config.Off:
+		return warn("leave limits.memory out, or say how much", "calls under way may take all memory there is: a few hundred large requests at once end the gateway")
+	case configured > all/4*3:
+		return problem(cure, "calls under way may take %s (limits.memory) of the %s that the process has", size(uint64(configured)), size(uint64(all)))
+	}
+	return fine("calls under way may take %s of %s", size(uint64(cmp.Or(configured, all/2))), size(uint64(all)))
 }
 
 func memoryFinding(group, own int64) Finding {

@@ -17,6 +17,7 @@ import (
 
 	"sluice/internal/backend/redis"
 	"sluice/internal/backend/sql"
+	"sluice/internal/config"
 	"sluice/internal/llm"
 	"sluice/internal/pgtest"
 	"sluice/internal/redistest"
@@ -206,6 +207,10 @@ func TestDoctorOfLimits(t *testing.T) {
 	if f := memoryFinding(1000<<20, math.MaxInt64); !strings.Contains(f.Cure, "GOMEMLIMIT=900MiB") {
 		t.Error(f.Cure)
 	}
+	expect(t, []Finding{callsFinding(0, 1<<30)}, Fine, "512 MiB of 1.0 GiB")
+	expect(t, []Finding{callsFinding(600<<20, 1<<30)}, Fine, "600 MiB of 1.0 GiB")
+	expect(t, []Finding{callsFinding(800<<20, 1<<30)}, Problem, "800 MiB (limits.memory)")
+	expect(t, []Finding{callsFinding(config.Off, 1<<30)}, Warning, "all memory")
 	root := fstest.MapFS{
 		"proc/self/cgroup":                 {Data: []byte("1:name=x:/\n0::/a/b\n")},
 		"sys/fs/cgroup/a/b/memory.max":     {Data: []byte("max\n")},
