@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ var ailments = []string{
 }
 
 // A storm is R43: each second one ailment at a random one of four upstreams, now and then at all but the last model's, and a new configuration
-// every few seconds. SLUICE_SEED repeats it.
+// every few seconds; and R30's question, whether anything grows. SLUICE_SEED repeats it.
 type storm struct {
 	rnd     *rand.Rand
 	vendors []*vendor
@@ -45,8 +46,11 @@ func chaos(t *testing.T, seed uint64) {
 		"  - {name: n, strategy: p2c, deployments: [{provider: c, model: m}, {provider: d, model: m}], timeouts: {first_token: 400ms, total: 1s}}\n" +
 		"  - {name: last, provider: healthy, model: echo}\n"
 	dir := t.TempDir()
-	var err error
-	if s.gateway, err = serve(dir, doc); err != nil {
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.gateway, err = serveWhole(bin, dir, preamble(dir, ", pprof: true")+doc); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.gateway.stop)
@@ -59,22 +63,29 @@ func chaos(t *testing.T, seed uint64) {
 	warm.run(t.Context(), g, "m", 30, rate)
 	goroutines, files := s.base(t)
 
-	ctx, stop := context.WithTimeout(t.Context(), sized(10*time.Second, 30*time.Minute))
-	defer stop()
 	var f flood
-	ended := make(chan struct{})
-	go func() { defer close(ended); f.run(ctx, g, "m", 0, rate) }()
-	shown := progress(time.Minute, f.state)
-	s.blow(ctx, t)
-	<-ended
-	shown()
+	storm := func(d time.Duration) (heap float64) { // at rest
+		ctx, stop := context.WithTimeout(t.Context(), d)
+		defer stop()
+		ended := make(chan struct{})
+		go func() { defer close(ended); f.run(ctx, g, "m", 0, rate) }()
+		shown := progress(time.Minute, f.state)
+		s.blow(ctx, t)
+		<-ended
+		shown()
+		eventually(t, "all calls to end", func() bool {
+			return g.metric(t, "sluice_upstream_in_flight")+g.metric(t, "sluice_upstream_waiting")+g.metric(t, "sluice_requests_in_flight") == 0
+		})
+		return s.heap(t)
+	}
+	early, later := sized(4*time.Second, 10*time.Minute), sized(6*time.Second, 20*time.Minute)
+	first, last := storm(early), storm(later) // what is kept for good is there after the first
 	f.judge(t)
 	if made := f.made.Load(); made < 100 {
 		t.Errorf("only %d calls were made", made)
 	}
-	eventually(t, "all calls to end", func() bool {
-		return g.metric(t, "sluice_upstream_in_flight")+g.metric(t, "sluice_upstream_waiting")+g.metric(t, "sluice_requests_in_flight") == 0
-	})
+	grown := (last - first) / later.Hours()
+	measured(t, grown <= 1e6, "R30: the heap grows by <= 1 MB an hour", "%.2f MB an hour (%.2f -> %.2f MB in %v)", grown/1e6, first/1e6, last/1e6, later)
 	after, open := 0.0, 0.0
 	defer func() {
 		if t.Failed() {
@@ -96,6 +107,18 @@ func (s *storm) base(t *testing.T) (goroutines, files float64) {
 	t.Helper()
 	clients.CloseIdleConnections()
 	return s.gateway.metric(t, "go_goroutines"), s.gateway.metric(t, "process_open_fds")
+}
+
+// heap is how much of it is in use when garbage has been collected.
+func (s *storm) heap(t *testing.T) float64 {
+	t.Helper()
+	clients.CloseIdleConnections()
+	least := math.Inf(1)
+	for range 5 {
+		s.gateway.operator(t, "/debug/pprof/heap?gc=1")
+		least = min(least, s.gateway.metric(t, "go_memstats_heap_alloc_bytes"))
+	}
+	return least
 }
 
 // blow makes each second another upstream ill, and heals the one before.

@@ -217,9 +217,13 @@ func serve(dir, config string, env ...string) (*gateway, error) {
 
 // serveOther starts a gateway of another binary so.
 func serveOther(bin, dir, config string, env ...string) (*gateway, error) {
-	head := "listen: 127.0.0.1:0\nadmin: {listen: \"127.0.0.1:0\"}\ndata: " + filepath.Join(dir, "data") + "\nkeys:\n  - {name: e2e, key: " + key + ", models: [\"*\"]}\n" +
+	return serveWhole(bin, dir, preamble(dir, "")+config, env...)
+}
+
+// preamble begins a configuration: free ports, a folder, two keys. admin is more of that part.
+func preamble(dir, admin string) string {
+	return "listen: 127.0.0.1:0\nadmin: {listen: \"127.0.0.1:0\"" + admin + "}\ndata: " + filepath.Join(dir, "data") + "\nkeys:\n  - {name: e2e, key: " + key + ", models: [\"*\"]}\n" +
 		"  - {name: stranger, key: " + strangersKey + ", models: [\"nothing-*\"]}\n"
-	return serveWhole(bin, dir, head+config, env...)
 }
 
 // serveWhole starts a gateway with a configuration to which nothing is added.
