@@ -318,8 +318,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, s *State, f wire
 	defer reply.Close()
 	visit.Keep(reply, trace)                                                    // as the upstream sends it
 	reply.Stream = entry.Meter(reply.Stream, hooks(ctx, w, call, grant, entry)) // counts what the upstream sent; renews the hold
-	limitHeaders(w.Header(), grant.Requests(), grant.Tokens())
-	g.answerHeaders(w, reply, trace, entry)
+	answerHeaders(w.Header(), reply, trace, entry, grant)
 	reply.Stream = inspection.Filter(reply.Stream)                                             // what was taken out comes back; what must not be said is not
 	out, err := wire.WriteReply(ctx, w, f, inspection.Asked(call), reply, raw, s.Limits.Write) // from here errors travel in the stream
 	entry.Wrote(out.Bytes, out.Frames, out.Began)
@@ -343,23 +342,6 @@ func deadline(r *http.Request, who *auth.Who) (context.Context, context.CancelFu
 	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), time.Duration(ms)*time.Millisecond, errDeadline)
 	return ctx, cancel, nil
-}
-
-// answerHeaders says what happened to the call.
-func (g *Gateway) answerHeaders(w http.ResponseWriter, reply *llm.Reply, trace *llm.Trace, entry *usage.Entry) {
-	h := w.Header()
-	for name, v := range reply.Header {
-		h[name] = v
-	}
-	own := time.Since(entry.Start) - entry.Upstream
-	values := &[...]string{reply.Target.Provider, strconv.Itoa(entry.Attempts), strconv.FormatInt(own.Microseconds(), 10)} // one allocation
-	h["X-Sluice-Upstream"], h["X-Sluice-Attempts"], h["X-Sluice-Overhead-Us"] = values[0:1:1], values[1:2:2], values[2:3:3]
-	if trace.Fallback != "" {
-		h["X-Sluice-Fallback"] = []string{trace.Why.String() + "; model=" + trace.Fallback}
-	}
-	if len(reply.Dropped) > 0 {
-		h["X-Sluice-Dropped"] = []string{strings.Join(reply.Dropped, ", ")}
-	}
 }
 
 // readBody reads the request within its time. A connection's deadline is its own again afterwards.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -110,45 +109,6 @@ func clamp(w http.ResponseWriter, call *llm.Call, grant *quota.Grant) error {
 		w.Header()["X-Sluice-Max-Output"] = []string{strconv.FormatInt(n, 10)}
 	}
 	return nil
-}
-
-// limitNames are the headers of a pace of requests, then of tokens.
-var limitNames = [...]string{
-	"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests",
-	"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens",
-}
-
-// limitHeaders tells a client what is left of its limits, in OpenAI's words: of those it has, the nearest.
-func limitHeaders(h http.Header, requests, tokens quota.Room) {
-	if requests.Limit == 0 && tokens.Limit == 0 {
-		return
-	}
-	var ends [len(limitNames)]int
-	b := make([]byte, 0, 160)
-	for i, r := range [...]*quota.Room{&requests, &tokens} {
-		b = strconv.AppendInt(b, r.Limit, 10)
-		ends[3*i] = len(b)
-		b = strconv.AppendInt(b, r.Left, 10)
-		ends[3*i+1] = len(b)
-		b = append(b, r.Reset.Round(time.Millisecond).String()...)
-		ends[3*i+2] = len(b)
-	}
-	text, from := string(b), 0 // one allocation for all of them
-	values := new([len(limitNames)]string)
-	for i, end := range ends {
-		values[i] = text[from:end]
-		from = end
-		if i < 3 && requests.Limit > 0 || i >= 3 && tokens.Limit > 0 {
-			h[limitNames[i]] = values[i : i+1 : i+1]
-		}
-	}
-}
-
-// refusalHeaders does the same for a call that was refused.
-func refusalHeaders(h http.Header, err error) {
-	if r, ok := errors.AsType[*quota.Refusal](err); ok {
-		limitHeaders(h, r.Requests, r.Tokens)
-	}
 }
 
 // hold is what the ledger must know of a call before it is made, so that it can be accounted for whatever happens.
