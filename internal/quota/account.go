@@ -13,6 +13,8 @@ const late = time.Hour
 
 // An account is a budget's counter.
 type account struct {
+	key     string
+	gone    bool // it was forgotten
 	cold    bool
 	parts   []Part // ascending
 	held    int64
@@ -167,7 +169,7 @@ func (t *tenant) book(b Batch, s *Settlement, ref Ref, now time.Time, out *Outco
 		if !ref.Rolling && now.After(ref.Until.Add(late)) {
 			return // nobody will ever ask what it stands at
 		}
-		acc = &account{cold: true, until: ref.Until}
+		acc = &account{key: ref.Counter, cold: true, until: ref.Until}
 		if ref.Rolling {
 			acc.until = time.Unix(ref.Part, 0).Add(rollingKept)
 		}
@@ -197,15 +199,10 @@ const rollingKept = 31 * 24 * time.Hour
 
 // unbook ends the budgets of a hold.
 func (t *tenant) unbook(e *held) {
-	left := e.entries[:0]
-	for _, x := range e.entries {
-		if !x.kind.Budget() {
-			left = append(left, x)
-			continue
-		}
-		x.acc.held -= x.counted()
+	for i := range e.budgets {
+		e.budgets[i].acc.held -= e.budgets[i].counted()
 	}
-	e.entries = left
+	e.budgets = e.budgets[:0]
 	t.settled(e)
 }
 
@@ -220,7 +217,7 @@ func (m *Memory) Seed(_ context.Context, org string, epoch int64, levels []Level
 	for _, l := range levels {
 		acc := t.accounts[l.Counter]
 		if acc == nil {
-			acc = &account{cold: true, until: m.now()}
+			acc = &account{key: l.Counter, cold: true, until: m.now()}
 			t.accounts[l.Counter] = acc
 		}
 		if !acc.cold {

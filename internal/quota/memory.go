@@ -41,41 +41,51 @@ type tenant struct {
 	clean    int   // how many counters there may be until those that say nothing are looked for
 }
 
+// A pace counts what passes.
 type pace struct {
 	window
+	key  string
 	per  time.Duration
 	gone bool // it was forgotten: under its name is another one, or none
 }
 
-// A lease counts calls under way; one that counts none is not kept.
-type lease struct{ n int64 }
+// A lease counts calls under way.
+type lease struct {
+	key  string
+	n    int64
+	gone bool
+}
 
 // A held is what a call holds.
 type held struct {
 	id         string
 	expires    time.Time
 	prev, next *held
-	entries    []entry
-	limits     bool // leases and token paces are not released yet
+	limits     []part  // that are not released yet
+	budgets    []share // that are not settled yet
 }
 
-// An entry is what a call holds of one counter.
-type entry struct {
-	kind Kind
-	key  string
-	slot int64 // Tokens: where cost was counted
-	n    int64 // Tokens: cost; budgets: amount
-	used int64 // budgets: spent by now
-	cut  bool  // budgets: expired, and only used is counted
-	spot
+// A part is what a call has of a limit: of a lease one, or tokens of a pace.
+type part struct {
+	lease   *lease
+	pace    *pace
+	slot, n int64 // of a pace: where it counts, and how much
 }
 
-// counted is what the entry adds to what its account holds.
-func (e *entry) counted() int64 {
-	if e.cut {
-		return min(e.used, e.n)
+// A share is what a call holds of a budget.
+type share struct {
+	acc  *account
+	n    int64
+	used int64 // spent by now
+	cut  bool  // it has expired, and only used is counted
+}
+
+// counted is what the share adds to what its account holds.
+func (x *share) counted() int64 {
+	if x.cut {
+		return min(x.used, x.n)
 	}
-	return e.n
+	return x.n
 }
 
 func (m *Memory) tenant(org string) *tenant {
@@ -176,12 +186,7 @@ func (m *Memory) mirror(h *Hold) {
 	for i := range h.Asks {
 		if a := &h.Asks[i]; a.Kind == Requests || a.Kind == Tokens {
 			at := slotAt(now, a.Per)
-			w := t.windows[a.Key]
-			if w == nil {
-				w = &pace{per: a.Per}
-				t.windows[a.Key] = w
-			}
-			w.add(at, at, a.Cost)
+			t.window(a, now).add(at, at, a.Cost)
 		}
 	}
 }
@@ -190,9 +195,12 @@ func (m *Memory) mirror(h *Hold) {
 func (e *held) again(h *Hold) {
 	for i := range h.Asks {
 		a := &h.Asks[i]
-		for _, x := range e.entries {
-			if x.kind == a.Kind && x.key == a.Key {
-				a.Granted, a.Slot = x.n, x.slot
+		if x := e.budget(a.Key); x != nil {
+			a.Granted = x.n
+		}
+		for _, x := range e.limits {
+			if x.pace != nil && x.pace.key == a.Key {
+				a.Slot = x.slot
 			}
 		}
 	}
@@ -245,10 +253,8 @@ func (t *tenant) refuses(h *Hold, spots []spot, now time.Time) int {
 func (t *tenant) room(a *Ask, at *spot, now time.Time) bool {
 	switch {
 	case a.Kind == Parallel:
-		a.Used = 0
-		if at.lease = t.leases[a.Key]; at.lease != nil {
-			a.Used = at.lease.n
-		}
+		at.lease = t.lease(a.Key)
+		a.Used = at.lease.n
 		return a.Used < a.N
 	case !a.Kind.Budget():
 		w := t.window(a, now)
@@ -280,17 +286,26 @@ func (t *tenant) room(a *Ask, at *spot, now time.Time) bool {
 func (t *tenant) window(a *Ask, now time.Time) *pace {
 	w := t.windows[a.Key]
 	if w == nil {
-		w = &pace{per: a.Per}
+		w = &pace{key: a.Key, per: a.Per}
 		t.windows[a.Key] = w
 	}
 	w.roll(slotAt(now, a.Per))
 	return w
 }
 
+func (t *tenant) lease(key string) *lease {
+	l := t.leases[key]
+	if l == nil {
+		l = &lease{key: key}
+		t.leases[key] = l
+	}
+	return l
+}
+
 func (t *tenant) account(a *Ask) *account {
 	acc := t.accounts[a.Key]
 	if acc == nil {
-		acc = &account{cold: true}
+		acc = &account{key: a.Key, cold: true}
 		t.accounts[a.Key] = acc
 	}
 	acc.meet(a)
@@ -301,50 +316,34 @@ func (t *tenant) account(a *Ask) *account {
 func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 	var e *held
 	for i := range h.Asks {
-		a := &h.Asks[i]
-		x := entry{kind: a.Kind, key: a.Key, spot: spots[i]}
+		a, at := &h.Asks[i], &spots[i]
+		if e == nil && a.Kind != Requests {
+			e = t.hold(h.ID, now)
+		}
 		switch a.Kind {
 		case Requests, Tokens:
-			w := spots[i].pace
 			a.Slot = slotAt(now, a.Per)
-			w.add(a.Slot, a.Slot, a.Cost)
-			a.Used, a.Reset = w.total, w.reset(now, a.Per)
-			if a.Kind == Requests {
-				continue
+			at.pace.add(a.Slot, a.Slot, a.Cost)
+			a.Used, a.Reset = at.pace.total, at.pace.reset(now, a.Per)
+			if a.Kind == Tokens {
+				e.limits = append(e.limits, part{pace: at.pace, slot: a.Slot, n: a.Cost})
 			}
-			x.slot, x.n = a.Slot, a.Cost
 		case Parallel:
-			x.lease = t.lease(a.Key, x.lease)
+			at.lease.n++
+			e.limits = append(e.limits, part{lease: at.lease})
 			a.Used++
 		default:
-			a.Granted = x.acc.grant(a, now)
-			x.n = a.Granted
-			x.acc.held = plus(x.acc.held, x.n)
+			a.Granted = at.acc.grant(a, now)
+			at.acc.held = plus(at.acc.held, a.Granted)
+			e.budgets = append(e.budgets, share{acc: at.acc, n: a.Granted})
 		}
-		if e == nil {
-			e = t.hold(h.ID, now, len(h.Asks)-i)
-		}
-		e.limits = e.limits || !a.Kind.Budget()
-		e.entries = append(e.entries, x)
 	}
 }
 
-// lease counts one more in a lease, which l is if it is there.
-func (t *tenant) lease(key string, l *lease) *lease {
-	if l == nil {
-		if l = t.leases[key]; l == nil {
-			l = &lease{}
-			t.leases[key] = l
-		}
-	}
-	l.n++
-	return l
-}
-
-func (t *tenant) hold(id string, now time.Time, n int) *held {
+func (t *tenant) hold(id string, now time.Time) *held {
 	e := t.spares
 	if e == nil {
-		e = &held{entries: make([]entry, 0, n)}
+		e = &held{limits: make([]part, 0, 2), budgets: make([]share, 0, 2)}
 	} else {
 		t.spares, e.next = e.next, nil
 		t.spare--
@@ -388,8 +387,8 @@ func (t *tenant) expire(now time.Time) {
 		e := t.oldest
 		t.unlink(e)
 		t.free(e, nil, 0, now)
-		left := e.entries[:0]
-		for _, x := range e.entries {
+		left := e.budgets[:0]
+		for _, x := range e.budgets {
 			was := x.counted()
 			x.cut = true
 			x.acc.held -= was - x.counted()
@@ -397,7 +396,7 @@ func (t *tenant) expire(now time.Time) {
 				left = append(left, x)
 			}
 		}
-		if e.entries = left; len(left) == 0 {
+		if e.budgets = left; len(left) == 0 {
 			delete(t.holds, e.id)
 		}
 	}
@@ -405,30 +404,21 @@ func (t *tenant) expire(now time.Time) {
 
 // free ends the limits of a hold, with what h says that it used if h is there. What is left are budgets.
 func (t *tenant) free(e *held, h *Hold, tokens int64, now time.Time) {
-	if !e.limits {
-		return
-	}
-	e.limits = false
-	left := e.entries[:0]
-	for _, x := range e.entries {
-		switch {
-		case x.kind.Budget():
-			left = append(left, x)
-		case x.kind == Parallel:
-			if x.lease.n--; x.lease.n <= 0 {
-				delete(t.leases, x.key)
-			}
-		case h != nil:
-			w := x.pace
-			if w.gone {
-				w = t.windows[x.key]
-			}
-			if w != nil {
-				w.add(x.slot, slotAt(now, w.per), tokens-x.n)
-			}
+	for i := range e.limits {
+		x := &e.limits[i]
+		if x.lease != nil {
+			x.lease.n--
+			continue
+		}
+		w := x.pace
+		if w.gone {
+			w = t.windows[w.key]
+		}
+		if h != nil && w != nil {
+			w.add(x.slot, slotAt(now, w.per), tokens-x.n)
 		}
 	}
-	e.entries = left
+	e.limits = e.limits[:0]
 }
 
 // Release implements Store.
@@ -454,14 +444,15 @@ const mostSpares = 1024
 
 // settled forgets a hold of which nothing is left. Nobody may have it afterwards.
 func (t *tenant) settled(e *held) {
-	if len(e.entries) > 0 {
+	if len(e.limits)+len(e.budgets) > 0 {
 		return
 	}
 	t.unlink(e)
 	delete(t.holds, e.id)
 	if t.spare < mostSpares {
-		clear(e.entries[:cap(e.entries)])
-		*e = held{entries: e.entries[:0], next: t.spares}
+		clear(e.limits[:cap(e.limits)])
+		clear(e.budgets[:cap(e.budgets)])
+		e.id, e.next = "", t.spares
 		t.spares = e
 		t.spare++
 	}
@@ -505,9 +496,9 @@ func (m *Memory) Extend(_ context.Context, h *Hold) (Verdict, error) {
 	return v, nil
 }
 
-func (e *held) budget(key string) *entry {
-	for i := range e.entries {
-		if x := &e.entries[i]; x.kind.Budget() && x.key == key {
+func (e *held) budget(key string) *share {
+	for i := range e.budgets {
+		if x := &e.budgets[i]; x.acc.key == key {
 			return x
 		}
 	}
@@ -522,7 +513,7 @@ func (m *Memory) Renew(_ context.Context, org string, holds []*Hold) (Outcome, e
 	for _, h := range holds {
 		e := t.holds[h.ID]
 		if e == nil {
-			e = t.hold(h.ID, now, len(h.Asks))
+			e = t.hold(h.ID, now)
 		}
 		t.renew(e, now)
 		for i := range h.Asks {
@@ -536,13 +527,14 @@ func (m *Memory) Renew(_ context.Context, org string, holds []*Hold) (Outcome, e
 // restore gives a hold what it has by its owner's word.
 func (t *tenant) restore(e *held, a *Ask) {
 	if a.Kind == Parallel {
-		for _, x := range e.entries {
-			if x.kind == Parallel && x.key == a.Key {
+		for _, x := range e.limits {
+			if x.lease != nil && x.lease.key == a.Key {
 				return
 			}
 		}
-		at := spot{lease: t.lease(a.Key, nil)}
-		e.entries, e.limits = append(e.entries, entry{kind: Parallel, key: a.Key, spot: at}), true
+		l := t.lease(a.Key)
+		l.n++
+		e.limits = append(e.limits, part{lease: l})
 	}
 	if !a.Kind.Budget() {
 		return
@@ -550,8 +542,8 @@ func (t *tenant) restore(e *held, a *Ask) {
 	x := e.budget(a.Key)
 	if x == nil {
 		acc := t.account(a)
-		e.entries = append(e.entries, entry{kind: a.Kind, key: a.Key, spot: spot{acc: acc}, n: a.Granted})
-		x = &e.entries[len(e.entries)-1]
+		e.budgets = append(e.budgets, share{acc: acc, n: a.Granted})
+		x = &e.budgets[len(e.budgets)-1]
 		acc.held = plus(acc.held, x.n)
 	}
 	was := x.counted()
@@ -570,7 +562,7 @@ func (m *Memory) Sweep(_ context.Context, org string) error {
 
 // tidy forgets counters that say nothing any more, once there are twice as many as the last time some were left.
 func (t *tenant) tidy(now time.Time) {
-	if len(t.windows)+len(t.accounts) < t.clean {
+	if t.counters() < t.clean {
 		return
 	}
 	for key, w := range t.windows {
@@ -579,15 +571,24 @@ func (t *tenant) tidy(now time.Time) {
 			delete(t.windows, key)
 		}
 	}
+	for key, l := range t.leases {
+		if l.n <= 0 {
+			l.gone = true
+			delete(t.leases, key)
+		}
+	}
 	for key, acc := range t.accounts {
 		if acc.idle(now) {
+			acc.gone = true
 			delete(t.accounts, key)
 		}
 	}
 	for id, e := range t.holds { // of replicas that are gone
-		if e.next == nil && !slices.ContainsFunc(e.entries, func(x entry) bool { return !x.acc.idle(now) }) {
+		if e.next == nil && !slices.ContainsFunc(e.budgets, func(x share) bool { return !x.acc.idle(now) }) {
 			delete(t.holds, id)
 		}
 	}
-	t.clean = max(256, 2*(len(t.windows)+len(t.accounts)))
+	t.clean = max(256, 2*t.counters())
 }
+
+func (t *tenant) counters() int { return len(t.windows) + len(t.leases) + len(t.accounts) }
