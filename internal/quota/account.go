@@ -148,11 +148,17 @@ func (m *Memory) Settle(_ context.Context, b Batch) (Outcome, error) {
 	if out.Missed {
 		return out, nil
 	}
+	var last [4]booking // of callers who call again and again
 	for i := range b.List {
 		s := &b.List[i]
-		for _, name := range s.Counters {
-			if ref, ok := ParseRef(name); ok && ref.Org == b.Org {
-				t.book(b, s, ref, now, &out)
+		for j, name := range s.Counters {
+			k := &last[j%len(last)]
+			if k.name != name {
+				*k = t.booking(name, b.Org, now)
+			}
+			if acc := k.acc; acc != nil {
+				acc.settle(b.Replica, s.Position, k.ref.Part, k.ref.Amount(s))
+				out.Crossed = acc.tell(b.Again, out.Crossed)
 			}
 		}
 		if e := t.holds[s.ID]; e != nil {
@@ -162,12 +168,22 @@ func (m *Memory) Settle(_ context.Context, b Batch) (Outcome, error) {
 	return out, nil
 }
 
-// book settles one counter of a call.
-func (t *tenant) book(b Batch, s *Settlement, ref Ref, now time.Time, out *Outcome) {
+// A booking is what settlements that name a counter are booked in.
+type booking struct {
+	name string
+	ref  Ref
+	acc  *account // nil: nothing
+}
+
+func (t *tenant) booking(name, org string, now time.Time) booking {
+	ref, ok := ParseRef(name)
+	if !ok || ref.Org != org {
+		return booking{name: name}
+	}
 	acc := t.accounts[ref.Counter]
 	if acc == nil {
 		if !ref.Rolling && now.After(ref.Until.Add(late)) {
-			return // nobody will ever ask what it stands at
+			return booking{name: name} // nobody will ever ask what it stands at
 		}
 		acc = &account{key: ref.Counter, cold: true, until: ref.Until}
 		if ref.Rolling {
@@ -175,19 +191,18 @@ func (t *tenant) book(b Batch, s *Settlement, ref Ref, now time.Time, out *Outco
 		}
 		t.accounts[ref.Counter] = acc
 	}
-	acc.settle(b.Replica, s.Position, ref.Part, ref.Amount(s))
-	out.Crossed = acc.tell(ref.Counter, b.Again, out.Crossed)
+	return booking{name, ref, acc}
 }
 
 // tell reports alerts that are newly reached, or all of them again.
-func (c *account) tell(counter string, again bool, to []Crossing) []Crossing {
+func (c *account) tell(again bool, to []Crossing) []Crossing {
 	if c.cold || c.limit <= 0 {
 		return to
 	}
 	spent := c.spent(0)
 	for _, a := range c.alerts {
 		if spent >= a.Amount && (again || a.Percent > c.told) {
-			to = append(to, Crossing{Counter: counter, Percent: a.Percent, Spent: spent, Limit: c.limit})
+			to = append(to, Crossing{Counter: c.key, Percent: a.Percent, Spent: spent, Limit: c.limit})
 		}
 	}
 	c.told = max(c.told, c.reached())
