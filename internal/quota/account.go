@@ -152,13 +152,13 @@ func (m *Memory) Settle(_ context.Context, b Batch) (Outcome, error) {
 	for i := range b.List {
 		s := &b.List[i]
 		for j, name := range s.Counters {
-			k := &last[j%len(last)]
-			if k.name != name {
-				*k = t.booking(name, b.Org, now)
+			k := j % len(last)
+			if last[k].name != name {
+				last[k] = t.booking(name, b.Org, now)
 			}
-			if acc := k.acc; acc != nil {
-				acc.settle(b.Replica, s.Position, k.ref.Part, k.ref.Amount(s))
-				out.Crossed = acc.tell(b.Again, out.Crossed)
+			if at := &last[k]; at.acc != nil {
+				at.acc.settle(b.Replica, s.Position, at.ref.Part, at.ref.Amount(s))
+				out.Crossed = at.acc.tell(b.Again, out.Crossed)
 			}
 		}
 		if e := t.holds[s.ID]; e != nil {

@@ -40,6 +40,10 @@ func WriteReply(ctx context.Context, w http.ResponseWriter, f Format, call *llm.
 	return writeWhole(w, f, call, reply, raw)
 }
 
+// shortBody fits into the buffer in which net/http keeps what it has not sent. When the call ends there, it tells the length itself,
+// for less than a header costs.
+const shortBody = 2048
+
 // writeWhole sends an answer that is not streamed.
 func writeWhole(w http.ResponseWriter, f Format, call *llm.Call, reply *llm.Reply, raw bool) (Written, error) {
 	body, err := wholeBody(f, call, reply, raw)
@@ -48,7 +52,9 @@ func writeWhole(w http.ResponseWriter, f Format, call *llm.Call, reply *llm.Repl
 	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if len(body) > shortBody {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	out := Written{Began: time.Now(), Frames: 1}
 	w.WriteHeader(http.StatusOK)
 	n, err := w.Write(body)

@@ -181,14 +181,42 @@ func TestWriteWhole(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		_, err := WriteReply(t.Context(), w, plainFormat{}, &llm.Call{Format: "plain"}, &llm.Reply{Stream: &c.steps}, c.raw, WriteLimits{})
-		if err != nil || w.Body.String() != c.body || w.Header().Get("Content-Length") != fmt.Sprint(len(c.body)) {
-			t.Errorf("%s: %q %v %v", name, w.Body.String(), w.Header(), err)
+		if err != nil || w.Body.String() != c.body {
+			t.Errorf("%s: %q %v", name, w.Body.String(), err)
 		}
 	}
 	w := httptest.NewRecorder()
 	out, err := WriteReply(t.Context(), w, plainFormat{}, &llm.Call{}, &llm.Reply{Stream: &steps{errors.New("x")}}, true, WriteLimits{})
 	if err == nil || !out.Began.IsZero() || w.Body.Len() != 0 {
 		t.Errorf("a failure before the first byte was written: %q %+v %v", w.Body.String(), out, err)
+	}
+}
+
+// TestWholeLength: a client is told how long an answer is, by us or by net/http.
+func TestWholeLength(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		var body string
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			reply := &llm.Reply{Stream: &steps{raw(body)}}
+			if _, err := WriteReply(r.Context(), w, plainFormat{}, &llm.Call{Format: "plain"}, reply, true, WriteLimits{}); err != nil {
+				t.Error(err)
+			}
+		}))
+		srv.EnableHTTP2 = h2
+		srv.StartTLS()
+		for _, n := range []int{1, shortBody, shortBody + 1, 10 * shortBody} {
+			body = strings.Repeat("x", n)
+			resp, err := srv.Client().Get(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || string(got) != body || resp.ContentLength != int64(n) || resp.ProtoAtLeast(2, 0) != h2 {
+				t.Errorf("%s, %d bytes: %d came, a length of %d was told, error %v", resp.Proto, n, len(got), resp.ContentLength, err)
+			}
+		}
+		srv.Close()
 	}
 }
 
