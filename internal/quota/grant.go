@@ -40,9 +40,7 @@ type Grant struct {
 	released  atomic.Bool
 	renewed   atomic.Int64 // when the hold was last known to live, by our clock
 	lost      atomic.Bool  // it could not be renewed in time: others may have what it held
-	requests  Room
-	tokens    Room
-	maxOutput int64 // of one choice
+	maxOutput int64        // of one choice
 
 	mu      sync.Mutex // guards what follows
 	hold    Hold
@@ -70,10 +68,20 @@ func (g *Grant) Holds() bool { return len(g.refs) > 0 }
 func (g *Grant) Limits() bool { return g.l != nil }
 
 // Requests is what is left of the paces of requests; its limit is 0 when there is none.
-func (g *Grant) Requests() Room { return g.requests }
+func (g *Grant) Requests() Room { return g.room(Requests) }
 
 // Tokens is what is left of the paces of tokens.
-func (g *Grant) Tokens() Room { return g.tokens }
+func (g *Grant) Tokens() Room { return g.room(Tokens) }
+
+// room is what is left of the nearest pace of a kind, as it was when the call was admitted.
+func (g *Grant) room(k Kind) (nearest Room) {
+	for i := range g.hold.Asks {
+		if a := &g.hold.Asks[i]; a.Kind == k {
+			nearest.meet(Room{Limit: a.N, Left: max(a.N-a.Used, 0), Reset: a.Reset})
+		}
+	}
+	return nearest
+}
 
 // MaxOutput is how many output tokens of one choice are paid for, when that is less than the call asked for. A call that
 // does not stream must not be allowed more; one that streams may ask for it on the way.

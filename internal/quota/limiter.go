@@ -250,17 +250,8 @@ func (g *Grant) granted(l *Limiter) {
 	g.maxOutput = g.count()
 	lives := len(g.refs) > 0
 	for i := range g.hold.Asks {
-		a := &g.hold.Asks[i]
-		room := Room{Limit: a.N, Left: max(a.N-a.Used, 0), Reset: a.Reset}
-		switch a.Kind {
-		case Requests:
-			nearest(&g.requests, room)
-		case Tokens:
-			nearest(&g.tokens, room)
-			lives = true
-		case Parallel:
-			lives = true
-		}
+		k := g.hold.Asks[i].Kind
+		lives = lives || k == Tokens || k == Parallel
 	}
 	if !lives {
 		return
@@ -271,10 +262,10 @@ func (g *Grant) granted(l *Limiter) {
 	l.standing(g.hold.Org).holds++
 }
 
-// nearest keeps the room that is nearest to being used up, as a part of its limit.
-func nearest(to *Room, r Room) {
-	if to.Limit == 0 || times(r.Left, to.Limit) < times(to.Left, r.Limit) {
-		*to = r
+// meet keeps of two the room that is nearest to being used up, as a part of its limit.
+func (r *Room) meet(s Room) {
+	if r.Limit == 0 || times(s.Left, r.Limit) < times(r.Left, s.Limit) {
+		*r = s
 	}
 }
 

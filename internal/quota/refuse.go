@@ -35,14 +35,7 @@ func (l *Limiter) refusal(p *plan, a *Ask, i int, g *Grant) *llm.Error {
 	r := &Refusal{
 		Kind: a.Kind, Rule: planned.rule.Name, Subject: planned.subject, Limit: planned.N, Used: a.Used, Per: a.Per, Reset: a.Wait,
 	}
-	for i := range g.hold.Asks {
-		switch b := &g.hold.Asks[i]; b.Kind {
-		case Requests:
-			nearest(&r.Requests, Room{b.N, max(b.N-b.Used, 0), b.Reset})
-		case Tokens:
-			nearest(&r.Tokens, Room{b.N, max(b.N-b.Used, 0), b.Reset})
-		}
-	}
+	r.Requests, r.Tokens = g.room(Requests), g.room(Tokens)
 	e := &llm.Error{Kind: llm.KindRateLimited, Err: r, RetryAfter: max(a.Wait, time.Second)}
 	switch a.Kind {
 	case Requests, Tokens:
