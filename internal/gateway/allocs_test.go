@@ -62,7 +62,7 @@ func TestAllocations(t *testing.T) {
 		h.ServeHTTP(w, r)
 	}
 	call()
-	const most = 27
+	const most = 26
 	if n := testing.AllocsPerRun(200, call); n > most && !racing {
 		t.Errorf("%v allocations a call, want at most %d", n, most)
 	}

@@ -103,7 +103,7 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("a call without rules: %v allocations, want none", n)
 	}
 	who, position := busy(), uint64(0)
-	const most = 7
+	const most = 2
 	if n := testing.AllocsPerRun(1000, func() {
 		position++
 		pass(t, l, who, position, list)
