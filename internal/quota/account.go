@@ -217,6 +217,7 @@ func (t *tenant) unbook(e *held) {
 	for i := range e.budgets {
 		e.budgets[i].acc.held -= e.budgets[i].counted()
 	}
+	clear(e.budgets)
 	e.budgets = e.budgets[:0]
 	t.settled(e)
 }

@@ -56,38 +56,6 @@ type lease struct {
 	gone bool
 }
 
-// A held is what a call holds.
-type held struct {
-	id         string
-	expires    time.Time
-	prev, next *held
-	limits     []part  // that are not released yet
-	budgets    []share // that are not settled yet
-}
-
-// A part is what a call has of a limit: of a lease one, or tokens of a pace.
-type part struct {
-	lease   *lease
-	pace    *pace
-	slot, n int64 // of a pace: where it counts, and how much
-}
-
-// A share is what a call holds of a budget.
-type share struct {
-	acc  *account
-	n    int64
-	used int64 // spent by now
-	cut  bool  // it has expired, and only used is counted
-}
-
-// counted is what the share adds to what its account holds.
-func (x *share) counted() int64 {
-	if x.cut {
-		return min(x.used, x.n)
-	}
-	return x.n
-}
-
 func (m *Memory) tenant(org string) *tenant {
 	m.mu.RLock()
 	t := m.orgs[org]
@@ -148,6 +116,7 @@ func (m *Memory) Reserve(_ context.Context, h *Hold) (Verdict, error) {
 	t.expire(now)
 	v := Verdict{Now: now, Epoch: t.epoch}
 	if e := t.holds[h.ID]; e != nil {
+		h.held = e
 		e.again(h)
 		return v, nil
 	}
@@ -187,21 +156,6 @@ func (m *Memory) mirror(h *Hold) {
 		if a := &h.Asks[i]; a.Kind == Requests || a.Kind == Tokens {
 			at := slotAt(now, a.Per)
 			t.window(a, now).add(at, at, a.Cost)
-		}
-	}
-}
-
-// again fills in what a hold was granted before.
-func (e *held) again(h *Hold) {
-	for i := range h.Asks {
-		a := &h.Asks[i]
-		if x := e.budget(a.Key); x != nil {
-			a.Granted = x.n
-		}
-		for _, x := range e.limits {
-			if x.pace != nil && x.pace.key == a.Key {
-				a.Slot = x.slot
-			}
 		}
 	}
 }
@@ -319,6 +273,7 @@ func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 		a, at := &h.Asks[i], &spots[i]
 		if e == nil && a.Kind != Requests {
 			e = t.hold(h.ID, now)
+			h.held = e
 		}
 		switch a.Kind {
 		case Requests, Tokens:
@@ -340,47 +295,6 @@ func (t *tenant) take(h *Hold, spots []spot, now time.Time) {
 	}
 }
 
-func (t *tenant) hold(id string, now time.Time) *held {
-	e := t.spares
-	if e == nil {
-		e = &held{limits: make([]part, 0, 2), budgets: make([]share, 0, 2)}
-	} else {
-		t.spares, e.next = e.next, nil
-		t.spare--
-	}
-	e.id = id
-	t.holds[id] = e
-	t.renew(e, now)
-	return e
-}
-
-// renew makes a hold the last to expire.
-func (t *tenant) renew(e *held, now time.Time) {
-	t.unlink(e)
-	e.expires = now.Add(Lease)
-	if t.oldest == nil {
-		t.oldest, e.prev, e.next = e, e, e
-		return
-	}
-	last := t.oldest.prev
-	last.next, e.prev, e.next, t.oldest.prev = e, last, t.oldest, e
-}
-
-func (t *tenant) unlink(e *held) {
-	switch e.next {
-	case nil:
-		return
-	case e:
-		t.oldest = nil
-	default:
-		e.prev.next, e.next.prev = e.next, e.prev
-		if t.oldest == e {
-			t.oldest = e.next
-		}
-	}
-	e.prev, e.next = nil, nil
-}
-
 // expire ends what nobody renewed.
 func (t *tenant) expire(now time.Time) {
 	for t.oldest != nil && !now.Before(t.oldest.expires) {
@@ -397,7 +311,7 @@ func (t *tenant) expire(now time.Time) {
 			}
 		}
 		if e.budgets = left; len(left) == 0 {
-			delete(t.holds, e.id)
+			t.drop(e)
 		}
 	}
 }
@@ -418,6 +332,7 @@ func (t *tenant) free(e *held, h *Hold, tokens int64, now time.Time) {
 			w.add(x.slot, slotAt(now, w.per), tokens-x.n)
 		}
 	}
+	clear(e.limits)
 	e.limits = e.limits[:0]
 }
 
@@ -432,29 +347,10 @@ func (m *Memory) Release(_ context.Context, org string, list []Freed) error {
 
 func (t *tenant) release(list []Freed, now time.Time) {
 	for i := range list {
-		if e := t.holds[list[i].Hold.ID]; e != nil {
+		if e := t.held(list[i].Hold); e != nil {
 			t.free(e, list[i].Hold, list[i].Tokens, now)
 			t.settled(e)
 		}
-	}
-}
-
-// mostSpares bounds the holds that are kept to be used again.
-const mostSpares = 1024
-
-// settled forgets a hold of which nothing is left. Nobody may have it afterwards.
-func (t *tenant) settled(e *held) {
-	if len(e.limits)+len(e.budgets) > 0 {
-		return
-	}
-	t.unlink(e)
-	delete(t.holds, e.id)
-	if t.spare < mostSpares {
-		clear(e.limits[:cap(e.limits)])
-		clear(e.budgets[:cap(e.budgets)])
-		e.id, e.next = "", t.spares
-		t.spares = e
-		t.spare++
 	}
 }
 
@@ -464,7 +360,7 @@ func (m *Memory) Extend(_ context.Context, h *Hold) (Verdict, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := Verdict{Now: now, Epoch: t.epoch}
-	e := t.holds[h.ID]
+	e := t.held(h)
 	if e == nil {
 		v.Answer = Gone
 		return v, nil
@@ -494,15 +390,6 @@ func (m *Memory) Extend(_ context.Context, h *Hold) (Verdict, error) {
 		a.Granted = x.n
 	}
 	return v, nil
-}
-
-func (e *held) budget(key string) *share {
-	for i := range e.budgets {
-		if x := &e.budgets[i]; x.acc.key == key {
-			return x
-		}
-	}
-	return nil
 }
 
 // Renew implements Store.
@@ -583,9 +470,9 @@ func (t *tenant) tidy(now time.Time) {
 			delete(t.accounts, key)
 		}
 	}
-	for id, e := range t.holds { // of replicas that are gone
+	for _, e := range t.holds { // of replicas that are gone
 		if e.next == nil && !slices.ContainsFunc(e.budgets, func(x share) bool { return !x.acc.idle(now) }) {
-			delete(t.holds, id)
+			t.drop(e)
 		}
 	}
 	t.clean = max(256, 2*t.counters())

@@ -20,3 +20,36 @@ func TestMemory(t *testing.T) {
 		}
 	})
 }
+
+// TestReleaseOfNothing: who releases once more, or what the store has lost, ends nobody else's hold, though its memory is used again.
+func TestReleaseOfNothing(t *testing.T) {
+	now := time.Now()
+	m := quota.NewMemory(func() time.Time { return now })
+	counter := &quota.Counter{Kind: quota.Parallel, Key: "parallel", N: 1}
+	reserve := func(id string, want quota.Answer) *quota.Hold {
+		t.Helper()
+		h := &quota.Hold{Org: "o", ID: id, Asks: []quota.Ask{{Counter: counter}}}
+		if v, err := m.Reserve(t.Context(), h); err != nil || v.Answer != want {
+			t.Fatalf("%s: answer %d, want %d; %v", id, v.Answer, want, err)
+		}
+		return h
+	}
+	release := func(h *quota.Hold) {
+		t.Helper()
+		if err := m.Release(t.Context(), h.Org, []quota.Freed{{Hold: h}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := reserve("first", quota.Granted)
+	release(first)
+	release(first)
+	second := reserve("second", quota.Granted)
+	release(first)
+	reserve("third", quota.Refused)
+	m.Lose()
+	reserve("fourth", quota.Granted)
+	release(second)
+	reserve("fifth", quota.Refused)
+	now = now.Add(quota.Lease) // of which nobody has renewed the fourth
+	reserve("sixth", quota.Granted)
+}

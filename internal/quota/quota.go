@@ -88,6 +88,8 @@ type Hold struct {
 	ID    string // of the call
 	Asks  []Ask
 	Freed []Freed // given to Reserve: what is released on the way
+
+	held *held // where a Memory that granted it keeps it
 }
 
 // A Freed is a hold of which all but budgets ends.
