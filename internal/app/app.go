@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,7 +56,8 @@ type App struct {
 	db      *sql.DB
 	people  *people
 	live    *live
-	replica string // this process, among all that share something
+	replica string       // this process, among all that share something
+	listed  atomic.Int32 // replicas in the store, when it was last asked
 	money   *money
 	cache   *cache.Cache
 
@@ -159,6 +161,9 @@ func start(src *source, cfg *config.Config) (*App, error) {
 	if err := a.apply(cfg); err != nil {
 		return nil, err
 	}
+	within, stop := context.WithTimeout(context.Background(), settingsBeat)
+	defer stop()
+	a.report(within)
 	return a, nil
 }
 

@@ -60,7 +60,7 @@ func (a *App) openMoney(cfg *config.Config) (err error) {
 		replica = m.journal.Replica()
 	}
 	m.limiter = quota.New(quota.Options{
-		Store: a.counters(), Replica: replica, Spent: m.spent, Replicas: a.fleet.Seen, Log: a.log,
+		Store: a.counters(), Replica: replica, Spent: m.spent, Replicas: a.replicas, Log: a.log,
 		Flush: m.settled, Behind: m.behind,
 		Crossed: func(c quota.Crossing) {
 			select {

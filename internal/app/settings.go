@@ -209,7 +209,6 @@ func (a *App) watchSettings(ctx context.Context, newer chan<- struct{}) {
 		default:
 		}
 	}
-	tell() // and be listed
 	for {
 		select {
 		case <-ctx.Done():
@@ -225,6 +224,9 @@ func (a *App) watchSettings(ctx context.Context, newer chan<- struct{}) {
 			stop()
 			if err == nil && n != max(at.revision, at.refused) { // a store that does not answer is told of by others
 				tell()
+			}
+			if !a.fleet.Linked() {
+				a.countReplicas(ctx)
 			}
 		}
 	}
@@ -244,11 +246,33 @@ func (a *App) takeUp(ctx context.Context) {
 	} else if at.refused != 0 { // the store was put back to an earlier time
 		a.live.set(standing{revision: at.revision, doc: at.doc})
 	}
-	at = a.live.standing()
+	a.report(ctx)
+}
+
+// report has this replica listed in the store, with the revision that it runs on.
+func (a *App) report(ctx context.Context) {
+	at := a.live.standing()
 	if err := a.live.store.Report(ctx, &settings.Replica{ID: a.replica, Revision: at.revision, Refused: at.refused, Problem: at.problem}); err != nil {
 		a.log.Warn("the store was not told of the revision that runs", "event", "settings_unreported", "error", err.Error())
 	}
+	a.countReplicas(ctx)
 }
+
+// countReplicas counts the replicas that the store lists, where they share one. A store that does not answer leaves the last count.
+func (a *App) countReplicas(ctx context.Context) {
+	if a.shared == nil || !usesPostgres(a.effective()) {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, settingsBeat)
+	defer stop()
+	if list, err := a.live.store.Replicas(ctx); err == nil {
+		a.listed.Store(int32(len(list)))
+	}
+}
+
+// replicas is how many may share the limits: as many as Redis has told of, or as the store lists if that is more. One that starts
+// while Redis is away knows of the others by the store alone, and those that run learn so of it.
+func (a *App) replicas() int { return max(a.fleet.Seen(), int(a.listed.Load())) }
 
 func (a *App) takeUpRevision(ctx context.Context, at standing, n int64) {
 	doc, err := a.live.document(ctx, n)

@@ -28,7 +28,8 @@ type Options struct {
 	Prefix  string         // of keys and channels; default sluice
 	CAs     *x509.CertPool // to trust instead of the system's
 	Dial    time.Duration  // most time for a connection, TLS and login included; default 200 ms
-	Timeout time.Duration  // most time that a caller waits; default 50 ms
+	Timeout time.Duration  // most time that a caller waits for a Redis that is silent; default 50 ms
+	Wait    time.Duration  // most time that a caller of the Quota waits for one that answers others; default 1 s, at least Timeout
 	Log     *slog.Logger   // told when Redis goes and when it comes back; nil: nobody is
 	Lazy    bool           // it connects when somebody needs it
 }
@@ -38,6 +39,7 @@ const (
 	defaultPrefix  = "sluice"
 	defaultDial    = 200 * time.Millisecond
 	defaultTimeout = 50 * time.Millisecond
+	defaultWait    = time.Second
 
 	pingGap = time.Second // between signs of life of an idle connection, and how long one may take
 	refresh = 2 * time.Second
@@ -121,6 +123,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
+	if o.Wait <= 0 {
+		o.Wait = defaultWait
+	}
+	o.Wait = max(o.Wait, o.Timeout)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

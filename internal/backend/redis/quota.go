@@ -55,22 +55,20 @@ const (
 	keepQuota   = 40 * 24 * time.Hour // what is known of an organisation that makes no calls; longer than any rolling period
 	keepPast    = 24 * time.Hour      // a budget's counter, after its period
 	rollingKept = 32 * 24 * time.Hour
-	maxPath     = 200 // calls on the path of requests under way; more wait for a server that does not answer
 )
 
 // A Quota is a quota.Store in Redis: what replicas share of limits and budgets. Each operation is one script, on keys of
-// one organisation, and so of one slot. It calls without a goroutine of its own: a reservation costs one round trip on the
-// connection that all share, and what callers ask at one moment goes in one write.
+// one organisation, and so of one slot. A reservation costs one round trip on the connection that all share, and what
+// callers ask at one moment goes in one write (see line).
 //
 // Redis may lose everything. It does not stay unnoticed: the organisation's key is gone, or counts fewer commands than
 // this replica has seen answered, or a settlement is missing. Then a new epoch begins (see quota.Store). For this the server must
 // not evict keys: its maxmemory-policy must be noeviction.
 type Quota struct {
-	s       *Store
-	calls   sync.Pool // of *call
-	line    line      // of those that run scripts, but in a cluster
-	running atomic.Int64
-	ahead   atomic.Int64 // of the server's clock, for tests
+	s     *Store
+	calls sync.Pool    // of *call
+	line  *line        // of those that run scripts, but in a cluster
+	ahead atomic.Int64 // of the server's clock, for tests
 
 	mu   sync.Mutex // guards what follows
 	orgs map[string]*standing
@@ -87,7 +85,7 @@ type standing struct {
 var _ quota.Store = (*Quota)(nil)
 
 // Quota is the store's part that counts limits and budgets. Ask for it once: it remembers what it has seen.
-func (s *Store) Quota() *Quota { return &Quota{s: s, orgs: map[string]*standing{}} }
+func (s *Store) Quota() *Quota { return &Quota{s: s, line: &line{s: s}, orgs: map[string]*standing{}} }
 
 // tag begins every key of an organisation.
 func (q *Quota) tag(org string) string {
@@ -98,9 +96,9 @@ func (q *Quota) tag(org string) string {
 func (q *Quota) standing(org string) *standing {
 	st := q.orgs[org]
 	if st == nil {
-		st = &standing{tag: q.tag(org), settled: map[string]uint64{}, line: &q.line}
+		st = &standing{tag: q.tag(org), settled: map[string]uint64{}, line: q.line}
 		if q.s.opts.Cluster { // servers fail one by one
-			st.line = new(line)
+			st.line = &line{s: q.s}
 		}
 		q.orgs[org] = st
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha1" //nolint:gosec // how Redis names scripts
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,14 +14,11 @@ import (
 )
 
 // A script is run by its hash, and sent whole to a server that does not have it.
-type script struct {
-	*rueidis.Lua
-	source, sha string
-}
+type script struct{ source, sha string }
 
 func newScript(source string) *script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // the same
-	return &script{rueidis.NewLuaScript(source), source, hex.EncodeToString(sum[:])}
+	return &script{source, hex.EncodeToString(sum[:])}
 }
 
 // A call is a script's keys and arguments. The first argument are words, parted by spaces: a reservation has eighty of them, and each as
@@ -156,74 +152,23 @@ func (q *Quota) run(ctx context.Context, s *script, c *call) ([]string, error) {
 	return out, nil
 }
 
-// do is Store.do for the path of requests: while all goes well a caller waits itself, without a goroutine. The call is not used
-// afterwards.
-func (q *Quota) do(ctx context.Context, script *script, c *call) (rueidis.RedisMessage, error) {
-	s := q.s
+// do runs a script and waits for its answer. The call is not used afterwards.
+func (q *Quota) do(ctx context.Context, s *script, c *call) (rueidis.RedisMessage, error) {
 	defer q.calls.Put(c)
-	if !s.enter() {
+	if !q.s.enter() {
 		return rueidis.RedisMessage{}, ErrResting
 	}
-	msg, first, err := q.try(ctx, script, c)
-	if err == nil || first {
-		s.leave(ctx, err)
-	} else {
-		s.rest.Cancel()
+	defer q.s.rest.Cancel() // how it went the line tells for all who ask at once
+	keys, args := c.strings()
+	r := c.line.do(ctx, ask{s, false, keys, args})
+	if isNoScript(r.Error()) {
+		r = c.line.do(ctx, ask{s, true, keys, args})
 	}
+	msg, err := r.ToMessage()
 	if err != nil {
-		err = fmt.Errorf("redis: %w", err)
-		if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
-			s.note(err)
-		}
-		return msg, err
-	}
-	if q.s.down() {
-		s.note(nil)
+		return msg, fmt.Errorf("redis: %w", err)
 	}
 	return msg, nil
-}
-
-// down says whether the last call failed.
-func (s *Store) down() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.state.Up
-}
-
-var errNotConnected = errors.New("not connected yet")
-
-// try runs a script. first says that a failure is one of its own, and not of a batch that another caller tells of.
-func (q *Quota) try(ctx context.Context, s *script, c *call) (msg rueidis.RedisMessage, first bool, err error) {
-	keys, args := c.strings()
-	if !q.s.rest.Calm() { // a connection may have to be made first, which takes longer than a caller waits
-		r := q.s.wait(ctx, func(ctx context.Context, client rueidis.Client) rueidis.RedisResult {
-			return s.Exec(ctx, client, keys, args)
-		})
-		return r.msg, true, r.err
-	}
-	select {
-	case <-q.s.stop:
-		return msg, true, ErrClosed
-	default:
-	}
-	select {
-	case <-q.s.ready:
-	default:
-		return msg, true, errNotConnected
-	}
-	defer q.running.Add(-1)
-	if q.running.Add(1) > maxPath {
-		return msg, true, errBusy
-	}
-	client := q.s.client
-	r, first := c.line.do(ctx, client, q.s.opts.Timeout, client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
-	if err, ok := rueidis.IsRedisErr(r.Error()); ok && err.IsNoScript() {
-		ctx, cancel := context.WithTimeout(ctx, q.s.opts.Timeout)
-		defer cancel()
-		r = client.Do(ctx, client.B().Eval().Script(s.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
-	}
-	msg, err = r.ToMessage()
-	return msg, first, err
 }
 
 // numbers reads the numbers that an answer begins with.

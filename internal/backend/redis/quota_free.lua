@@ -17,13 +17,15 @@ for _ = 1, num() do
 			if slot < current - 100 then -- it has left: a debt is due now
 				slot, more = current, math.max(more, 0)
 			end
-			local has = tonumber(redis.call('HGET', key, whole(slot)) or 0)
+			local v = redis.call('HMGET', key, whole(slot), 't')
+			local has = tonumber(v[1] or 0)
 			more = math.max(more, -has)
 			if first and more ~= 0 then
-				redis.call('HINCRBY', key, whole(slot), whole(more))
-				redis.call('HINCRBY', key, 't', whole(more))
-				redis.call('HSETNX', key, 'f', whole(slot))
-				redis.call('PEXPIRE', key, whole(math.ceil(span / 1000) + math.ceil(width / 1000) + 1000))
+				redis.call('HSET', key, whole(slot), whole(has + more), 't', whole(tonumber(v[2] or 0) + more))
+				if not v[1] then
+					redis.call('HSETNX', key, 'f', whole(slot))
+					redis.call('PEXPIRE', key, whole(math.ceil(span / 1000) + math.ceil(width / 1000) + 1000))
+				end
 			end
 		end
 	end

@@ -2,15 +2,17 @@
 -- KEYS[1]: the organisation: e epoch, t when hard budgets may be asked, n commands so far, s:REPLICA last position settled
 -- ARGV[1]: words, parted by spaces: epoch and count that the caller has seen, grace, lease, time to keep, all in ms, us to be ahead of the
 -- clock, and then those of the script. ARGV[2] and so on: texts of the script. Where a script lists its arguments, texts stand in quotes.
--- All numbers are exact below 2^53. Times are of this server.
+-- All numbers are exact below 2^53; sums may be above it, in Redis. Times are of this server.
+local exact = 2 ^ 53
+local list = unpack or table.unpack -- of later versions of Lua
 local arg, at = string.gmatch(ARGV[1], '%S+'), 1
 local function num() return tonumber((arg())) end
 local function text()
 	at = at + 1
 	return ARGV[at]
 end
-local function whole(x) return string.format('%.0f', x) end
-local function five(...) return string.format('%.0f %.0f %.0f %.0f %.0f', ...) end
+local function whole(x) return string.format('%d', x) end -- only whole numbers come here; as floats they take far longer
+local function five(...) return string.format('%d %d %d %d %d', ...) end
 
 local seen, commands, grace, lease, keep = num(), num(), num(), num(), arg()
 local t = redis.call('TIME')

@@ -59,12 +59,12 @@ if cold then return answer(2, 0) end
 local function pace(a)
 	a.width = math.max(math.floor(a.span / 100), 1)
 	a.slot = math.floor(now / a.width)
-	local v = redis.call('HMGET', a.key, 't', 'f')
-	a.used, a.first = tonumber(v[1] or 0), math.min(tonumber(v[2] or a.slot), a.slot)
+	local v = redis.call('HMGET', a.key, 't', 'f', whole(a.slot))
+	a.used, a.first, a.has = tonumber(v[1] or 0), math.min(tonumber(v[2] or a.slot), a.slot), tonumber(v[3] or nil)
 	if v[2] and a.first < a.slot - 100 then
 		if a.first < a.slot - 1000 then -- longer than it is kept
 			redis.call('DEL', a.key)
-			a.used, a.first = 0, a.slot
+			a.used, a.first, a.has = 0, a.slot, nil
 		else
 			while a.first < a.slot - 100 do
 				local gone = redis.call('HGET', a.key, whole(a.first))
@@ -105,8 +105,11 @@ for i, a in ipairs(asks) do
 	if a.kind == 'b' then
 		ok = budget(a)
 	elseif a.kind == 'p' then
-		redis.call('ZREMRANGEBYSCORE', a.key, '-inf', whole(ms))
 		a.used = redis.call('ZCARD', a.key)
+		if a.used >= a.limit or count % 100 == 0 then -- some may be dead
+			redis.call('ZREMRANGEBYSCORE', a.key, '-inf', whole(ms))
+			a.used = redis.call('ZCARD', a.key)
+		end
 		ok = a.used < a.limit
 	else
 		ok = pace(a)
@@ -123,19 +126,25 @@ for _, a in ipairs(asks) do
 		a.used = a.used + 1
 	elseif a.kind ~= 'b' then
 		a.used, a.granted, a.reset = a.used + a.cost, a.slot, (a.slot + 101) * a.width - now
-		redis.call('HINCRBY', a.key, whole(a.slot), whole(a.cost))
-		redis.call('HSET', a.key, 't', whole(a.used), 'f', whole(a.first))
-		redis.call('PEXPIRE', a.key, whole(math.ceil(a.span / 1000) + math.ceil(a.width / 1000) + 1000))
+		redis.call('HSET', a.key, 't', whole(a.used), 'f', whole(a.first), whole(a.slot), whole((a.has or 0) + a.cost))
+		if not a.has then -- it leaves the span, and so the key is of no more use, at the same time for all of a slot
+			redis.call('PEXPIRE', a.key, whole(math.ceil(a.span / 1000) + math.ceil(a.width / 1000) + 1000))
+		end
 		if a.kind == 't' then slots = slots .. whole(a.slot) .. ' ' end
 	else
 		local b = a.b
-		keepfor(b, a.keep)
+		if b.new or a.part ~= '0' then keepfor(b, a.keep) end -- one that does not roll ends with its period
 		local output = a.most
 		if a.hard and a.room >= a.least then output = math.max(a.least, math.min(math.floor(a.room / 4), a.most)) end
 		a.granted = a.fixed + output
 		if a.room < a.least and not b.over then redis.call('HSET', a.key, 'o', whole(ms)) end
-		redis.call('HSET', a.key, 'g:' .. id, whole(a.granted) .. ' 0 0')
-		redis.call('HINCRBY', a.key, 'h', whole(a.granted))
+		local held = b.held + a.granted
+		if held < exact then
+			redis.call('HSET', a.key, 'g:' .. id, whole(a.granted) .. ' 0 0', 'h', whole(held))
+		else
+			redis.call('HSET', a.key, 'g:' .. id, whole(a.granted) .. ' 0 0')
+			redis.call('HINCRBY', a.key, 'h', whole(a.granted))
+		end
 		if a.part ~= '0' then
 			local left, old = {}, false
 			for part in string.gmatch(b.parts, '%d+') do

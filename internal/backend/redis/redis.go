@@ -219,6 +219,29 @@ func (s *Store) leave(ctx context.Context, err error) {
 	}
 }
 
+// outcome says how a try ended that nobody gave up.
+func (s *Store) outcome(err error, now time.Time) {
+	switch {
+	case errors.Is(err, ErrClosed):
+		return
+	case err != nil:
+		s.rest.Fail(now)
+		s.note(fmt.Errorf("redis: %w", err))
+		return
+	}
+	s.rest.Succeed()
+	if s.down() {
+		s.note(nil)
+	}
+}
+
+// down says whether the last call failed.
+func (s *Store) down() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.state.Up
+}
+
 // patiently runs a command for somebody who has time: it is tried however those before it fared, and may take a second.
 func (s *Store) patiently(ctx context.Context, f func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisMessage, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, time.Second, errSlow)
@@ -245,22 +268,31 @@ func (s *Store) wait(ctx context.Context, f func(context.Context, rueidis.Client
 	}
 }
 
-// start runs f, which Close waits for.
+// start runs f, unless too many run already.
 func (s *Store) start(f func()) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
-	}
 	select {
 	case s.slots <- struct{}{}:
 	default:
 		return errBusy
 	}
-	s.work.Go(func() {
+	err := s.own(func() {
 		defer func() { <-s.slots }()
 		f()
 	})
+	if err != nil {
+		<-s.slots
+	}
+	return err
+}
+
+// own runs f, which Close waits for.
+func (s *Store) own(f func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.work.Go(f)
 	return nil
 }
 
@@ -280,6 +312,11 @@ func (s *Store) run(ctx context.Context, f func(context.Context, rueidis.Client)
 
 // connected waits for the first connection.
 func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
+	select {
+	case <-s.stop:
+		return nil, ErrClosed
+	default:
+	}
 	select {
 	case <-s.ready:
 		return s.client, nil
