@@ -62,7 +62,11 @@ func (b *books) Join(context.Context, string) (usage.Standing, error) { return u
 func (b *books) Ship(_ context.Context, batch *usage.Batch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, r := range batch.Rows {
+	for i := range batch.Rows {
+		r, err := batch.Row(i)
+		if err != nil {
+			return err
+		}
 		b.rows[r.RequestID] = append(b.rows[r.RequestID], r)
 	}
 	b.shipped = batch.Position

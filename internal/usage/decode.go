@@ -54,12 +54,6 @@ func decodeFinal(b []byte, f *final) error {
 	return eachField(b[1:], func(m field) { setFinal(f, m) })
 }
 
-// decodeRow reads only its row.
-func decodeRow(b []byte, r *Row) error {
-	*r = Row{}
-	return eachField(b[1:], func(m field) { setRow(r, m) })
-}
-
 // A cost is what a final record says to those who settle it. Its texts lie in the record.
 type cost struct {
 	id, org  []byte
@@ -85,15 +79,20 @@ func (c *cost) total() (sum llm.Nano) {
 	return sum
 }
 
-// decodeCost reads only that of a final record.
+// decodeCost reads only that of a final record, and nothing at all where there are no counters.
 func decodeCost(b []byte, counters [][]byte) (c cost, err error) {
 	c.counters = counters
+	part := partCounters
 	var f raw
 	for b = b[1:]; len(b) > 0; {
 		if f, b, err = nextField(b); err != nil {
 			return c, err
 		}
 		switch {
+		case f.num == fieldPart:
+			if part++; part == partSeries && len(c.counters) == 0 || part == partColumns {
+				return c, nil
+			}
 		case f.num == fieldRequestID:
 			c.id = f.text
 		case f.num == fieldOrg:
@@ -244,15 +243,65 @@ func setMark(m *Mark, f field) {
 }
 
 func setNumbers(m *Mark, f field) {
-	u, c := &m.Usage, &m.Costs
-	counts := [...]*llm.Count{
-		&u.Input, &u.CacheRead, &u.CacheWrite, &u.CacheWrite1h, &u.Output, &u.Reasoning, &u.AudioInput, &u.AudioOutput, &u.ImageInput, &u.ImageOutput, &u.Total,
+	if n := countOf(&m.Usage, f.num); n != nil {
+		*n = f.count()
+	} else if n := costOf(&m.Costs, f.num); n != nil {
+		*n = llm.Nano(f.n)
 	}
-	costs := [...]*llm.Nano{&c.Input, &c.CacheRead, &c.CacheWrite, &c.CacheWrite1h, &c.Output, &c.Reasoning, &c.Audio, &c.Image, &c.Tools, &c.Waste}
-	if i := f.num - fieldInput; i >= 0 && i < len(counts) {
-		*counts[i] = f.count()
+}
+
+// countOf is the member that a field of tokens is for.
+func countOf(u *llm.Usage, num int) *llm.Count {
+	switch num {
+	case fieldInput:
+		return &u.Input
+	case fieldCacheRead:
+		return &u.CacheRead
+	case fieldCacheWrite:
+		return &u.CacheWrite
+	case fieldCacheWrite1h:
+		return &u.CacheWrite1h
+	case fieldOutput:
+		return &u.Output
+	case fieldReasoning:
+		return &u.Reasoning
+	case fieldAudioInput:
+		return &u.AudioInput
+	case fieldAudioOutput:
+		return &u.AudioOutput
+	case fieldImageInput:
+		return &u.ImageInput
+	case fieldImageOutput:
+		return &u.ImageOutput
+	case fieldTotalTokens:
+		return &u.Total
 	}
-	if i := f.num - fieldCostInput; i >= 0 && i < len(costs) {
-		*costs[i] = llm.Nano(f.n)
+	return nil
+}
+
+// costOf is the member that a field of costs is for.
+func costOf(c *Costs, num int) *llm.Nano {
+	switch num {
+	case fieldCostInput:
+		return &c.Input
+	case fieldCostCacheRead:
+		return &c.CacheRead
+	case fieldCostCacheWrite:
+		return &c.CacheWrite
+	case fieldCostCacheWrite1h:
+		return &c.CacheWrite1h
+	case fieldCostOutput:
+		return &c.Output
+	case fieldCostReasoning:
+		return &c.Reasoning
+	case fieldCostAudio:
+		return &c.Audio
+	case fieldCostImage:
+		return &c.Image
+	case fieldCostTools:
+		return &c.Tools
+	case fieldCostWaste:
+		return &c.Waste
 	}
+	return nil
 }

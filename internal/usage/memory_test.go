@@ -96,7 +96,11 @@ func (m *memory) Ship(_ context.Context, b *Batch) error {
 				m.open[o.RequestID] = taken{o, b.Replica, have.claimed}
 			}
 		}
-		for _, r := range b.Rows {
+		for i := range b.Rows {
+			r, err := b.Row(i)
+			if err != nil {
+				return err
+			}
 			if _, ok := m.rows[r.RequestID]; !ok {
 				m.rows[r.RequestID] = r
 			}

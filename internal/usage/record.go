@@ -84,6 +84,9 @@ const (
 	fieldCostWaste
 )
 
+// fieldPart stands between the parts of a final record: its readers stop where what they need ends.
+const fieldPart = 60
+
 const (
 	fieldBound = iota + 70
 	fieldInputCost
@@ -131,16 +134,76 @@ type final struct {
 	at       uint64 // the position of its intent; 0: the log has none
 }
 
+// The parts of a final record, each but the first begun by a fieldPart. Those who look for a member by its number find it wherever it
+// stands: releases before had no parts, and took the members in any order.
+const (
+	partCounters = iota // what settlers ask first: nearly all that they read of a call that held nothing
+	partSeries          // who pays for what: the same in many records that follow one another
+	partCosts           // the rest of what settlers read
+	partColumns         // the rest of what stores look at
+	partRest
+)
+
 // appendFinal appends the record of a call that ended. Where it stands is the log's to say.
 func appendFinal(b []byte, f *final) []byte {
+	r := &f.row
 	b = append(b, recordFinal)
 	b = appendUint(b, fieldIntentAt, f.at)
-	b = appendCall(b, &f.row.Call)
-	b = appendMark(b, &f.row.Mark)
 	for _, name := range f.counters {
 		b = appendText(b, fieldCounter, name)
 	}
-	return appendEnd(b, &f.row)
+	b = appendFlag(b, fieldPart, true)
+	b = appendPayer(b, &r.Payer)
+	b = appendText(b, fieldModel, r.Model)
+	b = appendText(b, fieldProvider, r.Provider)
+	b = appendFlag(b, fieldPart, true)
+	b = appendText(b, fieldRequestID, r.RequestID)
+	b = appendText(b, fieldCache, r.Cache)
+	b = appendCount(b, fieldInput, r.Usage.Input)
+	b = appendCount(b, fieldOutput, r.Usage.Output)
+	b = appendCosts(b, &r.Costs)
+	b = appendFlag(b, fieldPart, true)
+	b = appendTime(b, fieldCharged, r.Charged)
+	b = appendInt(b, fieldStatus, int64(r.Status))
+	b = appendText(b, fieldError, string(r.Error))
+	b = appendCount(b, fieldCacheRead, r.Usage.CacheRead)
+	b = appendCount(b, fieldCacheWrite, r.Usage.CacheWrite)
+	b = appendCount(b, fieldReasoning, r.Usage.Reasoning)
+	b = appendInt(b, fieldSaved, int64(r.Saved))
+	b = appendFlag(b, fieldEstimated, r.Estimated)
+	b = appendFlag(b, fieldPartial, r.Partial)
+	b = appendText(b, fieldPriceVersion, r.PriceVersion)
+	b = appendFlag(b, fieldPart, true)
+	return appendRest(b, r)
+}
+
+// appendRest appends what of a row no store need look at.
+func appendRest(b []byte, r *Row) []byte {
+	b = appendTime(b, fieldStart, r.Start)
+	b = appendText(b, fieldFormat, string(r.Format))
+	b = appendText(b, fieldOp, string(r.Op))
+	b = appendFlag(b, fieldStream, r.Stream)
+	b = appendInt(b, fieldBytesIn, r.BytesIn)
+	b = appendText(b, fieldUpmodel, r.Upmodel)
+	b = appendText(b, fieldCredential, r.Credential)
+	b = appendInt(b, fieldAttempts, int64(r.Attempts))
+	b = appendInt(b, fieldBytesOut, r.BytesOut)
+	b = appendInt(b, fieldFrames, r.Frames)
+	b = appendInt(b, fieldTotal, int64(r.Total))
+	b = appendInt(b, fieldWasted, r.Wasted)
+	u := &r.Usage
+	b = appendCount(b, fieldCacheWrite1h, u.CacheWrite1h)
+	b = appendCount(b, fieldAudioInput, u.AudioInput)
+	b = appendCount(b, fieldAudioOutput, u.AudioOutput)
+	b = appendCount(b, fieldImageInput, u.ImageInput)
+	b = appendCount(b, fieldImageOutput, u.ImageOutput)
+	b = appendCount(b, fieldTotalTokens, u.Total)
+	b = appendText(b, fieldTier, u.Tier)
+	b = appendRuns(b, u.Runs)
+	b = appendInt(b, fieldUpstream, int64(r.Upstream))
+	b = appendInt(b, fieldFirstToken, int64(r.FirstToken))
+	b = appendInt(b, fieldOwn, int64(r.Own))
+	return appendText(b, fieldFallback, r.Fallback)
 }
 
 // appendEnd appends what is known of a call when it ended.
@@ -236,14 +299,7 @@ func appendIntentFields(b []byte, in *Intent) []byte {
 
 func appendCall(b []byte, c *Call) []byte {
 	b = appendText(b, fieldRequestID, c.RequestID)
-	b = appendText(b, fieldOrg, c.Org)
-	b = appendText(b, fieldTeam, c.Team)
-	b = appendText(b, fieldUser, c.User)
-	b = appendText(b, fieldKey, c.Key)
-	b = appendText(b, fieldProject, c.Project)
-	for _, tag := range c.Tags {
-		b = appendText(b, fieldTag, tag)
-	}
+	b = appendPayer(b, &c.Payer)
 	b = appendTime(b, fieldStart, c.Start)
 	b = appendTime(b, fieldCharged, c.Charged)
 	b = appendText(b, fieldFormat, string(c.Format))
@@ -251,6 +307,18 @@ func appendCall(b []byte, c *Call) []byte {
 	b = appendText(b, fieldModel, c.Model)
 	b = appendFlag(b, fieldStream, c.Stream)
 	return appendInt(b, fieldBytesIn, c.BytesIn)
+}
+
+func appendPayer(b []byte, p *Payer) []byte {
+	b = appendText(b, fieldOrg, p.Org)
+	b = appendText(b, fieldTeam, p.Team)
+	b = appendText(b, fieldUser, p.User)
+	b = appendText(b, fieldKey, p.Key)
+	b = appendText(b, fieldProject, p.Project)
+	for _, tag := range p.Tags {
+		b = appendText(b, fieldTag, tag)
+	}
+	return b
 }
 
 func appendMark(b []byte, m *Mark) []byte {
@@ -265,18 +333,26 @@ func appendMark(b []byte, m *Mark) []byte {
 	b = appendInt(b, fieldWasted, m.Wasted)
 	b = appendFlag(b, fieldEstimated, m.Estimated)
 	b = appendFlag(b, fieldPartial, m.Partial)
-	u, c := &m.Usage, &m.Costs
+	u := &m.Usage
 	for i, n := range [...]llm.Count{
 		u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h, u.Output, u.Reasoning, u.AudioInput, u.AudioOutput, u.ImageInput, u.ImageOutput, u.Total,
 	} {
-		if n.Known {
-			b = binary.AppendVarint(append(b, byte(fieldInput+i)<<1), n.N)
-		}
+		b = appendCount(b, fieldInput+i, n)
 	}
 	b = appendText(b, fieldTier, u.Tier)
-	if len(u.Runs) > 0 { // to sort even nothing would allocate
-		b = appendRuns(b, u.Runs)
+	b = appendRuns(b, u.Runs)
+	return appendCosts(b, &m.Costs)
+}
+
+// appendCount appends a number of tokens; what was not told is left out.
+func appendCount(b []byte, num int, n llm.Count) []byte {
+	if !n.Known {
+		return b
 	}
+	return binary.AppendVarint(append(b, byte(num)<<1), n.N)
+}
+
+func appendCosts(b []byte, c *Costs) []byte {
 	for i, n := range [...]llm.Nano{c.Input, c.CacheRead, c.CacheWrite, c.CacheWrite1h, c.Output, c.Reasoning, c.Audio, c.Image, c.Tools, c.Waste} {
 		b = appendInt(b, fieldCostInput+i, int64(n))
 	}
@@ -284,6 +360,9 @@ func appendMark(b []byte, m *Mark) []byte {
 }
 
 func appendRuns(b []byte, runs llm.Runs) []byte {
+	if len(runs) == 0 { // to sort even nothing would allocate
+		return b
+	}
 	for _, tool := range slices.Sorted(maps.Keys(runs)) {
 		b = appendText(b, fieldRuns, strconv.FormatInt(runs[tool], 10)+" "+tool)
 	}

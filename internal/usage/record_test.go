@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"sluice/internal/llm"
@@ -128,6 +129,7 @@ func TestRecordIsWhole(t *testing.T) {
 	if diff := cmp.Diff(&f, got.final, cmp.AllowUnexported(final{})); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
+	checkReaders(t, &rowReader{names: names{}}, &f)
 }
 
 // fill sets every member.
@@ -158,6 +160,72 @@ func fill(v reflect.Value, n *int64) {
 	}
 }
 
+// checkReaders holds what those who follow the log read of a final record against the whole of it.
+func checkReaders(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, read *rowReader, f *final,
+) {
+	t.Helper()
+	record := appendFinal(nil, f)
+	c, err := decodeCost(record, nil)
+	r := &f.row
+	if err != nil || len(c.counters) != len(f.counters) {
+		t.Fatalf("%x: %d counters, %v; want %d", record, len(c.counters), err, len(f.counters))
+	}
+	if len(c.counters) > 0 && (string(c.id) != r.RequestID || string(c.org) != r.Org || c.total() != r.Costs.Total() || c.tokens() != r.Tokens()) {
+		t.Fatalf("%x: %+v; want what %+v says", record, c, f)
+	}
+	b := Batch{Replica: "r"}
+	if _, err := b.take(record, read); err != nil {
+		t.Fatalf("%x: %v", record, err)
+	}
+	got, err := b.Row(0)
+	if diff := cmp.Diff(*r, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Fatalf("%x: %v, (-want +got):\n%s", record, err, diff)
+	}
+	// And what a store keeps of it, in columns and beside them.
+	got = columns(&b.Rows[0])
+	if err := got.Merge(b.AppendRest(nil, 0)); err != nil {
+		t.Fatalf("%x: %v", record, err)
+	}
+	if diff := cmp.Diff(*r, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("%x: from a store (-want +got):\n%s", record, diff)
+	}
+}
+
+// columns is what stores have columns for.
+func columns(r *Row) Row {
+	u := &r.Usage
+	return Row{
+		Call: Call{RequestID: r.RequestID, Payer: r.Payer, Charged: r.Charged, Model: r.Model},
+		Mark: Mark{
+			Provider: r.Provider, PriceVersion: r.PriceVersion, Estimated: r.Estimated, Partial: r.Partial,
+			Usage: llm.Usage{Input: u.Input, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Output: u.Output, Reasoning: u.Reasoning},
+		},
+		Status: r.Status, Error: r.Error, Cache: r.Cache, Saved: r.Saved,
+	}
+}
+
+// Whoever follows the log reads the same of a record, whatever came before it.
+func TestReaders(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		read := &rowReader{names: names{}}
+		payers := []Payer{{Org: "a", Key: "k"}, {Org: "a", Key: "k", Tags: []string{"tag"}}, {Org: "a", Key: "k", Tags: []string{"tag", "tags"}}, {Org: "b"}, {}}
+		for range rapid.IntRange(1, 6).Draw(t, "records") {
+			f := final{at: rapid.Uint64().Draw(t, "at"), counters: rapid.SliceOfN(rapid.StringN(1, 9, 9), 0, 3).Draw(t, "counters"), row: Row{Call: anyCall(t), Mark: anyMark(t)}}
+			if rapid.Bool().Draw(t, "known") {
+				f.row.Payer, f.row.Model = rapid.SampledFrom(payers).Draw(t, "payer"), rapid.SampledFrom([]string{"", "m", "n"}).Draw(t, "of")
+				f.row.Provider = rapid.SampledFrom([]string{"", "p"}).Draw(t, "provider")
+			}
+			r := &f.row
+			r.Upstream, r.FirstToken, r.Own, r.Fallback, r.Status, r.Error, r.Saved = 1, 2, -3, "other", 200, llm.KindBudget, 5
+			r.Cache = rapid.SampledFrom([]string{"", "exact"}).Draw(t, "cache")
+			checkReaders(t, read, &f)
+		}
+	})
+}
+
 func FuzzRecord(f *testing.F) {
 	in := Intent{Call: Call{RequestID: "req_1", Model: "m"}, Counters: []string{"a", "b"}}
 	f.Add(appendIntent(nil, &in))
@@ -166,13 +234,13 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rec, err := decode(b)
 		if err == nil && rec.final != nil {
-			_, _ = decode(appendFinal(nil, rec.final))
-			c, err := decodeCost(b, nil)
-			r := &rec.final.row
-			if err != nil || string(c.id) != r.RequestID || string(c.org) != r.Org || c.total() != r.Costs.Total() || c.tokens() != r.Tokens() ||
-				len(c.counters) != len(rec.final.counters) {
-				t.Errorf("%x: %+v, %v; want what %+v says", b, c, err, rec.final)
+			_, _ = decodeCost(b, nil)
+			_, _ = (&rowReader{names: names{}}).row(b, new(Row))
+			again, err := decode(appendFinal(nil, rec.final)) // without what is not written down, as a tag that is ""
+			if err != nil {
+				t.Fatal(err)
 			}
+			checkReaders(t, &rowReader{names: names{}}, again.final)
 		}
 		intentAt(b)
 		_ = new(Open).UnmarshalBinary(b)
@@ -194,10 +262,13 @@ func BenchmarkDecode(b *testing.B) {
 		},
 		Upstream: time.Second, FirstToken: time.Second, Own: 1000, Status: 200,
 	}})
+	read, batch := rowReader{names: names{}}, Batch{}
 	b.ReportAllocs()
 	for b.Loop() {
-		var f final
-		if err := decodeFinal(record, &f); err != nil {
+		if len(batch.Rows) == 1000 {
+			batch.clear()
+		}
+		if _, err := batch.take(record, &read); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -216,6 +216,9 @@ type names map[string]string
 const mostNames = 1 << 14
 
 func (n names) of(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
 	if s, ok := n[string(b)]; ok {
 		return s
 	}

@@ -21,6 +21,7 @@ type shipper struct {
 	open    map[uint64]*begun // by the position of the intent
 	touched []*begun          // since the last batch
 	batch   Batch
+	rows    rowReader
 	most    int // rows of the batch
 
 	after uint64 // the position of the last batch, as the store knows it
@@ -39,7 +40,7 @@ type begun struct {
 }
 
 func newShipper(j *Journal) *shipper {
-	return &shipper{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), open: map[uint64]*begun{}, most: j.o.Batch}
+	return &shipper{j: j, reader: j.log.Reader(0), wake: make(chan struct{}, 1), open: map[uint64]*begun{}, rows: rowReader{names: names{}}, most: j.o.Batch}
 }
 
 // crowdedBatch is how many rows a batch has at most while others wait for the store: some 1.5 ms.
@@ -146,11 +147,10 @@ func (s *shipper) read(pos uint64, payload []byte) {
 			s.touch(b)
 		}
 	case recordFinal:
-		s.batch.Rows = append(s.batch.Rows, Row{})
-		row := &s.batch.Rows[len(s.batch.Rows)-1]
-		if err := decodeRow(payload, row); err != nil {
+		row, err := s.batch.take(payload, &s.rows)
+		if err != nil {
 			s.j.unreadable(pos, err)
-			s.dropRow()
+			s.batch.drop()
 			return
 		}
 		at := intentAt(payload)
@@ -161,7 +161,7 @@ func (s *shipper) read(pos uint64, payload []byte) {
 		}
 		if s.j.others(row.RequestID) {
 			s.j.o.Log.Warn("ledger claimed", "request_id", row.RequestID, "position", pos)
-			s.dropRow()
+			s.batch.drop()
 			return
 		}
 		row.Position = pos
@@ -171,13 +171,6 @@ func (s *shipper) read(pos uint64, payload []byte) {
 	default:
 		s.j.o.Log.Warn("ledger record of an unknown kind", "position", pos)
 	}
-}
-
-// dropRow takes the last row out of the batch.
-func (s *shipper) dropRow() {
-	last := len(s.batch.Rows) - 1
-	s.batch.Rows[last] = Row{}
-	s.batch.Rows = s.batch.Rows[:last]
 }
 
 func (s *shipper) touch(b *begun) {
@@ -237,10 +230,8 @@ func (s *shipper) send(ctx context.Context) error {
 		s.yield()
 		s.after, s.heard = passed, time.Now()
 		s.reader.Done(passed)
-		clear(b.Rows)
-		clear(b.Open)
-		clear(b.Ended)
-		b.Rows, b.Open, b.Ended, s.touched = b.Rows[:0], b.Open[:0], b.Ended[:0], s.touched[:0]
+		b.clear()
+		s.touched = s.touched[:0]
 		s.j.move(func() { s.j.shipped, s.j.open = passed, len(s.open) })
 	}
 	if !s.j.replayed.Load() && passed >= s.j.log.Born() {
@@ -328,7 +319,7 @@ func (s *shipper) join(ctx context.Context, start bool) error {
 // forget takes out of the batch and of what is open what others have closed meanwhile.
 func (s *shipper) forget() {
 	others := func(id string) bool { return s.j.others(id) }
-	s.batch.Rows = slices.DeleteFunc(s.batch.Rows, func(r Row) bool { return others(r.RequestID) })
+	s.batch.keep(func(i int) bool { return !others(s.batch.Rows[i].RequestID) })
 	s.batch.Open = slices.DeleteFunc(s.batch.Open, func(o Open) bool { return others(o.RequestID) })
 	s.batch.Ended = slices.DeleteFunc(s.batch.Ended, others)
 	for at, b := range s.open {

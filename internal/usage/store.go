@@ -17,8 +17,8 @@ type Store interface {
 	// anything else of this replica's is shipped, and again after ErrGone.
 	Join(ctx context.Context, replica string) (Standing, error)
 
-	// Ship stores a batch in one transaction: inserts its rows (a row whose request id is there already is
-	// skipped and counts nowhere), adds exactly the inserted ones to the rollups, replaces the open calls that
+	// Ship stores a batch in one transaction: inserts its rows with their rests (a row whose request id is there already is
+	// skipped and counts nowhere), keeping nothing of the batch, adds exactly the inserted ones to the rollups, replaces the open calls that
 	// the batch names, removes those that it says have ended, sets the
 	// replica's shipped position to batch.Position and notes that the replica is alive. A batch may be empty but
 	// for its position. When the stored position is at or above batch.Position it does nothing and succeeds.
@@ -67,18 +67,6 @@ const ErrGone = constError("other replicas have taken over open calls of this on
 type constError string
 
 func (e constError) Error() string { return string(e) }
-
-// A Batch is a piece of a replica's log, in order.
-type Batch struct {
-	Replica  string
-	After    uint64 // the position of the batch before: 0 at the beginning
-	Position uint64 // all records up to here are accounted for by this batch and those before
-	Rows     []Row  // that ended
-	Open     []Open // open at Position, and new or with a new mark since the batch before
-	// Ended are the request ids of rows whose calls may be open in the store: most begin and end within a batch, and the
-	// store never hears of them.
-	Ended []string
-}
 
 // A Filter selects rows. Empty members select all.
 type Filter struct {

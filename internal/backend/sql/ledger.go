@@ -59,14 +59,14 @@ func (l *Ledger) ship(ctx context.Context, b *usage.Batch) error {
 }
 
 // An insert stores rows and tells which were not there before; nil: none was.
-type insert func(ctx context.Context, rows []usage.Row, numbers []int64) (isNew []bool, err error)
+type insert func(ctx context.Context, b *usage.Batch, numbers []int64) (isNew []bool, err error)
 
 func (s *session) ship(ctx context.Context, b *usage.Batch, numbers []int64, put insert) error {
 	if err := s.advance(ctx, b); err != nil {
 		return err
 	}
 	if len(b.Rows) > 0 {
-		isNew, err := put(ctx, b.Rows, numbers)
+		isNew, err := put(ctx, b, numbers)
 		if err != nil {
 			return err
 		}

@@ -31,29 +31,15 @@ type former struct {
 func (f *former) reset() { f.args, f.buf = f.args[:0], f.buf[:0] }
 
 // add appends a row's columns.
-func (f *former) add(series int64, r *usage.Row) error {
+func (f *former) add(b *usage.Batch, i int, series int64) {
 	at := len(f.buf)
-	var err error
-	if f.buf, err = appendDetail(f.buf, r); err != nil {
-		return err
-	}
+	f.buf = b.AppendRest(f.buf, i)
+	r := &b.Rows[i]
 	u := &r.Usage
 	f.args = append(f.args,
 		r.Charged.UnixMicro(), series, clean(r.RequestID), clean(r.Replica), int64(r.Position), int64(r.Status), clean(string(r.Error)),
 		count(u.Input), count(u.CacheRead), count(u.CacheWrite), count(u.Output), count(u.Reasoning),
 		int64(r.Costs.Total()), int64(r.Saved), bit(r.Estimated), bit(r.Partial), clean(r.Cache), clean(r.PriceVersion), f.buf[at:])
-	return nil
-}
-
-// appendDetail appends what of a row is neither in a column nor in its series.
-func appendDetail(b []byte, r *usage.Row) ([]byte, error) {
-	d := *r
-	d.RequestID, d.Replica, d.Position, d.Charged = "", "", 0, time.Time{}
-	d.Payer, d.Model, d.Provider = usage.Payer{}, "", ""
-	d.Status, d.Error, d.Saved, d.Estimated, d.Partial, d.Cache, d.PriceVersion = 0, "", 0, false, false, "", ""
-	u := &d.Usage
-	u.Input, u.CacheRead, u.CacheWrite, u.Output, u.Reasoning = llm.Count{}, llm.Count{}, llm.Count{}, llm.Count{}, llm.Count{}
-	return d.AppendBinary(b)
 }
 
 func bit(b bool) int64 {
@@ -103,10 +89,11 @@ const seriesColumns text = "org_id, team_id, user_id, key_id, project, tags, mod
 func known(n sql.NullInt64) llm.Count { return llm.Count{N: n.Int64, Known: n.Valid} }
 
 // insertNew stores rows of which none is there; else it fails.
-func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int64) ([]bool, error) {
+func (s *session) insertNew(ctx context.Context, b *usage.Batch, numbers []int64) ([]bool, error) {
 	if s.dialect == postgres {
-		return nil, s.copyRows(ctx, rows, numbers)
+		return nil, s.copyRows(ctx, b, numbers)
 	}
+	rows := b.Rows
 	var plain, others []int
 	first := -1
 	for i := range rows {
@@ -124,9 +111,7 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 		f.reset()
 		f.args = append(f.args, clean(rows[first].Replica), clean(rows[first].PriceVersion))
 		for _, i := range piece {
-			if err := f.addPlain(numbers[i], &rows[i]); err != nil {
-				return nil, err
-			}
+			f.addPlain(b, i, numbers[i])
 		}
 		if err := s.insert(s.brief(ctx), true, len(piece), f.args); err != nil {
 			return nil, err
@@ -135,9 +120,7 @@ func (s *session) insertNew(ctx context.Context, rows []usage.Row, numbers []int
 	for piece := range pieces(others) {
 		f.reset()
 		for _, i := range piece {
-			if err := f.add(numbers[i], &rows[i]); err != nil {
-				return nil, err
-			}
+			f.add(b, i, numbers[i])
 		}
 		if err := s.insert(s.brief(ctx), false, len(piece), f.args); err != nil {
 			return nil, err
@@ -160,17 +143,14 @@ func isPlain(r *usage.Row) bool {
 }
 
 // addPlain appends a row's arguments for plainRow, but for those that all rows share.
-func (f *former) addPlain(series int64, r *usage.Row) error {
+func (f *former) addPlain(b *usage.Batch, i int, series int64) {
 	at := len(f.buf)
-	var err error
-	if f.buf, err = appendDetail(f.buf, r); err != nil {
-		return err
-	}
+	f.buf = b.AppendRest(f.buf, i)
+	r := &b.Rows[i]
 	u := &r.Usage
 	f.args = append(f.args,
 		r.Charged.UnixMicro(), series, clean(r.RequestID), int64(r.Position),
 		count(u.Input), count(u.CacheRead), count(u.Output), count(u.Reasoning), int64(r.Costs.Total()), f.buf[at:])
-	return nil
 }
 
 // insertPlain is the statement for n such rows.
@@ -193,14 +173,12 @@ func (s *session) insertInto() text {
 }
 
 // insertMissing stores the rows that are not there, one at a time.
-func (s *session) insertMissing(ctx context.Context, rows []usage.Row, numbers []int64) ([]bool, error) {
-	isNew := make([]bool, len(rows))
+func (s *session) insertMissing(ctx context.Context, b *usage.Batch, numbers []int64) ([]bool, error) {
+	isNew := make([]bool, len(b.Rows))
 	var f former
-	for i := range rows {
+	for i := range b.Rows {
 		f.reset()
-		if err := f.add(numbers[i], &rows[i]); err != nil {
-			return nil, err
-		}
+		f.add(b, i, numbers[i])
 		n, err := s.exec(ctx, s.insertRows(1, f.args).and(" ON CONFLICT DO NOTHING"))
 		if err != nil {
 			return nil, err
@@ -211,13 +189,13 @@ func (s *session) insertMissing(ctx context.Context, rows []usage.Row, numbers [
 }
 
 // copyRows stores rows by PostgreSQL's COPY, in the session's transaction.
-func (s *session) copyRows(ctx context.Context, rows []usage.Row, numbers []int64) error {
+func (s *session) copyRows(ctx context.Context, b *usage.Batch, numbers []int64) error {
 	columns := strings.Split(string(ledgerColumns), ", ")
 	var f former
-	source := pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+	source := pgx.CopyFromSlice(len(b.Rows), func(i int) ([]any, error) {
 		f.reset() // what was given before is written
-		err := f.add(numbers[i], &rows[i])
-		return f.args, err
+		f.add(b, i, numbers[i])
+		return f.args, nil
 	})
 	return s.raw.Raw(func(conn any) error {
 		_, err := conn.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{"ledger"}, columns, source)
