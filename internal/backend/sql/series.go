@@ -103,17 +103,17 @@ func (c *seriesCache) put(all map[series]int64) {
 // number gives each row its series. Those that are new are stored first, in a transaction of their own: one that nothing
 // points to does no harm.
 func (db *DB) number(ctx context.Context, rows []usage.Row) ([]int64, error) {
-	ids, all := make([]int64, len(rows)), make([]series, len(rows))
+	ids := make([]int64, len(rows))
 	unknown := make(map[series]int64)
 	for i := range rows {
 		if i > 0 && samePayer(&rows[i], &rows[i-1]) {
-			all[i], ids[i] = all[i-1], ids[i-1]
+			ids[i] = ids[i-1]
 			continue
 		}
-		all[i] = seriesOf(&rows[i])
+		one := seriesOf(&rows[i])
 		var ok bool
-		if ids[i], ok = db.series.get(all[i]); !ok {
-			unknown[all[i]] = 0
+		if ids[i], ok = db.series.get(one); !ok {
+			unknown[one] = 0
 		}
 	}
 	if len(unknown) == 0 {
@@ -125,7 +125,7 @@ func (db *DB) number(ctx context.Context, rows []usage.Row) ([]int64, error) {
 	db.series.put(unknown)
 	for i := range rows {
 		if ids[i] == 0 {
-			ids[i] = unknown[all[i]]
+			ids[i] = unknown[seriesOf(&rows[i])]
 		}
 	}
 	return ids, nil

@@ -27,17 +27,21 @@ func (a sumKey) compare(b sumKey) int {
 // sum adds up rows for their quarters and days. isNew nil: all of them.
 func sum(rows []usage.Row, numbers []int64, isNew []bool) map[sumKey]*usage.Totals {
 	sums := make(map[sumKey]*usage.Totals)
+	var keys [2]sumKey // of the row before: most have the same
+	var lines [2]*usage.Totals
 	for i := range rows {
 		if isNew != nil && !isNew[i] {
 			continue
 		}
 		at := floorTo(rows[i].Charged.UnixMicro(), 1e6) / 1e6
-		for _, span := range [...]int64{quarter, day} {
-			key := sumKey{numbers[i], span, floorTo(at, span)}
-			if sums[key] == nil {
-				sums[key] = new(usage.Totals)
+		for k, span := range [...]int64{quarter, day} {
+			if key := (sumKey{numbers[i], span, floorTo(at, span)}); key != keys[k] || lines[k] == nil {
+				if sums[key] == nil {
+					sums[key] = new(usage.Totals)
+				}
+				keys[k], lines[k] = key, sums[key]
 			}
-			sums[key].Add(&rows[i])
+			lines[k].Add(&rows[i])
 		}
 	}
 	return sums
