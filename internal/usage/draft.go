@@ -81,15 +81,16 @@ func micro(t time.Time) time.Time { return t.Truncate(time.Microsecond).UTC() }
 func (d *draft) state(e *Entry, output int64, consumed bool) {
 	d.final.row.Cache = e.Cache
 	m := &d.final.row.Mark
-	before := *m
-	*m = Mark{
-		Provider: e.Target.Provider, Upmodel: e.Target.Model, Credential: e.Target.Credential, Attempts: e.Attempts,
-		BytesOut: e.BytesOut, Frames: e.Frames, Total: time.Since(e.Start), Wasted: e.waste.tokens, Costs: Costs{Waste: e.waste.cost},
+	known := consumed && d.priced
+	if !known {
+		*m = Mark{}
 	}
+	m.Provider, m.Upmodel, m.Credential, m.Attempts = e.Target.Provider, e.Target.Model, e.Target.Credential, e.Attempts
+	m.BytesOut, m.Frames, m.Total = e.BytesOut, e.Frames, time.Since(e.Start)
+	m.Wasted, m.Costs.Waste = e.waste.tokens, e.waste.cost
 	switch {
-	case consumed && d.priced:
-		m.Usage, m.Costs, m.PriceVersion, m.Estimated = before.Usage, before.Costs, before.PriceVersion, d.guessed
-		m.Costs.Waste = e.waste.cost
+	case known:
+		m.Partial, m.Estimated = false, d.guessed
 	case consumed:
 		m.Partial = !e.meter.whole
 		d.guessed = e.fill(&m.Usage, output)

@@ -176,7 +176,7 @@ func (l *Log) Append(payload []byte, keep, free int) (uint64, error) {
 	if len(payload) > l.most {
 		return 0, fmt.Errorf("a record of %d bytes is longer than the log's %d", len(payload), l.most)
 	}
-	checksum := crc32.Checksum(payload, castagnoli())
+	checksum := crc32.Checksum(payload, castagnoli)
 	size := sizeOf(len(payload))
 	l.mu.Lock()
 	defer l.mu.Unlock()
