@@ -1,7 +1,9 @@
 package usage
 
 import (
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -224,6 +226,39 @@ func TestReaders(t *testing.T) {
 			checkReaders(t, read, &f)
 		}
 	})
+}
+
+// Who pays is taken from the record before where it is the same, or where more of it follows.
+func TestSameSeries(t *testing.T) {
+	abc := []string{"a", "b", "c"}
+	var rows []Row
+	for _, p := range []Payer{
+		{Org: "o", Key: "k", Tags: abc},
+		{Org: "o", Key: "k", Tags: append(slices.Clip(abc), "d")},
+		{Org: "o", Key: "k", Tags: append(slices.Clip(abc), "e")},
+		{Org: "o", Key: "other"},
+		{},
+		{Org: "o", Key: "other"},
+		{Org: "o", Key: "k", Tags: abc},
+	} {
+		for _, provider := range []string{"", "p", "p", "q"} {
+			for _, model := range []string{"", "m"} {
+				rows = append(rows, Row{Call: Call{RequestID: strconv.Itoa(len(rows)), Payer: p, Model: model}, Mark: Mark{Provider: provider}})
+			}
+		}
+	}
+	for range 3 {
+		read, b := rowReader{names: names{}}, Batch{}
+		for i := range rows {
+			if _, err := b.take(appendFinal(nil, &final{row: rows[i]}), &read); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(rows, b.Rows); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+		rand.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	}
 }
 
 func FuzzRecord(f *testing.F) {
