@@ -116,7 +116,7 @@ func (t *Accounts) Accounts(ctx context.Context, f account.Filter) (list []accou
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		q := say("SELECT ").and(accountColumns).and(" FROM accounts a WHERE id > ?", f.After)
 		within(q, &f)
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r row) error {
 			var a account.Account
 			err := r.Scan(intoAccount(&a)...)
 			list = append(list, a)
@@ -137,7 +137,7 @@ func (t *Accounts) Accounts(ctx context.Context, f account.Filter) (list []accou
 func (t *Accounts) change(ctx context.Context, op string, do func(context.Context, *session) error) error {
 	return accountFailed(op, t.db.write(ctx, func(ctx context.Context, s *session) error {
 		if s.dialect == postgres { // SQLite has one writer
-			if _, err := s.exec(ctx, say("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")); err != nil {
+			if err := s.do(ctx, say("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")); err != nil {
 				return err
 			}
 		}
@@ -149,7 +149,7 @@ func (t *Accounts) change(ctx context.Context, op string, do func(context.Contex
 func (t *Accounts) Create(ctx context.Context, a *account.Account) error {
 	return t.change(ctx, "create account", func(ctx context.Context, s *session) error {
 		a.Version = 1
-		_, err := s.exec(ctx, say("INSERT INTO accounts (id, name, email, role, realm_kind, realm_id, realm_org, disabled, password, totp, totp_step, issuer, subject,"+
+		err := s.do(ctx, say("INSERT INTO accounts (id, name, email, role, realm_kind, realm_id, realm_org, disabled, password, totp, totp_step, issuer, subject,"+
 			" created, updated, maker, version) VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, 0, nullif(?, ''), nullif(?, ''), ?, ?, ?, 1)",
 			a.ID, a.Name, a.Email, string(a.Role), string(a.Realm.Kind), a.Realm.ID, a.Realm.Org, bit(a.Disabled), a.Password, orNull(a.TOTP), a.Issuer, a.Subject,
 			fromTime(a.Created), fromTime(a.Updated), a.Maker))
@@ -192,7 +192,7 @@ func (s *session) owners(ctx context.Context) (n int64, err error) {
 // Update implements account.Store.
 func (t *Accounts) Update(ctx context.Context, a *account.Account) error {
 	err := t.leaving(ctx, "update account", a.ID, a.Version, func(ctx context.Context, s *session, _ *account.Account) error {
-		_, err := s.exec(ctx, say("UPDATE accounts SET name = ?, email = nullif(?, ''), role = ?, realm_kind = ?, realm_id = ?, realm_org = ?, disabled = ?,"+
+		err := s.do(ctx, say("UPDATE accounts SET name = ?, email = nullif(?, ''), role = ?, realm_kind = ?, realm_id = ?, realm_org = ?, disabled = ?,"+
 			" issuer = nullif(?, ''), subject = nullif(?, ''), updated = ?, version = version + 1 WHERE id = ?",
 			a.Name, a.Email, string(a.Role), string(a.Realm.Kind), a.Realm.ID, a.Realm.Org, bit(a.Disabled), a.Issuer, a.Subject, fromTime(a.Updated), a.ID))
 		return err
@@ -206,7 +206,7 @@ func (t *Accounts) Update(ctx context.Context, a *account.Account) error {
 // Delete implements account.Store.
 func (t *Accounts) Delete(ctx context.Context, id string, version int64) error {
 	return t.leaving(ctx, "delete account", id, version, func(ctx context.Context, s *session, _ *account.Account) error {
-		_, err := s.exec(ctx, say("DELETE FROM accounts WHERE id = ?", id)) // what belongs to it goes with it
+		err := s.do(ctx, say("DELETE FROM accounts WHERE id = ?", id)) // what belongs to it goes with it
 		return err
 	})
 }
@@ -233,11 +233,11 @@ func (t *Accounts) SetTOTP(ctx context.Context, id string, sealed []byte, step i
 			err = account.ErrNotFound
 		}
 		if err == nil {
-			_, err = s.exec(ctx, say("DELETE FROM recovery_codes WHERE account_id = ?", id))
+			err = s.do(ctx, say("DELETE FROM recovery_codes WHERE account_id = ?", id))
 		}
 		for i := range codes {
 			if err == nil {
-				_, err = s.exec(ctx, say("INSERT INTO recovery_codes (account_id, hash) VALUES (?, ?)", id, codes[i][:]))
+				err = s.do(ctx, say("INSERT INTO recovery_codes (account_id, hash) VALUES (?, ?)", id, codes[i][:]))
 			}
 		}
 		return err
@@ -298,7 +298,7 @@ func (t *Accounts) Try(ctx context.Context, keys []account.Hash, next func([]acc
 					" ON CONFLICT (hash) DO UPDATE SET count = excluded.count, last = excluded.last, until = excluded.until",
 					k[:], tries[i].Count, tries[i].Last.UnixMicro(), fromTime(tries[i].Until))
 			}
-			if _, err := s.exec(ctx, q); err != nil {
+			if err := s.do(ctx, q); err != nil {
 				return err
 			}
 		}
@@ -312,7 +312,7 @@ func (s *session) lockFailures(ctx context.Context, keys []account.Hash) error {
 		return nil
 	}
 	for _, k := range sortedHashes(keys) { // in one order, so that nobody waits in a circle
-		if _, err := s.exec(ctx, say("SELECT pg_advisory_xact_lock(hashtextextended(encode(CAST(? AS bytea), 'hex'), 5))", k[:])); err != nil {
+		if err := s.do(ctx, say("SELECT pg_advisory_xact_lock(hashtextextended(encode(CAST(? AS bytea), 'hex'), 5))", k[:])); err != nil {
 			return err
 		}
 	}
@@ -328,7 +328,7 @@ func (t *Accounts) Sweep(ctx context.Context, now, until time.Time, most int) er
 			say("DELETE FROM failures WHERE last < ?", until.UnixMicro()),
 			say("DELETE FROM failures WHERE hash IN (SELECT hash FROM failures ORDER BY last DESC LIMIT ? OFFSET ?)", 1<<40, most),
 		} {
-			if _, err := s.exec(ctx, q); err != nil {
+			if err := s.do(ctx, q); err != nil {
 				return err
 			}
 		}
@@ -339,7 +339,7 @@ func (t *Accounts) Sweep(ctx context.Context, now, until time.Time, most int) er
 // CreateLink implements account.Links.
 func (t *Accounts) CreateLink(ctx context.Context, l *account.Link) error {
 	return accountFailed("create link", t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("INSERT INTO links (account_id, hash, reset, expires) VALUES (?, ?, ?, ?)"+
+		err := s.do(ctx, say("INSERT INTO links (account_id, hash, reset, expires) VALUES (?, ?, ?, ?)"+
 			" ON CONFLICT (account_id) DO UPDATE SET hash = excluded.hash, reset = excluded.reset, expires = excluded.expires",
 			l.Account, l.Hash[:], bit(l.Reset), fromTime(l.Expires)))
 		return err

@@ -3,7 +3,6 @@ package sql
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"slices"
 	"time"
 
@@ -38,7 +37,7 @@ func intoSession(n *account.Session) []any {
 }
 
 func (s *session) addSession(ctx context.Context, n *account.Session) error {
-	_, err := s.exec(ctx, say("INSERT INTO sessions (hash, id, account_id, method, created, seen, proved, ends, address, agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	err := s.do(ctx, say("INSERT INTO sessions (hash, id, account_id, method, created, seen, proved, ends, address, agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		n.Hash[:], n.ID, n.Account, n.Method, fromTime(n.Created), fromTime(n.Seen), fromTime(n.Proved), fromTime(n.Ends), fromAddress(n.Address), n.Agent))
 	return err
 }
@@ -93,7 +92,7 @@ func (t *Accounts) SessionsOf(ctx context.Context, id, email string) (a *account
 		a, list = nil, nil
 		q := say("SELECT ").and(accountColumns).and(", ").and(sessionColumns).
 			and(" FROM accounts a LEFT JOIN sessions s ON s.account_id = a.id WHERE a.id = ? OR a.email = nullif(?, '') ORDER BY s.created DESC, s.id LIMIT 1000", id, email)
-		err := s.each(ctx, q, func(r *sql.Rows) error {
+		err := s.each(ctx, q, func(r row) error {
 			var n account.Session
 			a = new(account.Account)
 			err := r.Scan(append(intoAccount(a), intoSession(&n)...)...)
@@ -154,7 +153,7 @@ func intoToken(k *account.Token) []any {
 // CreateToken implements account.Tokens.
 func (t *Accounts) CreateToken(ctx context.Context, k *account.Token) error {
 	return accountFailed("create token", t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("INSERT INTO tokens (id, name, hash, account_id, maker, role, realm_kind, realm_id, realm_org, scopes, created, expires)"+
+		err := s.do(ctx, say("INSERT INTO tokens (id, name, hash, account_id, maker, role, realm_kind, realm_id, realm_org, scopes, created, expires)"+
 			" VALUES (?, ?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?)",
 			k.ID, k.Name, k.Hash[:], k.Maker, k.MakerName, string(k.Role), string(k.Realm.Kind), k.Realm.ID, k.Realm.Org, scopesJSON(k.Scopes),
 			fromTime(k.Created), fromTime(k.Expires)))
@@ -204,7 +203,7 @@ func (t *Accounts) ListTokens(ctx context.Context, f account.Filter) (list []acc
 		q := say("SELECT ").and(tokenColumns).and(" FROM tokens t WHERE id > ?", f.After)
 		equal(q, " AND account_id = ?", f.Maker)
 		within(q, &f)
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r row) error {
 			var k account.Token
 			err := r.Scan(intoToken(&k)...)
 			list = append(list, k)

@@ -27,7 +27,7 @@ func (s *session) allow(ctx context.Context) error {
 	if s.dialect != postgres {
 		return nil
 	}
-	_, err := s.exec(ctx, say("SELECT set_config('statement_timeout', ?, true)", fmt.Sprint(auditTime.Milliseconds())))
+	err := s.do(ctx, say("SELECT set_config('statement_timeout', ?, true)", fmt.Sprint(auditTime.Milliseconds())))
 	return err
 }
 
@@ -148,7 +148,7 @@ type wrong struct {
 func (s *session) mend(ctx context.Context, days []int64) (found []usage.WrongSum, err error) {
 	if s.dialect == postgres {
 		// Whoever ships has put his sums in, or waits until this is done with rows that nobody else sees yet.
-		if _, err := s.exec(ctx, say("LOCK TABLE rollup IN SHARE ROW EXCLUSIVE MODE")); err != nil {
+		if err := s.do(ctx, say("LOCK TABLE rollup IN SHARE ROW EXCLUSIVE MODE")); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +165,7 @@ func (s *session) mend(ctx context.Context, days []int64) (found []usage.WrongSu
 			return nil, err
 		}
 		for _, span := range [...]int64{quarter, day} { // a sum of nothing is none
-			if _, err := s.exec(ctx, say("DELETE FROM rollup WHERE span = ? AND start >= ? AND start < ? AND calls = 0", span, at, at+day)); err != nil {
+			if err := s.do(ctx, say("DELETE FROM rollup WHERE span = ? AND start >= ? AND start < ? AND calls = 0", span, at, at+day)); err != nil {
 				return nil, err
 			}
 		}
@@ -213,7 +213,7 @@ func (s *session) compare(ctx context.Context, at int64) (all []wrong, err error
 		q.and("coalesce(sum(").and(c.name).and("), 0) <> 0")
 	}
 	q.and(") AS d JOIN series s ON s.id = d.series ORDER BY d.start, d.span, d.series")
-	err = s.each(ctx, q, func(rows *sql.Rows) error {
+	err = s.each(ctx, q, func(rows row) error {
 		var w wrong
 		t, k := &w.Totals, &w.series
 		err := rows.Scan(&w.span, &w.start, &w.sumKey.series, &k.org, &k.team, &k.user, &k.key, &k.project, &k.tags, &k.model, &k.provider,

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -31,7 +30,7 @@ func (s *session) putOpen(ctx context.Context, replica string, calls []usage.Ope
 			}
 			args = append(args, clean(c.RequestID), clean(c.Replica), replica, int64(c.Position), form)
 		}
-		_, err := s.exec(ctx, say("INSERT INTO ledger_open (request_id, replica, owner, taken, position, call) VALUES ").
+		err := s.do(ctx, say("INSERT INTO ledger_open (request_id, replica, owner, taken, position, call) VALUES ").
 			list(len(piece), "(?, ?, ?, 0, ?, ?)", args...).
 			and(" ON CONFLICT (request_id) DO UPDATE SET call = excluded.call WHERE ledger_open.owner = excluded.owner"))
 		if err != nil {
@@ -65,7 +64,7 @@ func (l *Ledger) Join(ctx context.Context, replica string) (usage.Standing, erro
 // open lists open calls in the order of their logs.
 func (s *session) open(ctx context.Context, owner string, taken bool) (calls []usage.Open, err error) {
 	q := say("SELECT call FROM ledger_open WHERE owner = ? AND taken = ? ORDER BY replica, position", owner, bit(taken))
-	err = s.each(ctx, q, func(r *sql.Rows) error {
+	err = s.each(ctx, q, func(r row) error {
 		var call usage.Open
 		var form []byte
 		if err := r.Scan(&form); err != nil {
@@ -122,7 +121,7 @@ func (s *session) rob(ctx context.Context, by, from string) error {
 		say("UPDATE replicas SET robbed = 1 WHERE id = ? AND EXISTS (SELECT 1 FROM ledger_open WHERE owner = ?)", from, from),
 		say("UPDATE ledger_open SET owner = ?, taken = 1 WHERE owner = ?", by, from),
 	} {
-		if _, err := s.exec(ctx, q); err != nil {
+		if err := s.do(ctx, q); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -92,7 +91,7 @@ func (d *Directory) Changes(ctx context.Context, seq int64) (list []directory.Ch
 			return directory.ErrGap
 		}
 		q := say("SELECT seq, kind, id FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", seq, mostChanges)
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r row) error {
 			var c directory.Change
 			err := r.Scan(&c.Seq, &c.Kind, &c.ID)
 			list = append(list, c)
@@ -127,7 +126,7 @@ func (d *Directory) Note(ctx context.Context, name, value string) (kept string, 
 		err = d.db.alone(ctx, get)
 	} else {
 		err = d.db.write(ctx, func(ctx context.Context, s *session) error {
-			if _, err := s.exec(ctx, say("INSERT INTO notes (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, value)); err != nil {
+			if err := s.do(ctx, say("INSERT INTO notes (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, value)); err != nil {
 				return err
 			}
 			return get(ctx, s)
@@ -156,14 +155,14 @@ func (s *session) change(ctx context.Context, kind directory.Kind, id string) er
 			return err
 		}
 	}
-	_, err := s.exec(ctx, say("INSERT INTO changes (seq, kind, id, at) VALUES (?, ?, ?, ", seq, string(kind), id).and(s.now()).and(")"))
+	err := s.do(ctx, say("INSERT INTO changes (seq, kind, id, at) VALUES (?, ?, ?, ", seq, string(kind), id).and(s.now()).and(")"))
 	return err
 }
 
 func (s *session) sweepChanges(ctx context.Context) error {
-	_, err := s.exec(ctx, say("DELETE FROM changes WHERE at < ").and(s.now()).and(" - ?", keepChanges.Microseconds()))
+	err := s.do(ctx, say("DELETE FROM changes WHERE at < ").and(s.now()).and(" - ?", keepChanges.Microseconds()))
 	if err == nil {
-		_, err = s.exec(ctx, say("UPDATE changes_counter SET dropped = coalesce((SELECT min(seq) FROM changes), newest) - 1"))
+		err = s.do(ctx, say("UPDATE changes_counter SET dropped = coalesce((SELECT min(seq) FROM changes), newest) - 1"))
 	}
 	return err
 }

@@ -97,7 +97,7 @@ func (s *session) advance(ctx context.Context, b *usage.Batch) error {
 	}
 	var shipped uint64
 	var robbed bool
-	found, err := s.one(ctx, find, &shipped, &robbed)
+	found, err := s.one(ctx, find, &shipped, asBit{&robbed})
 	switch {
 	case err != nil:
 		return err
@@ -110,7 +110,7 @@ func (s *session) advance(ctx context.Context, b *usage.Batch) error {
 	case shipped != b.After:
 		return fmt.Errorf("a batch after position %d of replica %s, but the store has it up to %d", b.After, b.Replica, shipped)
 	}
-	_, err = s.exec(ctx, say("UPDATE replicas SET shipped = ?, seen = ", b.Position).and(s.now()).and(" WHERE id = ?", b.Replica))
+	err = s.do(ctx, say("UPDATE replicas SET shipped = ?, seen = ", b.Position).and(s.now()).and(" WHERE id = ?", b.Replica))
 	return err
 }
 
@@ -141,7 +141,7 @@ func (s *session) endOpen(ctx context.Context, ended []string) error {
 		ids[i] = clean(id)
 	}
 	for piece := range pieces(ids) {
-		if _, err := s.exec(ctx, say("DELETE FROM ledger_open WHERE request_id IN (").list(len(piece), "?", piece...).and(")")); err != nil {
+		if err := s.do(ctx, say("DELETE FROM ledger_open WHERE request_id IN (").list(len(piece), "?", piece...).and(")")); err != nil {
 			return err
 		}
 	}

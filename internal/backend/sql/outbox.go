@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,7 +22,7 @@ var _ alert.Outbox = (*Outbox)(nil)
 func (o *Outbox) Put(ctx context.Context, n *alert.Notice, hooks []string) error {
 	err := o.db.write(ctx, func(ctx context.Context, s *session) error {
 		for _, hook := range slices.Sorted(slices.Values(hooks)) {
-			_, err := s.exec(ctx, say("INSERT INTO alerts (id, hook, notice, tries, due, done) VALUES (?, ?, ?, 0, ", n.ID, hook, string(mustJSON(n))).
+			err := s.do(ctx, say("INSERT INTO alerts (id, hook, notice, tries, due, done) VALUES (?, ?, ?, 0, ", n.ID, hook, string(mustJSON(n))).
 				and(s.now()).and(", 0) ON CONFLICT (id, hook) DO NOTHING"))
 			if err != nil {
 				return err
@@ -53,7 +52,7 @@ func (o *Outbox) Claim(ctx context.Context, hooks []string, most int, lease time
 		if s.dialect == postgres {
 			q.and(" FOR UPDATE SKIP LOCKED") // somebody else claims those
 		}
-		err := s.each(ctx, q, func(r *sql.Rows) error {
+		err := s.each(ctx, q, func(r row) error {
 			var t alert.Task
 			var notice string
 			err := r.Scan(&notice, &t.Hook, &t.Tries)
@@ -78,7 +77,7 @@ func (o *Outbox) Claim(ctx context.Context, hooks []string, most int, lease time
 
 // due makes a task due after a time.
 func (s *session) due(ctx context.Context, t *alert.Task, after time.Duration) error {
-	_, err := s.exec(ctx, say("UPDATE alerts SET tries = ?, due = ", t.Tries).and(s.now()).
+	err := s.do(ctx, say("UPDATE alerts SET tries = ?, due = ", t.Tries).and(s.now()).
 		and(" + ? WHERE id = ? AND hook = ? AND done = 0", after.Microseconds(), t.ID, t.Hook))
 	return err
 }
@@ -86,7 +85,7 @@ func (s *session) due(ctx context.Context, t *alert.Task, after time.Duration) e
 // Done implements alert.Outbox.
 func (o *Outbox) Done(ctx context.Context, t *alert.Task) error {
 	err := o.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("UPDATE alerts SET done = ").and(s.now()).and(" WHERE id = ? AND hook = ? AND done = 0", t.ID, t.Hook))
+		err := s.do(ctx, say("UPDATE alerts SET done = ").and(s.now()).and(" WHERE id = ? AND hook = ? AND done = 0", t.ID, t.Hook))
 		return err
 	})
 	if err != nil {

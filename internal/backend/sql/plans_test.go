@@ -84,24 +84,18 @@ func plan(t testing.TB, s *session, q *statement) string {
 	}
 	explain.text.WriteString(q.text.String())
 	explain.args = q.args
-	rows, err := s.conn.QueryContext(t.Context(), explain.in(s.dialect), explain.args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	var out strings.Builder
-	for rows.Next() {
+	err := s.each(t.Context(), explain, func(r row) error {
 		var line string
 		into := []any{&line}
 		if s.dialect == sqlite {
 			into = []any{new(int), new(int), new(int), &line}
 		}
-		if err := rows.Scan(into...); err != nil {
-			t.Fatal(err)
-		}
+		err := r.Scan(into...)
 		out.WriteString(line + "\n")
-	}
-	if err := rows.Err(); err != nil {
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -37,7 +37,7 @@ func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line
 			return err
 		}
 		r.total = &total
-		return s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
+		return s.each(ctx, r.statement(s), func(rows row) error {
 			line, err := r.scan(rows)
 			if line.Calls > 0 {
 				lines = append(lines, line)
@@ -57,7 +57,7 @@ func (s *session) spent(ctx context.Context, f usage.Filter) (money llm.Nano, to
 	if err != nil || len(r.pieces) == 0 {
 		return 0, 0, 0, err
 	}
-	err = s.each(ctx, r.statement(s), func(rows *sql.Rows) error {
+	err = s.each(ctx, r.statement(s), func(rows row) error {
 		line, err := r.scan(rows)
 		money, tokens, calls = line.Cost, line.Input+line.Output, line.Calls
 		return err
@@ -108,7 +108,7 @@ func (l *Ledger) Spent(ctx context.Context, q *usage.SpentQuery) (usage.Spent, e
 // marks are the shipped positions of all replicas.
 func (s *session) marks(ctx context.Context) (map[string]uint64, error) {
 	marks := make(map[string]uint64)
-	err := s.each(ctx, say("SELECT id, shipped FROM replicas"), func(rows *sql.Rows) error {
+	err := s.each(ctx, say("SELECT id, shipped FROM replicas"), func(rows row) error {
 		var id string
 		var shipped uint64
 		err := rows.Scan(&id, &shipped)
@@ -305,7 +305,7 @@ func (r *report) stretch(q *statement, s *session, piece stretch) {
 var ordinals = [...]text{", 2", ", 3", ", 4", ", 5", ", 6", ", 7", ", 8"}
 
 // scan reads a line of the statement.
-func (r *report) scan(rows *sql.Rows) (line usage.Line, err error) {
+func (r *report) scan(rows row) (line usage.Line, err error) {
 	var at int64
 	into := []any{&at}
 	for _, by := range r.by {

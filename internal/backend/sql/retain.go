@@ -18,7 +18,7 @@ func (l *Ledger) Prepare(ctx context.Context, at time.Time) error {
 	today := floorTo(at.Unix(), day) / day
 	for _, d := range [...]int64{today, today + 1} {
 		err := l.db.write(ctx, func(ctx context.Context, s *session) error {
-			_, err := s.exec(ctx, say("SELECT ledger_prepare(?)", d))
+			err := s.do(ctx, say("SELECT ledger_prepare(?)", d))
 			return err
 		})
 		if err != nil {
@@ -35,7 +35,7 @@ func (l *Ledger) Retain(ctx context.Context, rows, sums time.Time) error {
 	}
 	before := floorTo(sums.Unix(), day)
 	err := l.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("DELETE FROM alerts WHERE done > 0 AND done < ?", before*1e6)) // of periods that are gone
+		err := s.do(ctx, say("DELETE FROM alerts WHERE done > 0 AND done < ?", before*1e6)) // of periods that are gone
 		return err
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func (l *Ledger) Retain(ctx context.Context, rows, sums time.Time) error {
 func (l *Ledger) retainRows(ctx context.Context, before time.Time) error {
 	micro := ceilMicro(before)
 	err := l.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("DELETE FROM ledger_claims WHERE at < ?", micro))
+		err := s.do(ctx, say("DELETE FROM ledger_claims WHERE at < ?", micro))
 		return err
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func (l *Ledger) deleteInBatches(ctx context.Context, find func() *statement, de
 			if more, err = s.one(ctx, find(), &upTo); err != nil {
 				return err
 			}
-			_, err = s.exec(ctx, del(upTo))
+			err = s.do(ctx, del(upTo))
 			return err
 		})
 		if err != nil || !more {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"sluice/internal/llm"
 	"sluice/internal/usage"
@@ -58,24 +57,23 @@ func count(c llm.Count) any {
 }
 
 // scanRow reads ledgerColumns and then seriesColumns.
-func scanRow(rows *sql.Rows, r *usage.Row) error {
+func scanRow(from row, r *usage.Row) error {
 	var (
 		charged, number    int64
 		cost               llm.Nano // the detail has it by kinds
-		estimated, partial bool
 		input, read, write sql.NullInt64
 		output, reasoning  sql.NullInt64
 		tags               string
-		detail             sql.RawBytes
+		detail             []byte
 	)
-	err := rows.Scan(
+	err := from.Scan(
 		&charged, &number, &r.RequestID, &r.Replica, &r.Position, &r.Status, &r.Error,
-		&input, &read, &write, &output, &reasoning, &cost, &r.Saved, &estimated, &partial, &r.Cache, &r.PriceVersion, &detail,
+		&input, &read, &write, &output, &reasoning, &cost, &r.Saved, asBit{&r.Estimated}, asBit{&r.Partial}, &r.Cache, &r.PriceVersion, &detail,
 		&r.Org, &r.Team, &r.User, &r.Key, &r.Project, &tags, &r.Model, &r.Provider)
 	if err != nil {
 		return err
 	}
-	r.Charged, r.Estimated, r.Partial = time.UnixMicro(charged).UTC(), estimated, partial
+	r.Charged = time.UnixMicro(charged).UTC()
 	u := &r.Usage
 	u.Input, u.CacheRead, u.CacheWrite, u.Output, u.Reasoning = known(input), known(read), known(write), known(output), known(reasoning)
 	if r.Tags, err = parseTags(tags); err != nil {
@@ -197,8 +195,9 @@ func (s *session) copyRows(ctx context.Context, b *usage.Batch, numbers []int64)
 		f.add(b, i, numbers[i])
 		return f.args, nil
 	})
-	return s.raw.Raw(func(conn any) error {
-		_, err := conn.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{"ledger"}, columns, source)
+	if err := s.settle(ctx); err != nil {
 		return err
-	})
+	}
+	_, err := s.pipe.conn.CopyFrom(ctx, pgx.Identifier{"ledger"}, columns, source)
+	return err
 }

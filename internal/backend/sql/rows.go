@@ -3,7 +3,6 @@ package sql
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strconv"
@@ -88,7 +87,7 @@ func (s *session) few(ctx context.Context, f *usage.Filter) (few bool, ids []int
 	}
 	q := say("SELECT s.id FROM series s WHERE 1 = 1")
 	s.filter(q, f)
-	err = s.each(ctx, q.and(" LIMIT ?", fewSeries+1), func(r *sql.Rows) error {
+	err = s.each(ctx, q.and(" LIMIT ?", fewSeries+1), func(r row) error {
 		var id int64
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -144,7 +143,7 @@ func (l *listing) end(q *statement) *statement {
 
 // rows reads a list.
 func (s *session) rows(ctx context.Context, q *statement) (list []usage.Row, err error) {
-	err = s.each(ctx, q, func(r *sql.Rows) error {
+	err = s.each(ctx, q, func(r row) error {
 		var row usage.Row
 		err := scanRow(r, &row)
 		list = append(list, row)

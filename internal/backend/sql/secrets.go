@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -102,7 +101,7 @@ func (t *Secrets) Reseal(ctx context.Context, v *seal.Value, was uint32, keyset 
 		if err := s.under(ctx, keyset); err != nil {
 			return err
 		}
-		_, err := s.exec(ctx, say("UPDATE secrets SET key = ?, sealed = ? WHERE id = ? AND key = ?", int64(v.Key), blob(v.Sealed), v.ID, int64(was)))
+		err := s.do(ctx, say("UPDATE secrets SET key = ?, sealed = ? WHERE id = ? AND key = ?", int64(v.Key), blob(v.Sealed), v.ID, int64(was)))
 		return err
 	})
 	if err != nil {
@@ -113,8 +112,8 @@ func (t *Secrets) Reseal(ctx context.Context, v *seal.Value, was uint32, keyset 
 
 const secretColumns text = "SELECT id, purpose, object, key, sealed, created, unused FROM secrets" //nolint:gosec // G101: names of columns
 
-func scanSecret(all *[]seal.Value) func(*sql.Rows) error {
-	return func(r *sql.Rows) error {
+func scanSecret(all *[]seal.Value) func(row) error {
+	return func(r row) error {
 		var v seal.Value
 		var created, unused int64
 		err := r.Scan(&v.ID, &v.Purpose, &v.Object, &v.Key, &v.Sealed, &created, &unused)
@@ -157,7 +156,7 @@ func (t *Secrets) Stale(ctx context.Context, key uint32, most int) (list []seal.
 // Delete implements seal.Store.
 func (t *Secrets) Delete(ctx context.Context, id string) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("DELETE FROM secrets WHERE id = ?", id))
+		err := s.do(ctx, say("DELETE FROM secrets WHERE id = ?", id))
 		return err
 	})
 	if err != nil {
@@ -179,17 +178,17 @@ func (t *Secrets) Use(ctx context.Context, purposes []seal.Purpose, ids []string
 		return nil
 	}
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("UPDATE secrets SET unused = 0 WHERE unused <> 0 AND purpose IN (").list(len(kinds), "?", kinds...).
+		err := s.do(ctx, say("UPDATE secrets SET unused = 0 WHERE unused <> 0 AND purpose IN (").list(len(kinds), "?", kinds...).
 			and(") AND id IN (").list(len(used), "?", used...).and(")"))
 		if err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, say("UPDATE secrets SET unused = ? WHERE unused = 0 AND purpose IN (", now.UnixMicro()).list(len(kinds), "?", kinds...).
+		err = s.do(ctx, say("UPDATE secrets SET unused = ? WHERE unused = 0 AND purpose IN (", now.UnixMicro()).list(len(kinds), "?", kinds...).
 			and(") AND id NOT IN (").list(len(used), "?", used...).and(")"))
 		if err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, say("DELETE FROM secrets WHERE unused <> 0 AND unused < ? AND purpose IN (", keep.UnixMicro()).list(len(kinds), "?", kinds...).and(")"))
+		err = s.do(ctx, say("DELETE FROM secrets WHERE unused <> 0 AND unused < ? AND purpose IN (", keep.UnixMicro()).list(len(kinds), "?", kinds...).and(")"))
 		return err
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -162,7 +161,7 @@ func (s *session) addSeriesPiece(ctx context.Context, all map[series]int64, list
 		digests = append(digests, d.digest)
 		byDigest[string(d.digest)] = d.series
 	}
-	_, err := s.exec(ctx, say("INSERT INTO series (digest, org_id, team_id, user_id, key_id, project, tags, model, provider) VALUES ").
+	err := s.do(ctx, say("INSERT INTO series (digest, org_id, team_id, user_id, key_id, project, tags, model, provider) VALUES ").
 		list(len(list), "(?, ?, ?, ?, ?, ?, ?, ?, ?)", values...).
 		and(" ON CONFLICT (digest) DO NOTHING"))
 	if err != nil {
@@ -174,7 +173,7 @@ func (s *session) addSeriesPiece(ctx context.Context, all map[series]int64, list
 	}
 	var tags []tagged
 	find := say("SELECT id, digest FROM series WHERE digest IN (").list(len(list), "?", digests...).and(")")
-	err = s.each(ctx, find, func(r *sql.Rows) error {
+	err = s.each(ctx, find, func(r row) error {
 		var id int64
 		var digest []byte
 		if err := r.Scan(&id, &digest); err != nil {
@@ -197,7 +196,7 @@ func (s *session) addSeriesPiece(ctx context.Context, all map[series]int64, list
 			args = append(args, t.tag, t.series)
 		}
 		add := say("INSERT INTO series_tags (tag, series) VALUES ").list(len(piece), "(?, ?)", args...)
-		if _, err := s.exec(ctx, add.and(" ON CONFLICT DO NOTHING")); err != nil {
+		if err := s.do(ctx, add.and(" ON CONFLICT DO NOTHING")); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -65,10 +64,10 @@ func (t *Settings) List(ctx context.Context, below int64, limit int) (list []set
 		if below != 0 {
 			q.and(" WHERE number < ?", below)
 		}
-		return s.each(ctx, q.and(" ORDER BY number DESC LIMIT ?", settings.Bound(limit)), func(row *sql.Rows) error {
+		return s.each(ctx, q.and(" ORDER BY number DESC LIMIT ?", settings.Bound(limit)), func(from row) error {
 			var r settings.Revision
 			var at int64
-			err := row.Scan(&r.Number, &r.Based, &at, &r.By, &r.Act, &r.Why)
+			err := from.Scan(&r.Number, &r.Based, &at, &r.By, &r.Act, &r.Why)
 			r.At = micros(at)
 			list = append(list, r)
 			return err
@@ -100,12 +99,12 @@ func (t *Settings) Append(ctx context.Context, r *settings.Revision) error {
 // Report implements settings.Store.
 func (t *Settings) Report(ctx context.Context, r *settings.Replica) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("INSERT INTO settings_replicas (id, revision, refused, problem, seen) VALUES (?, ?, ?, ?, ", r.ID, r.Revision, r.Refused, r.Problem).
+		err := s.do(ctx, say("INSERT INTO settings_replicas (id, revision, refused, problem, seen) VALUES (?, ?, ?, ?, ", r.ID, r.Revision, r.Refused, r.Problem).
 			and(s.now()).and(") ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, refused = excluded.refused, problem = excluded.problem, seen = excluded.seen"))
 		if err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, say("DELETE FROM settings_replicas WHERE seen < ").and(s.now()).and(" - ?", (10*settings.Silence).Microseconds()))
+		err = s.do(ctx, say("DELETE FROM settings_replicas WHERE seen < ").and(s.now()).and(" - ?", (10*settings.Silence).Microseconds()))
 		return err
 	})
 	if err != nil {
@@ -119,10 +118,10 @@ func (t *Settings) Replicas(ctx context.Context) (list []settings.Replica, err e
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
 		q := say("SELECT id, revision, refused, problem, seen FROM settings_replicas WHERE seen > ").and(s.now()).and(" - ? ORDER BY id", settings.Silence.Microseconds())
-		return s.each(ctx, q, func(row *sql.Rows) error {
+		return s.each(ctx, q, func(from row) error {
 			var r settings.Replica
 			var seen int64
-			err := row.Scan(&r.ID, &r.Revision, &r.Refused, &r.Problem, &seen)
+			err := from.Scan(&r.ID, &r.Revision, &r.Refused, &r.Problem, &seen)
 			r.Seen = micros(seen)
 			list = append(list, r)
 			return err

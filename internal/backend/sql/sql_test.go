@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -333,4 +332,4 @@ func ExampleOptions() {
 	// Output: ***
 }
 
-func discard(*sql.Rows) error { return nil }
+func discard(row) error { return nil }

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"sluice/internal/llm"
 )
 
@@ -85,14 +88,18 @@ func numbered(q string) string {
 // A session runs statements, in a transaction or alone.
 type session struct {
 	dialect dialect
+	pipe    *pipe       // PostgreSQL's; nil: conn is asked
 	conn    interface { // what tx is, if there is one
 		ExecContext(context.Context, string, ...any) (sql.Result, error)
 		QueryContext(context.Context, string, ...any) (*sql.Rows, error)
 	}
 	tx    *sql.Tx
 	ready *prepared
-	raw   *sql.Conn // of tx: what COPY needs
+	raw   *sql.Conn // of tx: what insert needs
 }
+
+// A row is one that a statement gives: sql.Rows and pgx.Rows are.
+type row interface{ Scan(into ...any) error }
 
 // prepared gives a statement in the session; nil: it is not prepared.
 func (s *session) prepared(ctx context.Context, text string) *sql.Stmt {
@@ -104,9 +111,16 @@ func (s *session) prepared(ctx context.Context, text string) *sql.Stmt {
 }
 
 // exec runs a statement that gives no rows and tells how many it changed.
-func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
+func (s *session) exec(ctx context.Context, q *statement) (n int64, err error) {
+	if s.pipe != nil {
+		s.pipe.later(ctx, q).Exec(func(tag pgconn.CommandTag) error {
+			n = tag.RowsAffected()
+			return nil
+		})
+		err = s.pipe.send(ctx)
+		return n, err
+	}
 	var r sql.Result
-	var err error
 	tally(ctx)
 	text := q.in(s.dialect)
 	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
@@ -120,8 +134,60 @@ func (s *session) exec(ctx context.Context, q *statement) (int64, error) {
 	return r.RowsAffected()
 }
 
+// do runs a statement of which nobody wants to know more than that it was run. With PostgreSQL that is told by whatever is asked next, or
+// by the end of the operation.
+func (s *session) do(ctx context.Context, q *statement) error {
+	if s.pipe != nil {
+		s.pipe.later(ctx, q)
+		return nil
+	}
+	_, err := s.exec(ctx, q)
+	return err
+}
+
+// settle tells whether all that the session was to do was done.
+func (s *session) settle(ctx context.Context) error {
+	if s.pipe == nil {
+		return nil
+	}
+	return s.pipe.send(ctx)
+}
+
+// A question is a statement, and what is done with each of its rows.
+type question struct {
+	*statement
+	scan func(row) error
+}
+
 // each calls scan for each row.
-func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) error) error {
+func (s *session) each(ctx context.Context, q *statement, scan func(row) error) error {
+	return s.ask(ctx, question{q, scan})
+}
+
+// ask asks one question after the other, none of which needs the answer to another.
+func (s *session) ask(ctx context.Context, all ...question) error {
+	if s.pipe == nil {
+		for _, q := range all {
+			if err := s.askOne(ctx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, q := range all {
+		s.pipe.later(ctx, q.statement).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				if err := q.scan(rows); err != nil {
+					return err
+				}
+			}
+			return nil // that of rows is looked at by who calls this
+		})
+	}
+	return s.pipe.send(ctx)
+}
+
+func (s *session) askOne(ctx context.Context, q question) error {
 	var rows *sql.Rows
 	var err error
 	tally(ctx)
@@ -134,9 +200,9 @@ func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) e
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }() // each returns what went wrong
+	defer func() { _ = rows.Close() }() // askOne returns what went wrong
 	for rows.Next() {
-		if err := scan(rows); err != nil {
+		if err := q.scan(rows); err != nil {
 			return err
 		}
 	}
@@ -145,11 +211,16 @@ func (s *session) each(ctx context.Context, q *statement, scan func(*sql.Rows) e
 
 // one reads the one row of a statement; found is false where there is none.
 func (s *session) one(ctx context.Context, q *statement, into ...any) (found bool, err error) {
-	err = s.each(ctx, q, func(r *sql.Rows) error {
-		found = true
-		return r.Scan(into...)
-	})
+	err = s.ask(ctx, oneRow(q, &found, into...))
 	return found, err
+}
+
+// oneRow is the question for the one row of a statement.
+func oneRow(q *statement, found *bool, into ...any) question {
+	return question{q, func(r row) error {
+		*found = true
+		return r.Scan(into...)
+	}}
 }
 
 // together is the key under which a context carries the session of Together.
@@ -174,70 +245,68 @@ func (db *DB) joined(ctx context.Context) *session {
 	return s
 }
 
-// alone runs do with a session for a single statement that only reads.
+// alone runs do with a session in no transaction, for a single statement that only reads.
 func (db *DB) alone(ctx context.Context, do func(context.Context, *session) error) error {
 	if s := db.joined(ctx); s != nil {
 		return do(ctx, s)
 	}
+	if db.dialect == postgres {
+		return db.piped(ctx, none, do)
+	}
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
-	err := do(ctx, &session{dialect: db.dialect, conn: db.reader, ready: db.readers})
+	err := do(ctx, &session{conn: db.reader, ready: db.readers})
 	db.readers.grow(ctx)
 	return err
 }
 
-// read runs do on one snapshot.
+// read runs do on one snapshot. Where that is one statement, alone costs less.
 func (db *DB) read(ctx context.Context, do func(context.Context, *session) error) error {
 	if s := db.joined(ctx); s != nil {
 		return do(ctx, s)
 	}
+	if db.dialect == postgres {
+		return db.piped(ctx, snapshot, do)
+	}
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
-	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.snapshot()})
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
 	}
-	err = do(ctx, &session{dialect: db.dialect, conn: tx, tx: tx, ready: db.readers})
+	err = do(ctx, &session{conn: tx, tx: tx, ready: db.readers})
 	_ = tx.Rollback() // it changed nothing
 	db.readers.grow(ctx)
 	return err
 }
 
-// snapshot is the isolation in which all statements see one state. SQLite knows no other.
-func (db *DB) snapshot() sql.IsolationLevel {
-	if db.dialect == postgres {
-		return sql.LevelRepeatableRead
-	}
-	return sql.LevelDefault
-}
-
-const maxTries = 4 // of a transaction that lost against another
-
 // write runs do in one transaction, all of which happens or nothing. do may run again: a transaction that
-// PostgreSQL ended for the sake of another is tried anew.
+// PostgreSQL ended for the sake of another is tried anew. Once it returns, also within Together, what do did was done.
 func (db *DB) write(ctx context.Context, do func(context.Context, *session) error) error {
 	if s := db.joined(ctx); s != nil {
-		return do(ctx, s)
+		if err := do(ctx, s); err != nil {
+			return err
+		}
+		return s.settle(ctx)
+	}
+	if db.dialect == postgres {
+		return db.piped(ctx, writing, do)
 	}
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
-	for try := 1; ; try++ {
-		err := db.writeOnce(ctx, do)
-		db.writers.grow(ctx)
-		if try == maxTries || !lostRace(err) || ctx.Err() != nil {
-			return err
-		}
-	}
+	err := db.writeOnce(ctx, do)
+	db.writers.grow(ctx)
+	return err
 }
 
+// writeOnce runs do in a transaction of SQLite.
 func (db *DB) writeOnce(ctx context.Context, do func(context.Context, *session) error) error {
 	conn, err := db.writer.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	err = db.inTx(ctx, conn, do)
-	if err != nil && db.writers != nil {
+	if err = db.inTx(ctx, conn, do); err != nil {
 		db.writers.direct.drop(conn)
 	}
 	return err
@@ -248,7 +317,7 @@ func (db *DB) inTx(ctx context.Context, conn *sql.Conn, do func(context.Context,
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, &session{dialect: db.dialect, conn: tx, tx: tx, ready: db.writers, raw: conn}); err != nil {
+	if err := do(ctx, &session{conn: tx, tx: tx, ready: db.writers, raw: conn}); err != nil {
 		_ = tx.Rollback() // its error is the same, or tells only that it was rolled back already
 		return err
 	}
@@ -256,8 +325,8 @@ func (db *DB) inTx(ctx context.Context, conn *sql.Conn, do func(context.Context,
 }
 
 // scanText collects the one column of rows.
-func scanText(all *[]string) func(*sql.Rows) error {
-	return func(r *sql.Rows) error {
+func scanText(all *[]string) func(row) error {
+	return func(r row) error {
 		var one string
 		err := r.Scan(&one)
 		*all = append(*all, one)

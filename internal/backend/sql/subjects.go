@@ -76,7 +76,7 @@ var users = &shape[directory.User, *directory.User]{
 	},
 	after: func(ctx context.Context, s *session, u *directory.User) error {
 		for _, team := range u.Teams {
-			_, err := s.exec(ctx, say("INSERT INTO team_members (user_id, team_id, org_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", u.ID, team, u.Org))
+			err := s.do(ctx, say("INSERT INTO team_members (user_id, team_id, org_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", u.ID, team, u.Org))
 			if err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ var keys = &shape[directory.Key, *directory.Key]{
 		if old := fromHash(k.OldHash); old != nil && k.OldHash != k.Hash {
 			add.and(", (?, ?)", old, k.ID)
 		}
-		_, err := s.exec(ctx, add)
+		err := s.do(ctx, add)
 		return err
 	},
 	clear:  func(id string) *statement { return say("DELETE FROM key_hashes WHERE key_id = ?", id) },

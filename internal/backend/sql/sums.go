@@ -77,7 +77,7 @@ func (s *session) addSums(ctx context.Context, sums map[sumKey]*usage.Totals) er
 				int64(min(t.Cost, llm.Nano(most))), int64(min(t.Saved, llm.Nano(most))))
 		}
 		add := say(s.insertInto()).and("rollup (").and(sumColumns).and(") VALUES ").list(len(piece), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
-		_, err := s.exec(ctx, add.and(" ON CONFLICT (series, span, start) DO UPDATE SET calls = rollup.calls + excluded.calls, "+
+		err := s.do(ctx, add.and(" ON CONFLICT (series, span, start) DO UPDATE SET calls = rollup.calls + excluded.calls, "+
 			"failed = rollup.failed + excluded.failed, estimated = rollup.estimated + excluded.estimated, cached = rollup.cached + excluded.cached, "+
 			"input = rollup.input + excluded.input, cache_read = rollup.cache_read + excluded.cache_read, "+
 			"cache_write = rollup.cache_write + excluded.cache_write, output = rollup.output + excluded.output, "+

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
@@ -87,7 +86,7 @@ func (t *table[T, P]) List(ctx context.Context, f directory.Filter) (list []T, n
 		q := t.find(s).and(" WHERE id > ?", f.After)
 		equal(q, " AND name = ?", f.Name)
 		t.filter(q, &f)
-		return s.each(ctx, q.and(" ORDER BY id LIMIT ?", f.Limit+1), func(r *sql.Rows) error {
+		return s.each(ctx, q.and(" ORDER BY id LIMIT ?", f.Limit+1), func(r row) error {
 			var v T
 			err := r.Scan(t.targets(&v)...)
 			list = append(list, v)
@@ -114,7 +113,7 @@ func (t *table[T, P]) Create(ctx context.Context, v *T) error {
 				return err
 			}
 			b.Version = 1
-			if _, err := s.exec(ctx, t.insert(v, spec)); err != nil {
+			if err := s.do(ctx, t.insert(v, spec)); err != nil {
 				return err
 			}
 			return t.put(ctx, s, v)
@@ -151,7 +150,7 @@ func (t *table[T, P]) Update(ctx context.Context, v *T) error {
 		if err := t.empty(ctx, s, b.ID); err != nil {
 			return err
 		}
-		if _, err := s.exec(ctx, t.update(&next, spec).and(" WHERE id = ?", b.ID)); err != nil {
+		if err := s.do(ctx, t.update(&next, spec).and(" WHERE id = ?", b.ID)); err != nil {
 			return err
 		}
 		return t.put(ctx, s, &next)
@@ -180,7 +179,7 @@ func (t *table[T, P]) empty(ctx context.Context, s *session, id string) error {
 	if t.clear == nil {
 		return nil
 	}
-	_, err := s.exec(ctx, t.clear(id))
+	err := s.do(ctx, t.clear(id))
 	return err
 }
 
@@ -193,7 +192,7 @@ func (t *table[T, P]) Delete(ctx context.Context, id string, version int64) erro
 		if err := t.empty(ctx, s, id); err != nil {
 			return err
 		}
-		_, err := s.exec(ctx, say(t.remove, id))
+		err := s.do(ctx, say(t.remove, id))
 		return err
 	})
 	if isLoose(err) {

@@ -28,11 +28,11 @@ func (t *Trail) Together(ctx context.Context, do func(context.Context) error) er
 // hold keeps other transactions from what a name stands for until this one ends. SQLite has one writer anyway. It is no lock of a
 // row, which nobody may take who may not change the row.
 func (s *session) hold(ctx context.Context, what, name string) error {
-	if s.dialect != postgres || s.tx == nil {
+	if s.pipe == nil || !s.pipe.tx {
 		return nil
 	}
 	sum := sha256.Sum256([]byte("sluice " + what + "\x00" + name))
-	_, err := s.exec(ctx, say("SELECT pg_advisory_xact_lock(?)", int64(binary.BigEndian.Uint64(sum[:8]))))
+	err := s.do(ctx, say("SELECT pg_advisory_xact_lock(?)", int64(binary.BigEndian.Uint64(sum[:8]))))
 	return err
 }
 
@@ -116,7 +116,7 @@ func (t *Trail) Head(ctx context.Context, org string) (head audit.Head, err erro
 // Append implements audit.Store.
 func (t *Trail) Append(ctx context.Context, e *audit.Entry) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("INSERT INTO audit_entries (version, org, seq, at, behind, actor_kind, actor_id, act, object_kind, object_id, result, request, "+
+		err := s.do(ctx, say("INSERT INTO audit_entries (version, org, seq, at, behind, actor_kind, actor_id, act, object_kind, object_id, result, request, "+
 			"said_key, said, changed_key, changed, prev, hash) VALUES (").list(18, "?",
 			e.Version, e.Org, e.Seq, e.At.UnixMicro(), e.Behind, e.Actor.Kind, e.Actor.ID, e.Act, e.Object.Kind, e.Object.ID, string(e.Result), e.Request,
 			e.Said.Key, orEmpty(e.Said.Data), e.Changed.Key, orEmpty(e.Changed.Data), e.Prev[:], e.Hash[:]).and(")"))
@@ -142,7 +142,7 @@ func (t *Trail) Entries(ctx context.Context, org string, after, until uint64) (l
 	q.and(" ORDER BY e.seq LIMIT ?", audit.MaxList)
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r row) error {
 			var e audit.Entry
 			err := r.Scan(entryInto(&e)...)
 			list = append(list, e)
@@ -163,7 +163,7 @@ func keyInto(k *audit.DataKey) []any {
 func (t *Trail) Find(ctx context.Context, f *audit.Query) (list []audit.Entry, keys map[string]audit.DataKey, err error) {
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list, keys = nil, map[string]audit.DataKey{}
-		return s.each(ctx, s.entries(f), func(r *sql.Rows) error {
+		return s.each(ctx, s.entries(f), func(r row) error {
 			var e audit.Entry
 			var of [2]audit.DataKey
 			err := r.Scan(slices.Concat(entryInto(&e), keyInto(&of[0]), keyInto(&of[1]))...)
@@ -224,7 +224,7 @@ func heads() *statement {
 func (t *Trail) heads(ctx context.Context, q *statement) (list []audit.Head, err error) {
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r row) error {
 			var h audit.Head
 			err := r.Scan(headInto(&h)...)
 			list = append(list, h)
@@ -264,11 +264,11 @@ func (t *Trail) LastCheckpoint(ctx context.Context) (last *audit.Checkpoint, err
 // AddCheckpoint implements audit.Store.
 func (t *Trail) AddCheckpoint(ctx context.Context, c *audit.Checkpoint) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("INSERT INTO audit_checkpoints (").and(checkpointColumns).and(") VALUES (?, ?, ?, ?, ?, ?, ?)",
+		err := s.do(ctx, say("INSERT INTO audit_checkpoints (").and(checkpointColumns).and(") VALUES (?, ?, ?, ?, ?, ?, ?)",
 			c.Number, c.Version, c.At.UnixMicro(), c.Prev[:], c.Hash[:], c.Key, c.Signature))
 		for i := range c.Heads {
 			if h := &c.Heads[i]; err == nil {
-				_, err = s.exec(ctx, say("INSERT INTO audit_heads (number, org, seq, hash) VALUES (?, ?, ?, ?)", c.Number, h.Org, h.Seq, h.Hash[:]))
+				err = s.do(ctx, say("INSERT INTO audit_heads (number, org, seq, hash) VALUES (?, ?, ?, ?)", c.Number, h.Org, h.Seq, h.Hash[:]))
 			}
 		}
 		return err
@@ -285,7 +285,7 @@ func (t *Trail) Checkpoints(ctx context.Context, after, until uint64) (list []au
 			q.and(" AND number > ?", after)
 		}
 		at := map[uint64]int{}
-		err := s.each(ctx, q.and(" ORDER BY number LIMIT ?", audit.MaxList), func(r *sql.Rows) error {
+		err := s.each(ctx, q.and(" ORDER BY number LIMIT ?", audit.MaxList), func(r row) error {
 			var c audit.Checkpoint
 			err := r.Scan(checkpointInto(&c)...)
 			at[c.Number] = len(list)
@@ -296,7 +296,7 @@ func (t *Trail) Checkpoints(ctx context.Context, after, until uint64) (list []au
 			return err
 		}
 		q = say("SELECT number, org, seq, hash FROM audit_heads WHERE number >= ? AND number <= ? ORDER BY number, org", list[0].Number, list[len(list)-1].Number)
-		return s.each(ctx, q, func(r *sql.Rows) error {
+		return s.each(ctx, q, func(r row) error {
 			var number uint64
 			var h audit.Head
 			err := r.Scan(&number, &h.Org, &h.Seq, asSum{&h.Hash})
@@ -316,7 +316,7 @@ func (t *Trail) Keys(ctx context.Context, ids, subjects []string) (list []audit.
 	}
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		return s.each(ctx, s.dataKeys(ids, subjects), func(r *sql.Rows) error {
+		return s.each(ctx, s.dataKeys(ids, subjects), func(r row) error {
 			var k audit.DataKey
 			err := r.Scan(&k.ID, &k.Subject, &k.Wrapped, asTime{&k.Made})
 			list = append(list, k)
@@ -351,7 +351,7 @@ func jsonTexts(list []string) string {
 // AddKey implements audit.Store.
 func (t *Trail) AddKey(ctx context.Context, k *audit.DataKey) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("INSERT INTO audit_keys (id, subject, wrapped, made) VALUES (?, ?, ?, ?)", k.ID, k.Subject, k.Wrapped, k.Made.UnixMicro()))
+		err := s.do(ctx, say("INSERT INTO audit_keys (id, subject, wrapped, made) VALUES (?, ?, ?, ?)", k.ID, k.Subject, k.Wrapped, k.Made.UnixMicro()))
 		return err
 	})
 	return trailed("key", err)
@@ -378,6 +378,6 @@ func (s *session) overwrite(ctx context.Context, pragma text) error {
 	if s.dialect == postgres {
 		return nil
 	}
-	_, err := s.exec(ctx, say(pragma))
+	err := s.do(ctx, say(pragma))
 	return err
 }

@@ -18,7 +18,7 @@ const twinTime = 24 * time.Hour
 // Claim takes a name.
 func (t *Twins) Claim(ctx context.Context, name, print [32]byte, now time.Time) (ours bool, err error) {
 	err = t.db.write(ctx, func(ctx context.Context, s *session) error {
-		if _, err := s.exec(ctx, say("DELETE FROM twins WHERE at <= ?", now.Add(-twinTime).UnixMicro())); err != nil {
+		if err := s.do(ctx, say("DELETE FROM twins WHERE at <= ?", now.Add(-twinTime).UnixMicro())); err != nil {
 			return err
 		}
 		n, err := s.exec(ctx, say("INSERT INTO twins (name, print, made, at) VALUES (?, ?, '', ?) ON CONFLICT (name) DO NOTHING", name[:], print[:], now.UnixMicro()))
@@ -34,7 +34,7 @@ func (t *Twins) Claim(ctx context.Context, name, print [32]byte, now time.Time) 
 // Made notes what was made under a name.
 func (t *Twins) Made(ctx context.Context, name [32]byte, id string) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.exec(ctx, say("UPDATE twins SET made = ? WHERE name = ?", id, name[:]))
+		err := s.do(ctx, say("UPDATE twins SET made = ? WHERE name = ?", id, name[:]))
 		return err
 	})
 	if err != nil {
