@@ -177,7 +177,7 @@ func (r *reading) fetch(ctx context.Context, ids ...string) error {
 		clear(r.keys)
 		ask = ids
 	}
-	list, err := r.l.o.Store.Keys(ctx, ask, nil)
+	list, err := r.l.o.Store.Keys(ctx, ask)
 	if err != nil {
 		return err
 	}

@@ -60,11 +60,11 @@ const mostSealed = 4 << 20
 // Record implements Recorder.
 func (l *Log) Record(ctx context.Context, e *Event) error {
 	err := l.o.Store.Together(ctx, func(ctx context.Context) error {
-		head, err := l.o.Store.Head(ctx, e.Org)
+		head, keys, err := l.o.Store.Head(ctx, e.Org, []string{actorOf(e), ownerOf(e)})
 		if err != nil {
 			return err
 		}
-		entry, err := l.entry(ctx, &head, e)
+		entry, err := l.entry(ctx, &head, keys, e)
 		if err != nil {
 			return err
 		}
@@ -79,8 +79,8 @@ func (l *Log) Record(ctx context.Context, e *Event) error {
 	return nil
 }
 
-// entry makes of an event the entry that follows a head.
-func (l *Log) entry(ctx context.Context, head *Head, e *Event) (*Entry, error) {
+// entry makes of an event the entry that follows a head. list has the data keys that there are.
+func (l *Log) entry(ctx context.Context, head *Head, list []DataKey, e *Event) (*Entry, error) {
 	n := &Entry{
 		Version: Version, Org: e.Org, Seq: head.Seq + 1, At: At(l.o.Now()), Prev: head.Hash, Result: e.Result,
 		Actor: Ref{tidy(e.Actor.Kind, mostName), tidy(e.Actor.ID, mostName)}, Act: tidy(e.Act, mostName),
@@ -106,7 +106,7 @@ func (l *Log) entry(ctx context.Context, head *Head, e *Event) (*Entry, error) {
 	if changed {
 		subjects = append(subjects, ownerOf(e))
 	}
-	keys, err := l.keysOf(ctx, subjects)
+	keys, err := l.keysOf(ctx, list, subjects)
 	if err == nil {
 		n.Said, err = n.seal(keys[subjects[0]], "said", account)
 	}
@@ -170,13 +170,9 @@ func (e *Entry) seal(k opened, part string, v any) (Sealed, error) {
 	return Sealed{Key: k.id, Data: data}, err
 }
 
-// keysOf gives the keys of subjects, in one question; one that has none gets one. Two processes may each draw one at once: both hold, and
+// keysOf finds the keys of subjects in a list; one that has none there gets one. Two processes may each draw one at once: both hold, and
 // both go when the subject is redacted.
-func (l *Log) keysOf(ctx context.Context, subjects []string) (map[string]opened, error) {
-	list, err := l.o.Store.Keys(ctx, nil, subjects)
-	if err != nil {
-		return nil, err
-	}
+func (l *Log) keysOf(ctx context.Context, list []DataKey, subjects []string) (map[string]opened, error) {
 	keys := make(map[string]opened, len(subjects))
 	for i := range list {
 		k := &list[i]
@@ -294,7 +290,7 @@ func (l *Log) tell(c *Checkpoint) {
 
 // Stats are how a log stands, as far as this process knows.
 type Stats struct {
-	Recorded map[Result]int64 // entries that this process wrote
+	Recorded map[Result]int64 // entries that this process wrote, or tried to in an act that did not happen at last
 	Newest   time.Time        // when the newest checkpoint was made; zero: none is known
 	Failing  bool             // the last try to make one failed
 }

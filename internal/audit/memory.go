@@ -63,16 +63,17 @@ func (m *Memory) heads() []Head {
 }
 
 // Head implements Store.
-func (m *Memory) Head(ctx context.Context, org string) (head Head, err error) {
+func (m *Memory) Head(ctx context.Context, org string, subjects []string) (head Head, keys []DataKey, err error) {
 	head.Org = org
 	err = m.do(ctx, func() {
+		keys = m.keysThat(func(k *DataKey) bool { return slices.Contains(subjects, k.Subject) })
 		for _, h := range m.heads() {
 			if h.Org == org {
 				head = h
 			}
 		}
 	})
-	return head, err
+	return head, keys, err
 }
 
 // Append implements Store.
@@ -185,16 +186,22 @@ func (m *Memory) Checkpoints(ctx context.Context, after, until uint64) (list []C
 }
 
 // Keys implements Store.
-func (m *Memory) Keys(ctx context.Context, ids, subjects []string) (list []DataKey, err error) {
+func (m *Memory) Keys(ctx context.Context, ids []string) (list []DataKey, err error) {
 	err = m.do(ctx, func() {
-		for _, k := range m.keys {
-			if slices.Contains(ids, k.ID) || slices.Contains(subjects, k.Subject) {
-				list = append(list, k)
-			}
-		}
+		list = m.keysThat(func(k *DataKey) bool { return slices.Contains(ids, k.ID) })
 	})
-	slices.SortFunc(list, func(a, b DataKey) int { return cmp.Compare(a.ID, b.ID) })
 	return list, err
+}
+
+// keysThat are the keys of which something is true, by id.
+func (m *Memory) keysThat(is func(*DataKey) bool) (list []DataKey) {
+	for i := range m.keys {
+		if is(&m.keys[i]) {
+			list = append(list, m.keys[i])
+		}
+	}
+	slices.SortFunc(list, func(a, b DataKey) int { return cmp.Compare(a.ID, b.ID) })
+	return list
 }
 
 // AddKey implements Store.

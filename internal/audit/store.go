@@ -2,11 +2,15 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // MaxList is how many entries or checkpoints a store gives at once.
 const MaxList = 1000
+
+// ErrUnwritten tells that a transaction did not happen because what the log was to have of it could not be stored.
+var ErrUnwritten = errors.New("the audit log cannot be written")
 
 // A Store keeps chains, checkpoints and data keys. What it has of the first two it never changes and never deletes; it refuses
 // whoever tries. It works for several processes at once.
@@ -16,9 +20,10 @@ type Store interface {
 	Together(ctx context.Context, do func(context.Context) error) error
 
 	// Head gives the newest entry of a chain, and within a transaction keeps the chain from growing otherwise until that ends. Of an
-	// empty chain Seq is 0.
-	Head(ctx context.Context, org string) (Head, error)
-	// Append adds an entry. There must be none with its number.
+	// empty chain Seq is 0. With it come the data keys of subjects, by id: whoever appends needs both, and waits once.
+	Head(ctx context.Context, org string, subjects []string) (Head, []DataKey, error)
+	// Append adds an entry. There must be none with its number. Within a transaction that it cannot be stored may be told at the end of
+	// that, then as ErrUnwritten.
 	Append(ctx context.Context, e *Entry) error
 	// Entries gives entries of one chain with numbers in (after, until], in their order, at most MaxList.
 	Entries(ctx context.Context, org string, after, until uint64) ([]Entry, error)
@@ -37,9 +42,9 @@ type Store interface {
 	// Checkpoints gives checkpoints with numbers in (after, until], in their order, at most MaxList.
 	Checkpoints(ctx context.Context, after, until uint64) ([]Checkpoint, error)
 
-	// Keys gives the data keys with these ids and those of these subjects, by id. Those that are gone are not there.
-	Keys(ctx context.Context, ids, subjects []string) ([]DataKey, error)
-	// AddKey adds a data key.
+	// Keys gives the data keys with these ids, by id. Those that are gone are not there.
+	Keys(ctx context.Context, ids []string) ([]DataKey, error)
+	// AddKey adds a data key. When its failure is told is as with Append.
 	AddKey(ctx context.Context, k *DataKey) error
 	// DropKeys destroys all data keys of a subject and tells how many there were.
 	DropKeys(ctx context.Context, subject string) (int, error)

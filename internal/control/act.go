@@ -60,7 +60,7 @@ func (c *Control) Perform(ctx context.Context, a Actor, act Act, do func(context
 			return c.record(ctx, e)
 		})
 	}
-	if err == nil || errors.Is(err, errUnrecorded) || errors.Is(err, directory.ErrVersion) || errors.Is(err, ErrDone) {
+	if err == nil || errors.Is(err, audit.ErrUnwritten) || errors.Is(err, directory.ErrVersion) || errors.Is(err, ErrDone) {
 		return err
 	}
 	e.Result, e.After, e.Detail = audit.Refused, nil, llm.AsError(err).Msg
@@ -80,15 +80,12 @@ func (a Actor) within(ctx context.Context, e *audit.Event, do func(context.Conte
 	return a.Within(ctx, e, func() error { return do(ctx, e) })
 }
 
-// errUnrecorded marks the failure of the audit log itself.
-var errUnrecorded = errors.New("the audit log cannot be written")
-
 func (c *Control) record(ctx context.Context, e *audit.Event) error {
 	if c.o.Audit == nil {
 		return nil
 	}
 	if err := c.o.Audit.Record(ctx, e); err != nil {
-		return &llm.Error{Kind: llm.KindOverloaded, Msg: "the audit log cannot be written, so nothing was changed", Err: fmt.Errorf("%w: %w", errUnrecorded, err)}
+		return &llm.Error{Kind: llm.KindOverloaded, Msg: "the audit log cannot be written, so nothing was changed", Err: fmt.Errorf("%w: %w", audit.ErrUnwritten, err)}
 	}
 	return nil
 }

@@ -137,12 +137,25 @@ func (s *session) exec(ctx context.Context, q *statement) (n int64, err error) {
 // do runs a statement of which nobody wants to know more than that it was run. With PostgreSQL that is told by whatever is asked next, or
 // by the end of the operation.
 func (s *session) do(ctx context.Context, q *statement) error {
+	return s.doOr(ctx, q, func(err error) error { return err })
+}
+
+// doOr is do; what the store says where it refuses the statement is told in other words.
+func (s *session) doOr(ctx context.Context, q *statement, told func(error) error) error {
 	if s.pipe != nil {
-		s.pipe.later(ctx, q)
+		s.pipe.later(ctx, q).Fn = func(br pgx.BatchResults) error {
+			_, err := br.Exec()
+			if sqlState(err) != "" {
+				err = told(err)
+			}
+			return err
+		}
 		return nil
 	}
-	_, err := s.exec(ctx, q)
-	return err
+	if _, err := s.exec(ctx, q); err != nil {
+		return told(err)
+	}
+	return nil
 }
 
 // settle tells whether all that the session was to do was done.

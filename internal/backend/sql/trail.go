@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/internal/audit"
+	"sluice/internal/llm"
 )
 
 // A Trail is audit.Store.
@@ -101,28 +102,42 @@ func checkpointInto(c *audit.Checkpoint) []any {
 }
 
 // Head implements audit.Store.
-func (t *Trail) Head(ctx context.Context, org string) (head audit.Head, err error) {
+func (t *Trail) Head(ctx context.Context, org string, subjects []string) (head audit.Head, keys []audit.DataKey, err error) {
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
-		head = audit.Head{Org: org}
+		head, keys = audit.Head{Org: org}, nil
 		if err := s.hold(ctx, "audit chain", org); err != nil {
 			return err
 		}
-		_, err := s.one(ctx, say("SELECT ").and(headColumns).and(" FROM audit_entries e WHERE e.org = ? ORDER BY e.seq DESC LIMIT 1", org), headInto(&head)...)
-		return err
+		newest := say("SELECT ").and(headColumns).and(" FROM audit_entries e WHERE e.org = ? ORDER BY e.seq DESC LIMIT 1", org)
+		all := []question{oneRow(newest, new(bool), headInto(&head)...)}
+		if len(subjects) > 0 {
+			all = append(all, question{s.dataKeys("subject", subjects), scanKey(&keys)})
+		}
+		return s.ask(ctx, all...)
 	})
-	return head, trailed("head", err)
+	return head, keys, trailed("head", err)
+}
+
+// add stores what is part of the log. In a transaction that goes on, nobody waits for it: that it cannot be stored is told when that ends.
+func (t *Trail) add(ctx context.Context, q *statement) error {
+	put := func(ctx context.Context, s *session) error { return s.doOr(ctx, q, unwritten) }
+	if s := t.db.joined(ctx); s != nil {
+		return put(ctx, s)
+	}
+	return t.db.write(ctx, put)
+}
+
+// unwritten tells whoever acts that the log refused the act's entry.
+func unwritten(err error) error {
+	return &llm.Error{Kind: llm.KindOverloaded, Msg: "the audit log cannot be written, so nothing was changed", Err: fmt.Errorf("%w: %w", audit.ErrUnwritten, err)}
 }
 
 // Append implements audit.Store.
 func (t *Trail) Append(ctx context.Context, e *audit.Entry) error {
-	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.do(ctx, say("INSERT INTO audit_entries (version, org, seq, at, behind, actor_kind, actor_id, act, object_kind, object_id, result, request, "+
-			"said_key, said, changed_key, changed, prev, hash) VALUES (").list(18, "?",
-			e.Version, e.Org, e.Seq, e.At.UnixMicro(), e.Behind, e.Actor.Kind, e.Actor.ID, e.Act, e.Object.Kind, e.Object.ID, string(e.Result), e.Request,
-			e.Said.Key, orEmpty(e.Said.Data), e.Changed.Key, orEmpty(e.Changed.Data), e.Prev[:], e.Hash[:]).and(")"))
-		return err
-	})
-	return trailed("append", err)
+	return trailed("append", t.add(ctx, say("INSERT INTO audit_entries (version, org, seq, at, behind, actor_kind, actor_id, act, object_kind, object_id, result, request, "+
+		"said_key, said, changed_key, changed, prev, hash) VALUES (").list(18, "?",
+		e.Version, e.Org, e.Seq, e.At.UnixMicro(), e.Behind, e.Actor.Kind, e.Actor.ID, e.Act, e.Object.Kind, e.Object.ID, string(e.Result), e.Request,
+		e.Said.Key, orEmpty(e.Said.Data), e.Changed.Key, orEmpty(e.Changed.Data), e.Prev[:], e.Hash[:]).and(")")))
 }
 
 // orEmpty is bytes of which none are no NULL.
@@ -310,25 +325,29 @@ func (t *Trail) Checkpoints(ctx context.Context, after, until uint64) (list []au
 }
 
 // Keys implements audit.Store.
-func (t *Trail) Keys(ctx context.Context, ids, subjects []string) (list []audit.DataKey, err error) {
-	if len(ids)+len(subjects) == 0 {
+func (t *Trail) Keys(ctx context.Context, ids []string) (list []audit.DataKey, err error) {
+	if len(ids) == 0 {
 		return nil, nil
 	}
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		return s.each(ctx, s.dataKeys(ids, subjects), func(r row) error {
-			var k audit.DataKey
-			err := r.Scan(&k.ID, &k.Subject, &k.Wrapped, asTime{&k.Made})
-			list = append(list, k)
-			return err
-		})
+		return s.each(ctx, s.dataKeys("id", ids), scanKey(&list))
 	})
 	return list, trailed("keys", err)
 }
 
-// dataKeys looks for data keys.
-func (s *session) dataKeys(ids, subjects []string) *statement {
-	return say("SELECT id, subject, wrapped, made FROM audit_keys WHERE id").and(s.among(), jsonTexts(ids)).and(" OR subject").and(s.among(), jsonTexts(subjects)).and(" ORDER BY id")
+// dataKeys looks for data keys of which a column is one of a list.
+func (s *session) dataKeys(column text, of []string) *statement {
+	return say("SELECT id, subject, wrapped, made FROM audit_keys WHERE ").and(column).and(s.among(), jsonTexts(of)).and(" ORDER BY id")
+}
+
+func scanKey(list *[]audit.DataKey) func(row) error {
+	return func(r row) error {
+		var k audit.DataKey
+		err := r.Scan(&k.ID, &k.Subject, &k.Wrapped, asTime{&k.Made})
+		*list = append(*list, k)
+		return err
+	}
 }
 
 // among follows a column that is one of the texts of a JSON array: one statement for lists of any length. PostgreSQL joins a subquery, for
@@ -350,11 +369,7 @@ func jsonTexts(list []string) string {
 
 // AddKey implements audit.Store.
 func (t *Trail) AddKey(ctx context.Context, k *audit.DataKey) error {
-	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		err := s.do(ctx, say("INSERT INTO audit_keys (id, subject, wrapped, made) VALUES (?, ?, ?, ?)", k.ID, k.Subject, k.Wrapped, k.Made.UnixMicro()))
-		return err
-	})
-	return trailed("key", err)
+	return trailed("key", t.add(ctx, say("INSERT INTO audit_keys (id, subject, wrapped, made) VALUES (?, ?, ?, ?)", k.ID, k.Subject, k.Wrapped, k.Made.UnixMicro())))
 }
 
 // DropKeys implements audit.Store. SQLite writes zeros over them; PostgreSQL has them on its disk until it vacuums.

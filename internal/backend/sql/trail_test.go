@@ -251,7 +251,7 @@ func TestTrailPlans(t *testing.T) {
 		}
 		err := db.read(t.Context(), func(_ context.Context, s *session) error {
 			for name, q := range map[string]*statement{
-				"keys of subjects": s.dataKeys(nil, []string{"subject5", "subject7"}), "keys": s.dataKeys([]string{"id5", "id7"}, nil),
+				"keys of subjects": s.dataKeys("subject", []string{"subject5", "subject7"}), "keys": s.dataKeys("id", []string{"id5", "id7"}),
 				"newest": s.entries(&audit.Query{Limit: 101}), "newest of an actor": s.entries(&audit.Query{Actor: "a5", Limit: 101}), "newest of a chain": s.entries(&audit.Query{Orgs: []string{"o3"}, Limit: 101}),
 			} {
 				p := plan(t, s, q)
