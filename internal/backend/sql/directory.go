@@ -81,22 +81,23 @@ const mostChanges = 1000 // that one Changes gives
 
 // Changes implements directory.Store.
 func (d *Directory) Changes(ctx context.Context, seq int64) (list []directory.Change, err error) {
-	err = d.db.read(ctx, func(ctx context.Context, s *session) error {
+	err = d.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
 		var newest, dropped int64
-		if _, err := s.one(ctx, say("SELECT newest, dropped FROM changes_counter"), &newest, &dropped); err != nil {
-			return err
-		}
-		if seq < dropped || seq > newest { // above: the store was put back to an earlier time
-			return directory.ErrGap
-		}
-		q := say("SELECT seq, kind, id FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", seq, mostChanges)
-		return s.each(ctx, q, func(r row) error {
+		q := say("SELECT n.newest, n.dropped, c.seq, c.kind, c.id FROM changes_counter n LEFT JOIN"+
+			" (SELECT seq, kind, id FROM changes WHERE seq > ? ORDER BY seq LIMIT ?) c ON true ORDER BY c.seq", seq, mostChanges)
+		err := s.each(ctx, q, func(r row) error {
 			var c directory.Change
-			err := r.Scan(&c.Seq, &c.Kind, &c.ID)
-			list = append(list, c)
+			err := r.Scan(&newest, &dropped, orZero[int64]{&c.Seq}, asWord[directory.Kind]{&c.Kind}, orZero[string]{&c.ID})
+			if c.Seq != 0 { // there is one
+				list = append(list, c)
+			}
 			return err
 		})
+		if err == nil && (seq < dropped || seq > newest) { // above: the store was put back to an earlier time
+			err = directory.ErrGap
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list changes: %w", err)
@@ -144,18 +145,17 @@ const (
 	sweepEvery  = 256 // changes
 )
 
-// change begins a change of the directory: from here to the end of the transaction nobody else changes it.
-func (s *session) change(ctx context.Context, kind directory.Kind, id string) error {
-	var seq int64
-	if _, err := s.one(ctx, say("UPDATE changes_counter SET newest = newest + 1 RETURNING newest"), &seq); err != nil {
+// change changes the directory: all is what it does. From here to the end of the transaction nobody else changes it.
+func (s *session) change(ctx context.Context, kind directory.Kind, id string, all ...question) error {
+	if err := s.do(ctx, say("UPDATE changes_counter SET newest = newest + 1")); err != nil {
 		return err
 	}
-	if seq%sweepEvery == 0 {
-		if err := s.sweepChanges(ctx); err != nil {
-			return err
-		}
+	var seq int64
+	note := say("INSERT INTO changes (seq, kind, id, at) SELECT newest, ?, ?, ", string(kind), id).and(s.now()).and(" FROM changes_counter RETURNING seq")
+	err := s.ask(ctx, append([]question{oneRow(note, new(bool), &seq)}, all...)...)
+	if err == nil && seq%sweepEvery == 0 {
+		err = s.sweepChanges(ctx)
 	}
-	err := s.do(ctx, say("INSERT INTO changes (seq, kind, id, at) VALUES (?, ?, ?, ", seq, string(kind), id).and(s.now()).and(")"))
 	return err
 }
 

@@ -28,7 +28,9 @@ func (p *pipe) later(ctx context.Context, q *statement) *pgx.QueuedQuery {
 // send sends what is there and reads the answers. The error is that of the first statement that failed.
 func (p *pipe) send(ctx context.Context) error {
 	all := p.next // a batch is sent once
-	p.next = pgx.Batch{}
+	if p.next = (pgx.Batch{}); all.Len() == 0 {
+		return nil
+	}
 	return p.conn.SendBatch(ctx, &all).Close()
 }
 

@@ -166,10 +166,18 @@ func (s *session) settle(ctx context.Context) error {
 	return s.pipe.send(ctx)
 }
 
-// A question is a statement, and what is done with each of its rows.
+// A question is a statement, and what is done with each of its rows; nil: it gives none.
 type question struct {
 	*statement
 	scan func(row) error
+}
+
+// silent are the questions of statements that give no rows.
+func silent(all ...*statement) (list []question) {
+	for _, q := range all {
+		list = append(list, question{q, nil})
+	}
+	return list
 }
 
 // each calls scan for each row.
@@ -177,7 +185,7 @@ func (s *session) each(ctx context.Context, q *statement, scan func(row) error) 
 	return s.ask(ctx, question{q, scan})
 }
 
-// ask asks one question after the other, none of which needs the answer to another.
+// ask asks one question after the other, none of which needs the answer to another. PostgreSQL is asked all of them at once.
 func (s *session) ask(ctx context.Context, all ...question) error {
 	if s.pipe == nil {
 		for _, q := range all {
@@ -188,7 +196,11 @@ func (s *session) ask(ctx context.Context, all ...question) error {
 		return nil
 	}
 	for _, q := range all {
-		s.pipe.later(ctx, q.statement).Query(func(rows pgx.Rows) error {
+		queued := s.pipe.later(ctx, q.statement)
+		if q.scan == nil {
+			continue
+		}
+		queued.Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				if err := q.scan(rows); err != nil {
 					return err
@@ -201,6 +213,9 @@ func (s *session) ask(ctx context.Context, all ...question) error {
 }
 
 func (s *session) askOne(ctx context.Context, q question) error {
+	if q.scan == nil {
+		return s.do(ctx, q.statement)
+	}
 	var rows *sql.Rows
 	var err error
 	tally(ctx)
@@ -243,6 +258,9 @@ type together struct{ db *DB }
 // again, as write says, and it must not use that context for anything that goes on after it. That the store is full, locked, read-only or
 // gone is told as that.
 func (db *DB) Together(ctx context.Context, do func(context.Context) error) error {
+	if db.joined(ctx) != nil {
+		return do(ctx)
+	}
 	err := db.write(ctx, func(ctx context.Context, s *session) error {
 		return do(context.WithValue(ctx, together{db}, s))
 	})

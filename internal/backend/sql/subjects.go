@@ -1,8 +1,7 @@
 package sql
 
 import (
-	"context"
-
+	"sluice/internal/auth"
 	"sluice/internal/directory"
 )
 
@@ -31,14 +30,14 @@ var organisations = &shape[directory.Organisation, *directory.Organisation]{
 	kind: directory.KindOrganisation, from: "organisations o",
 	columns: "o.id, o.name, o.spec, o.maker, o.created, o.updated, o.version",
 	into:    func(o *directory.Organisation) []any { return record(&o.Record) },
-	keep:    func(_, _ *directory.Organisation) {},
+	keep:    func(*directory.Organisation) []any { return nil },
 	insert: func(o *directory.Organisation, spec []byte) *statement {
 		return say("INSERT INTO organisations (id, name, spec, maker, created, updated, version) VALUES (?, ?, ?, ?, ?, ?, ?)", fields(&o.Record, spec)...)
 	},
 	update: func(o *directory.Organisation, spec []byte) *statement {
 		return say("UPDATE organisations SET name = ?, spec = ?, updated = ?, version = ?", renewed(&o.Record, spec)...)
 	},
-	remove: "DELETE FROM organisations WHERE id = ?",
+	remove: "DELETE FROM organisations WHERE id = ? AND version = ? RETURNING id",
 	filter: func(q *statement, f *directory.Filter) { equal(q, " AND id = ?", f.Org) },
 }
 
@@ -46,7 +45,7 @@ var teams = &shape[directory.Team, *directory.Team]{
 	kind: directory.KindTeam, from: "teams t",
 	columns: "t.id, t.name, t.spec, t.maker, t.created, t.updated, t.version, t.org_id",
 	into:    func(t *directory.Team) []any { return append(record(&t.Record), orZero[string]{&t.Org}) },
-	keep:    func(to, from *directory.Team) { to.Org = from.Org },
+	keep:    func(t *directory.Team) []any { return []any{&t.Org} }, kept: ", org_id",
 	insert: func(t *directory.Team, spec []byte) *statement {
 		return say("INSERT INTO teams (id, name, spec, maker, created, updated, version, org_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 			append(fields(&t.Record, spec), t.Org)...)
@@ -54,7 +53,7 @@ var teams = &shape[directory.Team, *directory.Team]{
 	update: func(t *directory.Team, spec []byte) *statement {
 		return say("UPDATE teams SET name = ?, spec = ?, updated = ?, version = ?", renewed(&t.Record, spec)...)
 	},
-	remove: "DELETE FROM teams WHERE id = ?",
+	remove: "DELETE FROM teams WHERE id = ? AND version = ? RETURNING id",
 	filter: func(q *statement, f *directory.Filter) { equal(q, " AND org_id = ?", f.Org) },
 }
 
@@ -66,7 +65,7 @@ var users = &shape[directory.User, *directory.User]{
 	},
 	extra: (*session).memberships,
 	list:  func(u *directory.User) any { return asList{&u.Teams} },
-	keep:  func(to, from *directory.User) { to.Org = from.Org },
+	keep:  func(u *directory.User) []any { return []any{&u.Org} }, kept: ", org_id",
 	insert: func(u *directory.User, spec []byte) *statement {
 		return say("INSERT INTO users (id, name, spec, maker, created, updated, version, org_id, email) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			append(fields(&u.Record, spec), u.Org, u.Email)...)
@@ -74,17 +73,14 @@ var users = &shape[directory.User, *directory.User]{
 	update: func(u *directory.User, spec []byte) *statement {
 		return say("UPDATE users SET name = ?, spec = ?, updated = ?, version = ?, email = ?", append(renewed(&u.Record, spec), u.Email)...)
 	},
-	after: func(ctx context.Context, s *session, u *directory.User) error {
+	after: func(u *directory.User) (all []*statement) {
 		for _, team := range u.Teams {
-			err := s.do(ctx, say("INSERT INTO team_members (user_id, team_id, org_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", u.ID, team, u.Org))
-			if err != nil {
-				return err
-			}
+			all = append(all, say("INSERT INTO team_members (user_id, team_id, org_id) SELECT id, ?, org_id FROM users WHERE id = ? ON CONFLICT DO NOTHING", team, u.ID))
 		}
-		return nil
+		return all
 	},
 	clear:  func(id string) *statement { return say("DELETE FROM team_members WHERE user_id = ?", id) },
-	remove: "DELETE FROM users WHERE id = ?",
+	remove: "DELETE FROM users WHERE id = ? AND version = ? RETURNING id",
 	filter: func(q *statement, f *directory.Filter) {
 		equal(q, " AND org_id = ?", f.Org)
 		equal(q, " AND id IN (SELECT user_id FROM team_members WHERE team_id = ?)", f.Team)
@@ -98,7 +94,7 @@ var keys = &shape[directory.Key, *directory.Key]{
 		return append(record(&k.Record), orZero[string]{&k.Org}, orZero[string]{&k.Team}, orZero[string]{&k.User},
 			asHash{&k.Hash}, asHash{&k.OldHash}, asTime{&k.OldEnds}, asTime{&k.Rotated})
 	},
-	keep: func(to, from *directory.Key) { to.Org = from.Org },
+	keep: func(k *directory.Key) []any { return []any{&k.Org} }, kept: ", org_id",
 	insert: func(k *directory.Key, spec []byte) *statement {
 		return say("INSERT INTO keys (id, name, spec, maker, created, updated, version, org_id, team_id, user_id, hash, old_hash, old_ends, rotated)"+
 			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, ''), ?, ?, ?, ?)",
@@ -109,19 +105,23 @@ var keys = &shape[directory.Key, *directory.Key]{
 			" team_id = nullif(?, ''), user_id = nullif(?, ''), hash = ?, old_hash = ?, old_ends = ?, rotated = ?",
 			append(renewed(&k.Record, spec), k.Team, k.User, k.Hash[:], fromHash(k.OldHash), fromTime(k.OldEnds), fromTime(k.Rotated))...)
 	},
-	after: func(ctx context.Context, s *session, k *directory.Key) error {
-		add := say("INSERT INTO key_hashes (hash, key_id) VALUES (?, ?)", k.Hash[:], k.ID)
-		if old := fromHash(k.OldHash); old != nil && k.OldHash != k.Hash {
-			add.and(", (?, ?)", old, k.ID)
+	after: func(k *directory.Key) []*statement {
+		all := []*statement{keyHash(k.ID, k.Hash)}
+		if k.OldHash != (auth.Hash{}) && k.OldHash != k.Hash {
+			all = append(all, keyHash(k.ID, k.OldHash))
 		}
-		err := s.do(ctx, add)
-		return err
+		return all
 	},
 	clear:  func(id string) *statement { return say("DELETE FROM key_hashes WHERE key_id = ?", id) },
-	remove: "DELETE FROM keys WHERE id = ?",
+	remove: "DELETE FROM keys WHERE id = ? AND version = ? RETURNING id",
 	filter: func(q *statement, f *directory.Filter) {
 		equal(q, " AND org_id = ?", f.Org)
 		equal(q, " AND team_id = ?", f.Team)
 		equal(q, " AND user_id = ?", f.User)
 	},
+}
+
+// keyHash has a key found by a hash.
+func keyHash(id string, h auth.Hash) *statement {
+	return say("INSERT INTO key_hashes (hash, key_id) SELECT ?, id FROM keys WHERE id = ?", h[:], id)
 }

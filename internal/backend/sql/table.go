@@ -23,10 +23,11 @@ type shape[T any, P subject[T]] struct {
 	extra   func(*session) text
 	list    func(P) any // where extra is read to; nil: there is none
 
-	keep   func(to, from P) // copies what an update may not change
+	keep   func(P) []any // where an update reads the columns of kept to
+	kept   text          // what an update may not change, after the maker and the time it was made
 	insert func(P, []byte) *statement
 	update func(P, []byte) *statement // but for its WHERE
-	after  func(context.Context, *session, P) error
+	after  func(P) []*statement       // what it has beside its row, once that is there; nil: nothing
 	clear  func(id string) *statement // before a record is deleted or put anew; nil: nothing
 	remove text                       // with its id and version
 	filter func(*statement, *directory.Filter)
@@ -109,25 +110,27 @@ func (t *table[T, P]) Create(ctx context.Context, v *T) error {
 	spec, err := b.Spec.MarshalText()
 	if err == nil {
 		err = t.db.write(ctx, func(ctx context.Context, s *session) error {
-			if err := s.change(ctx, t.kind, b.ID); err != nil {
-				return err
-			}
 			b.Version = 1
-			if err := s.do(ctx, t.insert(v, spec)); err != nil {
-				return err
-			}
-			return t.put(ctx, s, v)
+			return s.change(ctx, t.kind, b.ID, append(silent(t.insert(v, spec)), t.beside(v)...)...)
 		})
 	}
 	return t.failed("create", err)
 }
 
-// put stores what a record has beside its row.
-func (t *table[T, P]) put(ctx context.Context, s *session, v P) error {
+// beside stores what a record has beside its row.
+func (t *table[T, P]) beside(v P) []question {
 	if t.after == nil {
 		return nil
 	}
-	return t.after(ctx, s, v)
+	return silent(t.after(v)...)
+}
+
+// emptied removes it.
+func (t *table[T, P]) emptied(id string) []question {
+	if t.clear == nil {
+		return nil
+	}
+	return silent(t.clear(id))
 }
 
 // Update implements directory.Table.
@@ -139,21 +142,18 @@ func (t *table[T, P]) Update(ctx context.Context, v *T) error {
 	}
 	next := *v
 	err = t.db.write(ctx, func(ctx context.Context, s *session) error {
-		old, err := t.begin(ctx, s, b.ID, b.Version)
-		if err != nil {
-			return err
-		}
 		next = *v
-		was, is := P(old).Base(), P(&next).Base()
-		is.Created, is.Maker, is.Version = was.Created, was.Maker, was.Version+1
-		t.keep(&next, old)
-		if err := t.empty(ctx, s, b.ID); err != nil {
-			return err
+		is := P(&next).Base()
+		is.Version++
+		put := t.update(&next, spec).and(" WHERE id = ? AND version = ? RETURNING maker, created").and(t.kept, b.ID, b.Version)
+		into := append([]any{&is.Maker, asTime{&is.Created}}, t.keep(&next)...)
+		found := false
+		all := append(t.emptied(b.ID), oneRow(put, &found, into...))
+		err := s.change(ctx, t.kind, b.ID, append(all, t.beside(&next)...)...)
+		if err == nil && !found {
+			err = t.missed(ctx, s, b.ID)
 		}
-		if err := s.do(ctx, t.update(&next, spec).and(" WHERE id = ?", b.ID)); err != nil {
-			return err
-		}
-		return t.put(ctx, s, &next)
+		return err
 	})
 	if err != nil {
 		return t.failed("update", err)
@@ -162,37 +162,23 @@ func (t *table[T, P]) Update(ctx context.Context, v *T) error {
 	return nil
 }
 
-// begin begins the change of a record that has this version.
-func (t *table[T, P]) begin(ctx context.Context, s *session, id string, version int64) (*T, error) {
-	if err := s.change(ctx, t.kind, id); err != nil {
-		return nil, err
+// missed says why no record has an id and a version.
+func (t *table[T, P]) missed(ctx context.Context, s *session, id string) error {
+	if _, err := t.get(ctx, s, id); err != nil {
+		return err
 	}
-	old, err := t.get(ctx, s, id)
-	if err == nil && P(old).Base().Version != version {
-		err = directory.ErrVersion
-	}
-	return old, err
-}
-
-// empty removes what a record has beside its row.
-func (t *table[T, P]) empty(ctx context.Context, s *session, id string) error {
-	if t.clear == nil {
-		return nil
-	}
-	err := s.do(ctx, t.clear(id))
-	return err
+	return directory.ErrVersion
 }
 
 // Delete implements directory.Table.
 func (t *table[T, P]) Delete(ctx context.Context, id string, version int64) error {
 	err := t.db.write(ctx, func(ctx context.Context, s *session) error {
-		if _, err := t.begin(ctx, s, id, version); err != nil {
-			return err
+		var gone string
+		found := false
+		err := s.change(ctx, t.kind, id, append(t.emptied(id), oneRow(say(t.remove, id, version), &found, &gone))...)
+		if err == nil && !found {
+			err = t.missed(ctx, s, id)
 		}
-		if err := t.empty(ctx, s, id); err != nil {
-			return err
-		}
-		err := s.do(ctx, say(t.remove, id))
 		return err
 	})
 	if isLoose(err) {
