@@ -53,7 +53,7 @@ func (c *Control) Perform(ctx context.Context, a Actor, act Act, do func(context
 	if err == nil {
 		err = c.o.Together(ctx, func(ctx context.Context) error {
 			begin()
-			if err := a.within(ctx, e, do); err != nil {
+			if err := a.within(context.WithValue(ctx, seen{}, map[string]any{}), e, do); err != nil {
 				return err
 			}
 			e.Result = audit.Done

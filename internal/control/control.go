@@ -128,6 +128,29 @@ func (t *table[T, P]) begin(ctx context.Context, a Actor, e *audit.Event, ref st
 	return v, err
 }
 
+// seen is the key under which the context of an act carries the records that it has read: none is asked for twice. An act changes one
+// record, and that at its end.
+type seen struct{}
+
+// get reads a record by its id.
+func (t *table[T, P]) get(ctx context.Context, id string) (*T, error) {
+	all, _ := ctx.Value(seen{}).(map[string]any)
+	if v, has := all[string(t.kind)+" "+id].(T); has {
+		return &v, nil
+	}
+	v, err := t.rows.Get(ctx, id)
+	if err == nil {
+		t.saw(ctx, v)
+	}
+	return v, err
+}
+
+func (t *table[T, P]) saw(ctx context.Context, v *T) {
+	if all, is := ctx.Value(seen{}).(map[string]any); is {
+		all[string(t.kind)+" "+P(v).Base().ID] = *v
+	}
+}
+
 // find gives a record to change.
 func (t *table[T, P]) find(ctx context.Context, a Actor, ref string) (*T, error) {
 	return t.pick(ctx, a.covers, ref)
@@ -136,7 +159,7 @@ func (t *table[T, P]) find(ctx context.Context, a Actor, ref string) (*T, error)
 // pick gives a record by its id, or by its name where only one has it. What is outside the actor's realm is not there.
 func (t *table[T, P]) pick(ctx context.Context, within func(place) bool, ref string) (*T, error) {
 	if isID(ref) {
-		if v, err := t.rows.Get(ctx, ref); err == nil && within(t.place(P(v))) {
+		if v, err := t.get(ctx, ref); err == nil && within(t.place(P(v))) {
 			return v, nil
 		} else if err != nil && !errors.Is(err, directory.ErrNotFound) {
 			return nil, t.fault(err, ref)
@@ -154,6 +177,7 @@ func (t *table[T, P]) pick(ctx context.Context, within func(place) bool, ref str
 		}
 		for i := range list {
 			if within(t.place(P(&list[i]))) {
+				t.saw(ctx, &list[i])
 				found = append(found, list[i])
 			}
 		}

@@ -126,7 +126,7 @@ func (s Keys) place(ctx context.Context, a Actor, k *directory.Key, in *KeyChang
 	if k.Team == "" || k.User == "" {
 		return nil
 	}
-	u, err := s.c.o.Store.Users().Get(ctx, k.User)
+	u, err := s.c.users().get(ctx, k.User)
 	if err != nil {
 		return s.c.users().fault(err, k.User)
 	}

@@ -69,20 +69,20 @@ func (c *Control) parents(ctx context.Context, org, team, user string) (list []p
 		list = append(list, parent{fmt.Sprintf("the %s %s", kind, b.Name), &b.Spec})
 	}
 	if user != "" {
-		u, err := c.o.Store.Users().Get(ctx, user)
+		u, err := c.users().get(ctx, user)
 		if err != nil {
 			return nil, c.users().fault(err, user)
 		}
 		add(directory.KindUser, &u.Record)
 	}
 	if team != "" {
-		t, err := c.o.Store.Teams().Get(ctx, team)
+		t, err := c.teams().get(ctx, team)
 		if err != nil {
 			return nil, c.teams().fault(err, team)
 		}
 		add(directory.KindTeam, &t.Record)
 	}
-	o, err := c.o.Store.Organisations().Get(ctx, org)
+	o, err := c.orgs().get(ctx, org)
 	if err != nil {
 		return nil, c.orgs().fault(err, org)
 	}
