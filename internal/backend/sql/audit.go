@@ -45,7 +45,7 @@ func (l *Ledger) Oldest(ctx context.Context) (at time.Time, err error) {
 // late for a day whose rows are gone.
 func (l *Ledger) rowDays(ctx context.Context) (first, last int64, whole bool, err error) {
 	var row, end, sum, final sql.NullInt64
-	err = l.db.read(ctx, func(ctx context.Context, s *session) error {
+	err = l.db.alone(ctx, func(ctx context.Context, s *session) error {
 		q := say("SELECT (SELECT min(charged) FROM ledger), (SELECT max(charged) FROM ledger), ").
 			and("(SELECT min(start) FROM rollup WHERE span = ?), (SELECT max(start) FROM rollup WHERE span = ?)", day, day)
 		_, err := s.one(ctx, q, &row, &end, &sum, &final)

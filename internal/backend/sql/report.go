@@ -28,9 +28,9 @@ func placeOf(l *usage.Line, by usage.By) *string {
 
 const defaultLines = 10_000
 
-// Report implements usage.Store.
+// Report implements usage.Store. Where it asks first of which time there is something, it needs no snapshot: what comes later is later.
 func (l *Ledger) Report(ctx context.Context, q *usage.Query) (lines []usage.Line, total usage.Totals, err error) {
-	err = l.db.read(ctx, func(ctx context.Context, s *session) error {
+	err = l.db.alone(ctx, func(ctx context.Context, s *session) error {
 		lines, total = nil, usage.Totals{}
 		r, err := s.plan(ctx, q)
 		if err != nil || len(r.pieces) == 0 {

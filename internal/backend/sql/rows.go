@@ -36,7 +36,11 @@ func (l *Ledger) Rows(ctx context.Context, q *usage.RowQuery) (page usage.Page, 
 		return usage.Page{}, err
 	}
 	var rows []usage.Row
-	err = l.db.read(ctx, func(ctx context.Context, s *session) (err error) {
+	on := l.db.alone
+	if selective(list.filter) { // series first
+		on = l.db.read
+	}
+	err = on(ctx, func(ctx context.Context, s *session) (err error) {
 		switch few, ids, err := s.few(ctx, list.filter); {
 		case err != nil:
 			return err

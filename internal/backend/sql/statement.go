@@ -276,7 +276,7 @@ func (db *DB) joined(ctx context.Context) *session {
 	return s
 }
 
-// alone runs do with a session in no transaction, for a single statement that only reads.
+// alone runs do with a session in no transaction, for a single statement that only reads, or some that need not see one state.
 func (db *DB) alone(ctx context.Context, do func(context.Context, *session) error) error {
 	if s := db.joined(ctx); s != nil {
 		return do(ctx, s)
