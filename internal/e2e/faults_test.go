@@ -55,11 +55,11 @@ func (f *flood) state() string {
 	return fmt.Sprintf("%d calls, %d failed", f.made.Load(), f.failed.Load())
 }
 
-// judge holds the flood to 99.9 %. Of the few hundred calls of a short run one may fail: that is as near as they come to it.
-func (f *flood) judge(t *testing.T) {
+// judge holds the flood to 99.9 %. Of the few hundred calls of a short run some may fail all the same.
+func (f *flood) judge(t *testing.T, some int64) {
 	t.Helper()
 	made, failed := f.made.Load(), f.failed.Load()
-	holds(t, failed <= max(1, made/1000), ">= 99.9 % succeed", "%d of %d calls failed %s", failed, made, f.first)
+	holds(t, failed <= max(some, made/1000), ">= 99.9 % succeed", "%d of %d calls failed %s", failed, made, f.first)
 }
 
 // faultMix is 20 % of nine faults at two deployments, and a healthy fallback at another vendor.
@@ -76,7 +76,7 @@ func faultMix(t *testing.T, seed uint64) {
 	shown := progress(10*time.Second, f.state)
 	f.run(t.Context(), g, "m", n, sized(150, 100))
 	shown()
-	f.judge(t)
+	f.judge(t, 1) // as near as they come to it
 	kinds, ill := map[string]int{}, 0
 	for _, v := range []*vendor{a, b} {
 		for _, call := range v.calls(t, 1) {
