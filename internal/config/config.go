@@ -118,7 +118,7 @@ type TLS struct {
 
 // Limits bound what requests, answers and connections may take.
 type Limits struct {
-	// Memory that all calls under way may take: each is reckoned as 64 KiB and twice the buffer of its body. What does not fit is refused with a 503 and Retry-After: bodies of more than 64 KiB when three quarters are taken, so that short calls still pass, others when all is. A call that is alone always fits. Left out: half of what the process may use (the least of GOMEMLIMIT, the control group's limit and the machine's memory).
+	// Memory that all calls under way may take: each is reckoned as 64 KiB and twice the buffer of its body. What does not fit is refused with a 503 and Retry-After: bodies of 32 KiB and more when three quarters are taken, so that short calls still pass, others when all is. A call that is alone always fits. Left out: half of what the process may use (the least of GOMEMLIMIT, the control group's limit and the machine's memory).
 	Memory Size `yaml:"memory" off:"true" example:"1GiB"`
 	// Largest request body, after decompression.
 	Body Size `yaml:"body" example:"64MiB"`

@@ -16,9 +16,9 @@ type Room struct {
 const (
 	// callTakes is what a call takes beside its body: its stacks, its buffers, both of its connections.
 	callTakes = 64 << 10
-	// smallBody is up to what size a body may have the last quarter of the room: short calls, which are most, still pass when long ones
-	// have filled the rest.
-	smallBody = 64 << 10
+	// smallBuffer is up to what size a body's buffer may have the last quarter of the room: short calls, which are most, still pass when long
+	// ones have filled the rest.
+	smallBuffer = 32 << 10
 )
 
 // Resize says how much room there is; 0: without bounds. Calls under way keep what they have.
@@ -36,7 +36,7 @@ func (r *Room) take(had, more int64) error {
 	}
 	used, most := r.used.Add(n), r.most.Load()
 	alone := used == n+spent(had)
-	if had+more > smallBody {
+	if had+more > smallBuffer {
 		most -= most / 4
 	}
 	if most > 0 && used > most && !alone {
