@@ -16,18 +16,25 @@ import (
 	"sluice/internal/llm"
 )
 
+// hello makes a call.
+func (p *program) hello(t *testing.T) *http.Response {
+	t.Helper()
+	v := vendors[0]
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+v.path("o/echo", false), strings.NewReader(v.body("o/echo", "hello", false)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+testKey)
+	resp, _ := do(t, req)
+	return resp
+}
+
 // TestPricesAreTakenUp has prices change while the gateway runs, well and badly.
 func TestPricesAreTakenUp(t *testing.T) {
 	p := runProgram(t, "")
 	cost := func() string {
 		t.Helper()
-		v := vendors[0]
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+v.path("o/echo", false), strings.NewReader(v.body("o/echo", "hello", false)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+testKey)
-		resp, _ := do(t, req)
+		resp := p.hello(t)
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("status %d", resp.StatusCode)
 		}

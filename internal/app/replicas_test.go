@@ -3,7 +3,6 @@ package app
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,13 +14,7 @@ func TestStartWithoutRedis(t *testing.T) {
 	extra := fmt.Sprintf("pepper: %s\nstore: {url: %q}\nredis: {url: \"redis://127.0.0.1:1\"}\nrules: [{name: r, requests: [60/hour]}]\n",
 		"d2f1c0b96a7e4835"+"0f9e8d7c6b5a4132"+"77e1a09c3d5b2f68", pgtest.Database(t))
 	limit := func(p *program) (status int, limit string) {
-		v := vendors[0]
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+v.path("o/echo", false), strings.NewReader(v.body("o/echo", "hello", false)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+testKey)
-		resp, _ := do(t, req)
+		resp := p.hello(t)
 		return resp.StatusCode, resp.Header.Get("X-Ratelimit-Limit-Requests")
 	}
 	first := runProgram(t, extra)

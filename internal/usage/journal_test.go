@@ -266,11 +266,10 @@ func until(t testing.TB, ok func() bool) {
 	}
 }
 
-// Batches are full when there is much to ship.
-func TestBatches(t *testing.T) {
-	h := newHouse(t, func(o *JournalOptions) { o.Batch = 10 })
+// afterOutage makes calls while the store is down, and gives how many rows came in each batch once it was there again.
+func (h *house) afterOutage(calls int) []int {
 	h.store.set(func(string) error { return errDown })
-	for i := range 35 {
+	for i := range calls {
 		e := h.begin(fmt.Sprint("req_", i))
 		e.Close()
 	}
@@ -278,12 +277,18 @@ func TestBatches(t *testing.T) {
 	h.flush()
 	h.store.mu.Lock()
 	defer h.store.mu.Unlock()
-	most, sum := 0, 0
-	for _, n := range h.store.batches {
+	return slices.Clone(h.store.batches)
+}
+
+// Batches are full when there is much to ship.
+func TestBatches(t *testing.T) {
+	h := newHouse(t, func(o *JournalOptions) { o.Batch = 10 })
+	most, sum, batches := 0, 0, h.afterOutage(35)
+	for _, n := range batches {
 		most, sum = max(most, n), sum+n
 	}
 	if most != 10 || sum != 35 {
-		t.Errorf("batches of %v", h.store.batches)
+		t.Errorf("batches of %v", batches)
 	}
 }
 
@@ -294,16 +299,7 @@ func TestCrowdedBatches(t *testing.T) {
 		o.Batch = 500
 		o.Crowded = func() bool { crowded--; return crowded >= 0 }
 	})
-	h.store.set(func(string) error { return errDown })
-	for i := range 2000 {
-		e := h.begin(fmt.Sprint("req_", i))
-		e.Close()
-	}
-	h.store.set(nil)
-	h.flush()
-	h.store.mu.Lock()
-	defer h.store.mu.Unlock()
-	got := h.store.batches[1:] // the first was collected before the store was down
+	got := h.afterOutage(2000)[1:] // the first was collected before the store was down
 	if want := []int{128, 128, 128, 256, 500}; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 		t.Errorf("batches of %v, want %v", got, want)
 	}

@@ -184,12 +184,7 @@ func appendRest(b []byte, r *Row) []byte {
 	b = appendText(b, fieldOp, string(r.Op))
 	b = appendFlag(b, fieldStream, r.Stream)
 	b = appendInt(b, fieldBytesIn, r.BytesIn)
-	b = appendText(b, fieldUpmodel, r.Upmodel)
-	b = appendText(b, fieldCredential, r.Credential)
-	b = appendInt(b, fieldAttempts, int64(r.Attempts))
-	b = appendInt(b, fieldBytesOut, r.BytesOut)
-	b = appendInt(b, fieldFrames, r.Frames)
-	b = appendInt(b, fieldTotal, int64(r.Total))
+	b = appendWay(b, &r.Mark)
 	b = appendInt(b, fieldWasted, r.Wasted)
 	u := &r.Usage
 	b = appendCount(b, fieldCacheWrite1h, u.CacheWrite1h)
@@ -321,14 +316,20 @@ func appendPayer(b []byte, p *Payer) []byte {
 	return b
 }
 
-func appendMark(b []byte, m *Mark) []byte {
-	b = appendText(b, fieldProvider, m.Provider)
+// appendWay appends by which way an answer came, and how far.
+func appendWay(b []byte, m *Mark) []byte {
 	b = appendText(b, fieldUpmodel, m.Upmodel)
 	b = appendText(b, fieldCredential, m.Credential)
 	b = appendInt(b, fieldAttempts, int64(m.Attempts))
 	b = appendInt(b, fieldBytesOut, m.BytesOut)
 	b = appendInt(b, fieldFrames, m.Frames)
 	b = appendInt(b, fieldTotal, int64(m.Total))
+	return b
+}
+
+func appendMark(b []byte, m *Mark) []byte {
+	b = appendText(b, fieldProvider, m.Provider)
+	b = appendWay(b, m)
 	b = appendText(b, fieldPriceVersion, m.PriceVersion)
 	b = appendInt(b, fieldWasted, m.Wasted)
 	b = appendFlag(b, fieldEstimated, m.Estimated)
