@@ -29,7 +29,7 @@ type Options struct {
 	CAs     *x509.CertPool // to trust instead of the system's
 	Dial    time.Duration  // most time for a connection, TLS and login included; default 200 ms
 	Timeout time.Duration  // most time that a caller waits for a Redis that is silent; default 50 ms
-	Wait    time.Duration  // most time that a caller of the Quota waits for one that answers others; default 1 s, at least Timeout
+	Wait    time.Duration  // most time that a caller of the Quota waits for its turn at one that answers others, and then for the answer; default 1 s, at least Timeout
 	Log     *slog.Logger   // told when Redis goes and when it comes back; nil: nobody is
 	Lazy    bool           // it connects when somebody needs it
 }

@@ -48,7 +48,7 @@ type ask struct {
 	keys, args []string
 }
 
-// do has a script run and waits for the answer: as long as the context lives, and Options.Wait at most.
+// do has a script run and waits for the answer: as long as the context lives, and Options.Wait at most for its turn and again for the answer.
 func (l *line) do(ctx context.Context, a ask) rueidis.RedisResult {
 	t, ok := l.used.Get().(*turn)
 	if !ok {
