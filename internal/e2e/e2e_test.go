@@ -226,13 +226,16 @@ func preamble(dir, admin string) string {
 		"  - {name: stranger, key: " + strangersKey + ", models: [\"nothing-*\"]}\n"
 }
 
+// listening is the line of the log that tells where a gateway listens.
+type listening struct{ Event, Data, Admin string }
+
 // serveWhole starts a gateway with a configuration to which nothing is added.
 func serveWhole(bin, dir, config string, env ...string) (*gateway, error) {
 	file := filepath.Join(dir, "sluice.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	var up struct{ Event, Data, Admin string }
+	var up listening
 	p, err := launchOther(bin, dir, env, func(line string) bool {
 		return json.Unmarshal([]byte(line), &up) == nil && up.Event == "listening"
 	}, "serve", "--config", file)

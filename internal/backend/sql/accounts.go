@@ -74,7 +74,7 @@ func (s *session) getAccount(ctx context.Context, where text, args ...any) (*acc
 }
 
 func (t *Accounts) get(ctx context.Context, where text, args ...any) (a *account.Account, err error) {
-	err = t.db.alone(ctx, func(ctx context.Context, s *session) (err error) {
+	err = t.db.lookup(ctx, func(ctx context.Context, s *session) (err error) {
 		a, err = s.getAccount(ctx, where, args...)
 		return err
 	})
@@ -108,12 +108,12 @@ func within(q *statement, f *account.Filter) {
 	if f.Limit <= 0 || f.Limit > account.MaxList {
 		f.Limit = account.MaxList
 	}
-	q.and(" ORDER BY id LIMIT ?", f.Limit+1)
+	q.and(" ORDER BY id").limit(f.Limit + 1)
 }
 
 // Accounts implements account.Store.
 func (t *Accounts) Accounts(ctx context.Context, f account.Filter) (list []account.Account, next string, err error) {
-	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err = t.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		q := say("SELECT ").and(accountColumns).and(" FROM accounts a WHERE id > ?", f.After)
 		within(q, &f)
 		return s.each(ctx, q, func(r row) error {
@@ -326,7 +326,7 @@ func (t *Accounts) Sweep(ctx context.Context, now, until time.Time, most int) er
 		for _, q := range []*statement{
 			say("DELETE FROM sessions WHERE ends <= ?", at), say("DELETE FROM tokens WHERE expires <= ?", at), say("DELETE FROM links WHERE expires <= ?", at),
 			say("DELETE FROM failures WHERE last < ?", until.UnixMicro()),
-			say("DELETE FROM failures WHERE hash IN (SELECT hash FROM failures ORDER BY last DESC LIMIT ? OFFSET ?)", 1<<40, most),
+			say("DELETE FROM failures WHERE hash IN (SELECT hash FROM failures ORDER BY last DESC").limit(1<<40).and(" OFFSET ?)", most),
 		} {
 			if err := s.do(ctx, q); err != nil {
 				return err

@@ -50,7 +50,7 @@ func (t *Accounts) CreateSession(ctx context.Context, n *account.Session) error 
 // Session implements account.Sessions.
 func (t *Accounts) Session(ctx context.Context, h account.Hash) (*account.Session, *account.Account, error) {
 	n, a := new(account.Session), new(account.Account)
-	err := t.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err := t.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		found, err := s.one(ctx, say("SELECT ").and(sessionColumns).and(", ").and(accountColumns).
 			and(" FROM sessions s JOIN accounts a ON a.id = s.account_id WHERE s.hash = ?", h[:]), append(intoSession(n), intoAccount(a)...)...)
 		if err == nil && !found {
@@ -164,7 +164,7 @@ func (t *Accounts) CreateToken(ctx context.Context, k *account.Token) error {
 // TokenByHash implements account.Tokens.
 func (t *Accounts) TokenByHash(ctx context.Context, h account.Hash) (*account.Token, *account.Account, error) {
 	k, a := new(account.Token), new(account.Account)
-	err := t.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err := t.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		found, err := s.one(ctx, say("SELECT ").and(tokenColumns).and(", ").and(accountColumns).
 			and(" FROM tokens t LEFT JOIN accounts a ON a.id = t.account_id WHERE t.hash = ?", h[:]), append(intoToken(k), intoAccount(a)...)...)
 		if err == nil && !found {
@@ -184,7 +184,7 @@ func (t *Accounts) TokenByHash(ctx context.Context, h account.Hash) (*account.To
 // Token implements account.Tokens.
 func (t *Accounts) Token(ctx context.Context, id string) (*account.Token, error) {
 	k := new(account.Token)
-	err := t.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err := t.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		found, err := s.one(ctx, say("SELECT ").and(tokenColumns).and(" FROM tokens t WHERE id = ?", id), intoToken(k)...)
 		if err == nil && !found {
 			err = account.ErrNotFound
@@ -199,7 +199,7 @@ func (t *Accounts) Token(ctx context.Context, id string) (*account.Token, error)
 
 // ListTokens implements account.Tokens.
 func (t *Accounts) ListTokens(ctx context.Context, f account.Filter) (list []account.Token, next string, err error) {
-	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err = t.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		q := say("SELECT ").and(tokenColumns).and(" FROM tokens t WHERE id > ?", f.After)
 		equal(q, " AND account_id = ?", f.Maker)
 		within(q, &f)

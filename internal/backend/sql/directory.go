@@ -46,7 +46,7 @@ func (d *Directory) ByHash(ctx context.Context, h auth.Hash) (*directory.Entry, 
 	var user directory.User
 	into := append(append(append(keys.into(&key), organisations.into(&org)...), teams.into(&team)...), users.into(&user)...)
 	found := false
-	err := d.db.alone(ctx, func(ctx context.Context, s *session) (err error) {
+	err := d.db.lookup(ctx, func(ctx context.Context, s *session) (err error) {
 		q := say("SELECT ").and(keys.columns).and(", ").and(organisations.columns).and(", ").and(teams.columns).and(", ").and(users.columns).and(", ").and(s.memberships()).
 			and(" FROM key_hashes h JOIN keys k ON k.id = h.key_id JOIN organisations o ON o.id = k.org_id"+
 				" LEFT JOIN teams t ON t.id = k.team_id LEFT JOIN users u ON u.id = k.user_id WHERE h.hash = ?", h[:])
@@ -81,11 +81,11 @@ const mostChanges = 1000 // that one Changes gives
 
 // Changes implements directory.Store.
 func (d *Directory) Changes(ctx context.Context, seq int64) (list []directory.Change, err error) {
-	err = d.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err = d.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		list = nil
 		var newest, dropped int64
 		q := say("SELECT n.newest, n.dropped, c.seq, c.kind, c.id FROM changes_counter n LEFT JOIN"+
-			" (SELECT seq, kind, id FROM changes WHERE seq > ? ORDER BY seq LIMIT ?) c ON true ORDER BY c.seq", seq, mostChanges)
+			" (SELECT seq, kind, id FROM changes WHERE seq > ? ORDER BY seq", seq).limit(mostChanges).and(") c ON true ORDER BY c.seq")
 		err := s.each(ctx, q, func(r row) error {
 			var c directory.Change
 			err := r.Scan(&newest, &dropped, orZero[int64]{&c.Seq}, asWord[directory.Kind]{&c.Kind}, orZero[string]{&c.ID})
@@ -107,7 +107,7 @@ func (d *Directory) Changes(ctx context.Context, seq int64) (list []directory.Ch
 
 // Newest implements directory.Store.
 func (d *Directory) Newest(ctx context.Context) (seq int64, err error) {
-	err = d.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err = d.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		_, err := s.one(ctx, say("SELECT newest FROM changes_counter"), &seq)
 		return err
 	})
@@ -124,7 +124,7 @@ func (d *Directory) Note(ctx context.Context, name, value string) (kept string, 
 		return err
 	}
 	if value == "" {
-		err = d.db.alone(ctx, get)
+		err = d.db.lookup(ctx, get)
 	} else {
 		err = d.db.write(ctx, func(ctx context.Context, s *session) error {
 			if err := s.do(ctx, say("INSERT INTO notes (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, value)); err != nil {

@@ -38,11 +38,11 @@ func fails(t *testing.T, db *DB) {
 		"spent":   func() error { _, err := db.Ledger().Spent(ctx, &usage.SpentQuery{}); return err },
 		"by hash": func() error { _, err := db.Directory().ByHash(ctx, auth.Hash{1}); return err },
 		"create": func() error {
-			return db.Directory().Organisations().Create(ctx, &directory.Organisation{Record: directory.Record{ID: "lost", Name: "lost"}})
+			return db.Directory().Organisations().Create(ctx, organisation("lost", "lost"))
 		},
 		"together": func() error {
 			err := db.Together(ctx, func(ctx context.Context) error {
-				return db.Directory().Organisations().Create(ctx, &directory.Organisation{Record: directory.Record{ID: "lost", Name: "lost"}})
+				return db.Directory().Organisations().Create(ctx, organisation("lost", "lost"))
 			})
 			if llm.AsError(err).Kind != llm.KindOverloaded {
 				t.Errorf("an act is told that %v", err)
@@ -166,6 +166,35 @@ func TestSQLiteIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	works(t, db)
+}
+
+// Nothing of an operation is kept whose context is over before its end, and none is begun.
+func TestOverBeforeItsEnd(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		db := open(t, o)
+		orgs := db.Directory().Organisations()
+		ctx, cancel := context.WithCancel(t.Context())
+		err := db.Together(ctx, func(ctx context.Context) error {
+			defer cancel()
+			return orgs.Create(ctx, organisation("lost", "lost"))
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the end comes before the transaction's: %v", err)
+		}
+		for name, op := range map[string]func() error{
+			"get":     func() error { _, err := orgs.Get(ctx, "lost"); return err },
+			"list":    func() error { _, _, err := orgs.List(ctx, directory.Filter{}); return err },
+			"by hash": func() error { _, err := db.Directory().ByHash(ctx, auth.Hash{1}); return err },
+			"write":   func() error { return db.Together(ctx, func(context.Context) error { t.Error("begun"); return nil }) },
+		} {
+			if err := op(); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s after the end: %v", name, err)
+			}
+		}
+		if _, err := orgs.Get(t.Context(), "lost"); !errors.Is(err, directory.ErrNotFound) {
+			t.Errorf("what was not done is there: %v", err)
+		}
+	})
 }
 
 // The file cannot be written: errors, and nothing is half done.

@@ -70,23 +70,14 @@ func (s *session) ship(ctx context.Context, b *usage.Batch, numbers []int64, put
 		if err != nil {
 			return err
 		}
-		if err := s.addSums(s.brief(ctx), sum(b.Rows, numbers, isNew)); err != nil {
+		if err := s.addSums(ctx, sum(b.Rows, numbers, isNew)); err != nil {
 			return err
 		}
 	}
 	if err := s.putOpen(ctx, b.Replica, b.Open); err != nil {
 		return err
 	}
-	return s.endOpen(s.brief(ctx), b.Ended)
-}
-
-// brief is the context of a statement of a few rows in a transaction: with SQLite, where it waits for nobody, one that has no
-// end, because an end costs a goroutine for each statement.
-func (s *session) brief(ctx context.Context) context.Context {
-	if s.dialect == postgres || ctx.Err() != nil {
-		return ctx
-	}
-	return context.WithoutCancel(ctx)
+	return s.endOpen(ctx, b.Ended)
 }
 
 // advance checks that the batch is the next of its replica, and notes that it is here.

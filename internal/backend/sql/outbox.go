@@ -48,7 +48,7 @@ func (o *Outbox) Claim(ctx context.Context, hooks []string, most int, lease time
 	err = o.db.write(ctx, func(ctx context.Context, s *session) error {
 		tasks = nil
 		q := say("SELECT notice, hook, tries FROM alerts WHERE done = 0 AND due <= ").and(s.now()).
-			and(" AND hook IN (").list(len(names), "?", names...).and(") ORDER BY due, id, hook LIMIT ?", most)
+			and(" AND hook IN (").list(len(names), "?", names...).and(") ORDER BY due, id, hook").limit(most)
 		if s.dialect == postgres {
 			q.and(" FOR UPDATE SKIP LOCKED") // somebody else claims those
 		}

@@ -106,6 +106,7 @@ type inserting struct {
 
 // insert runs a statement for n rows on the session's connection. The values are of the types that drivers take.
 func (s *session) insert(ctx context.Context, plain bool, n int, args []any) error {
+	ctx = s.endless(ctx)
 	d := &s.ready.direct
 	d.args = d.args[:0]
 	for i, v := range args {

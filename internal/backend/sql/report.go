@@ -222,7 +222,7 @@ func (r *report) statement(s *session) *statement {
 	for _, by := range r.by {
 		q.and(", ").and(alias(by))
 	}
-	return q.and(" LIMIT ?", r.limit)
+	return q.limit(r.limit)
 }
 
 // alias is a dimension's name without its table.

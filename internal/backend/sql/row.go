@@ -111,7 +111,7 @@ func (s *session) insertNew(ctx context.Context, b *usage.Batch, numbers []int64
 		for _, i := range piece {
 			f.addPlain(b, i, numbers[i])
 		}
-		if err := s.insert(s.brief(ctx), true, len(piece), f.args); err != nil {
+		if err := s.insert(ctx, true, len(piece), f.args); err != nil {
 			return nil, err
 		}
 	}
@@ -120,7 +120,7 @@ func (s *session) insertNew(ctx context.Context, b *usage.Batch, numbers []int64
 		for _, i := range piece {
 			f.add(b, i, numbers[i])
 		}
-		if err := s.insert(s.brief(ctx), false, len(piece), f.args); err != nil {
+		if err := s.insert(ctx, false, len(piece), f.args); err != nil {
 			return nil, err
 		}
 	}

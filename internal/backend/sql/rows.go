@@ -91,7 +91,7 @@ func (s *session) few(ctx context.Context, f *usage.Filter) (few bool, ids []int
 	}
 	q := say("SELECT s.id FROM series s WHERE 1 = 1")
 	s.filter(q, f)
-	err = s.each(ctx, q.and(" LIMIT ?", fewSeries+1), func(r row) error {
+	err = s.each(ctx, q.limit(fewSeries+1), func(r row) error {
 		var id int64
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -142,7 +142,7 @@ func (l *listing) begin() *statement {
 }
 
 func (l *listing) end(q *statement) *statement {
-	return q.and(" ORDER BY r.charged DESC, r.request_id DESC LIMIT ?", l.limit)
+	return q.and(" ORDER BY r.charged DESC, r.request_id DESC").limit(l.limit)
 }
 
 // rows reads a list.

@@ -145,7 +145,7 @@ func (t *Secrets) Get(ctx context.Context, id string) (*seal.Value, error) {
 func (t *Secrets) Stale(ctx context.Context, key uint32, most int) (list []seal.Value, err error) {
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
-		return s.each(ctx, say(secretColumns).and(" WHERE key <> ? ORDER BY id LIMIT ?", int64(key), most), scanSecret(&list))
+		return s.each(ctx, say(secretColumns).and(" WHERE key <> ? ORDER BY id", int64(key)).limit(most), scanSecret(&list))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list secrets: %w", err)

@@ -64,7 +64,7 @@ func (t *Settings) List(ctx context.Context, below int64, limit int) (list []set
 		if below != 0 {
 			q.and(" WHERE number < ?", below)
 		}
-		return s.each(ctx, q.and(" ORDER BY number DESC LIMIT ?", settings.Bound(limit)), func(from row) error {
+		return s.each(ctx, q.and(" ORDER BY number DESC").limit(settings.Bound(limit)), func(from row) error {
 			var r settings.Revision
 			var at int64
 			err := from.Scan(&r.Number, &r.Based, &at, &r.By, &r.Act, &r.Why)

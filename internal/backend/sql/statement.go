@@ -45,6 +45,10 @@ func (s *statement) list(n int, t text, args ...any) *statement {
 	return s
 }
 
+// limit adds how many rows there are to be at most. SQLite would look at a parameter that stands alone there when it plans a statement (since
+// 3.54), and so read and plan it anew each time that one is bound, which costs more than most statements do.
+func (s *statement) limit(n int) *statement { return s.and(" LIMIT CAST(? AS bigint)", n) }
+
 // in is the statement as the engine reads it.
 func (s *statement) in(d dialect) string {
 	if d == postgres {
@@ -110,6 +114,15 @@ func (s *session) prepared(ctx context.Context, text string) *sql.Stmt {
 	return stmt
 }
 
+// endless is the context of a statement. In a transaction that writes to SQLite it has no end unless that has come: such a statement waits for
+// nobody and is over soon, and an end costs a goroutine for each of them, and one more for its rows.
+func (s *session) endless(ctx context.Context) context.Context {
+	if s.raw == nil || ctx.Err() != nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
 // exec runs a statement that gives no rows and tells how many it changed.
 func (s *session) exec(ctx context.Context, q *statement) (n int64, err error) {
 	if s.pipe != nil {
@@ -122,6 +135,7 @@ func (s *session) exec(ctx context.Context, q *statement) (n int64, err error) {
 	}
 	var r sql.Result
 	tally(ctx)
+	ctx = s.endless(ctx)
 	text := q.in(s.dialect)
 	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
 		r, err = stmt.ExecContext(ctx, q.args...)
@@ -219,6 +233,7 @@ func (s *session) askOne(ctx context.Context, q question) error {
 	var rows *sql.Rows
 	var err error
 	tally(ctx)
+	ctx = s.endless(ctx)
 	text := q.in(s.dialect)
 	if stmt := s.prepared(ctx, text); stmt != nil { //nolint:sqlclosecheck // it outlives the session, or ends with its transaction
 		rows, err = stmt.QueryContext(ctx, q.args...)
@@ -291,6 +306,18 @@ func (db *DB) alone(ctx context.Context, do func(context.Context, *session) erro
 	return err
 }
 
+// lookup is alone for statements that are over soon: they find what they give by an index, and give no more than a page of it. SQLite does not
+// leave off such a statement once it has begun, which saves the goroutines that wait for an end.
+func (db *DB) lookup(ctx context.Context, do func(context.Context, *session) error) error {
+	if db.dialect == postgres || db.joined(ctx) != nil || ctx.Err() != nil {
+		return db.alone(ctx, do)
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := do(ctx, &session{conn: db.reader, ready: db.readers})
+	db.readers.grow(ctx)
+	return err
+}
+
 // read runs do on one snapshot. Where that is one statement, alone costs less.
 func (db *DB) read(ctx context.Context, do func(context.Context, *session) error) error {
 	if s := db.joined(ctx); s != nil {
@@ -344,11 +371,14 @@ func (db *DB) writeOnce(ctx context.Context, do func(context.Context, *session) 
 }
 
 func (db *DB) inTx(ctx context.Context, conn *sql.Conn, do func(context.Context, *session) error) error {
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil) // as its statements, which are not begun any more when ctx is over
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, &session{conn: tx, tx: tx, ready: db.writers, raw: conn}); err != nil {
+	if err = do(ctx, &session{conn: tx, tx: tx, ready: db.writers, raw: conn}); err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		_ = tx.Rollback() // its error is the same, or tells only that it was rolled back already
 		return err
 	}

@@ -12,26 +12,41 @@ import (
 // No statement is made of strings: this package's functions take values of the type text, which only constants have unless
 // somebody converts; the database's own functions are called in statement.go, prepared.go and pipe.go alone, which are given texts.
 func TestStatementsAreConstants(t *testing.T) {
+	for name, src := range sources(t) {
+		for _, problem := range stringBuilt(t, name, src) {
+			t.Error(problem)
+		}
+	}
+}
+
+// sources are the package's files without its tests.
+func sources(t *testing.T) map[string]string {
+	t.Helper()
 	files, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sources := map[string]string{}
+	list := map[string]string{}
 	for _, f := range files {
 		if name := f.Name(); strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
 			src, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			sources[name] = string(src)
+			list[name] = string(src)
 		}
 	}
-	if len(sources) < 8 {
-		t.Errorf("only %d files were looked at", len(sources))
+	if len(list) < 8 {
+		t.Errorf("only %d files were looked at", len(list))
 	}
-	for name, src := range sources {
-		for _, problem := range stringBuilt(t, name, src) {
-			t.Error(problem)
+	return list
+}
+
+// No statement has a bare parameter behind LIMIT: (*statement).limit tells why.
+func TestLimitsAreNotPlannedFor(t *testing.T) {
+	for name, src := range sources(t) {
+		if i := strings.Index(src, "LIMIT ?"); i >= 0 {
+			t.Errorf("%s:%d: LIMIT ?: call limit", name, 1+strings.Count(src[:i], "\n"))
 		}
 	}
 }

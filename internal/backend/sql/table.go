@@ -68,7 +68,7 @@ func (t *table[T, P]) get(ctx context.Context, s *session, id string) (*T, error
 
 // Get implements directory.Table.
 func (t *table[T, P]) Get(ctx context.Context, id string) (v *T, err error) {
-	err = t.db.alone(ctx, func(ctx context.Context, s *session) (err error) {
+	err = t.db.lookup(ctx, func(ctx context.Context, s *session) (err error) {
 		v, err = t.get(ctx, s, id)
 		return err
 	})
@@ -83,11 +83,11 @@ func (t *table[T, P]) List(ctx context.Context, f directory.Filter) (list []T, n
 	if f.Limit <= 0 || f.Limit > directory.MaxList {
 		f.Limit = directory.MaxList
 	}
-	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
+	err = t.db.lookup(ctx, func(ctx context.Context, s *session) error {
 		q := t.find(s).and(" WHERE id > ?", f.After)
 		equal(q, " AND name = ?", f.Name)
 		t.filter(q, &f)
-		return s.each(ctx, q.and(" ORDER BY id LIMIT ?", f.Limit+1), func(r row) error {
+		return s.each(ctx, q.and(" ORDER BY id").limit(f.Limit+1), func(r row) error {
 			var v T
 			err := r.Scan(t.targets(&v)...)
 			list = append(list, v)

@@ -154,7 +154,7 @@ func (t *Trail) Entries(ctx context.Context, org string, after, until uint64) (l
 	if after > 0 {
 		q.and(" AND e.seq > ?", after)
 	}
-	q.and(" ORDER BY e.seq LIMIT ?", audit.MaxList)
+	q.and(" ORDER BY e.seq").limit(audit.MaxList)
 	err = t.db.alone(ctx, func(ctx context.Context, s *session) error {
 		list = nil
 		return s.each(ctx, q, func(r row) error {
@@ -217,7 +217,7 @@ func (s *session) entries(f *audit.Query) *statement {
 		q.and(" AND (e.at, e.org, e.seq) < (?, ?, ?)", b.At.UnixMicro(), clean(b.Org), b.Seq)
 	}
 	const order text = " ORDER BY e.at DESC, e.org DESC, e.seq DESC"
-	return q.and(order).and(" LIMIT ?", f.Limit).and(") e LEFT JOIN audit_keys k ON k.id = e.said_key LEFT JOIN audit_keys c ON c.id = e.changed_key").and(order)
+	return q.and(order).limit(f.Limit).and(") e LEFT JOIN audit_keys k ON k.id = e.said_key LEFT JOIN audit_keys c ON c.id = e.changed_key").and(order)
 }
 
 func between(q *statement, from, until time.Time) {
@@ -300,7 +300,7 @@ func (t *Trail) Checkpoints(ctx context.Context, after, until uint64) (list []au
 			q.and(" AND number > ?", after)
 		}
 		at := map[uint64]int{}
-		err := s.each(ctx, q.and(" ORDER BY number LIMIT ?", audit.MaxList), func(r row) error {
+		err := s.each(ctx, q.and(" ORDER BY number").limit(audit.MaxList), func(r row) error {
 			var c audit.Checkpoint
 			err := r.Scan(checkpointInto(&c)...)
 			at[c.Number] = len(list)
