@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sluice/internal/pgtest"
 )
 
@@ -261,7 +263,7 @@ func (o *operator) pages(t *testing.T, after string) time.Duration {
 }
 
 // adminBesideCalls: the admin API's p99 under as many calls as the gateway takes is within twice of that on the idle machine. The clients and
-// the upstream have the lowest priority: they take what the gateway leaves them of the cores, and it never waits for its turn behind them, as
+// the upstream have the lowest priority: they take what the gateway leaves them of one core, and it never waits for its turn behind them, as
 // it would not if they had machines of their own.
 func adminBesideCalls(t *testing.T, g *gateway) {
 	o := newOperator(t, g)
@@ -386,21 +388,33 @@ func rush(url string) {
 // givesWay has a process run only when no other wants the core, and be put aside at once when one does: clients on machines of their own would
 // not be in the way either. Where the kernel cannot be told so, it gets the lowest priority, with which it may still finish a slice of some
 // milliseconds: all its threads, and so those that they start, and, where the kernel shares cores among sessions first (sched_autogroup), its
-// session, which must be its own.
+// session, which must be its own. It keeps to one core: a thread of the gateway that waits for its turn on one core is not moved at once to
+// another on which such a process runs, as it would be to one that has nothing to do.
 func givesWay(t *testing.T, pid int) {
 	t.Helper()
 	if !long { // nothing is measured, and other programs might leave it nothing at all
 		return
 	}
-	why := inIdleGroup(t, pid)
-	if why == nil {
-		return
+	var ours, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &ours); err != nil {
+		t.Fatal(err)
 	}
-	say("  process %d gets the lowest priority only: %v", pid, why)
+	first := 0
+	for !ours.IsSet(first) {
+		first++
+	}
+	one.Set(first)
+	why := inIdleGroup(t, pid)
+	if why != nil {
+		say("  process %d gets the lowest priority only: %v", pid, why)
+	}
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	for _, task := range tasks {
 		id, wrong := strconv.Atoi(task.Name())
 		if wrong == nil {
+			wrong = unix.SchedSetaffinity(id, &one)
+		}
+		if wrong == nil && why != nil {
 			wrong = syscall.Setpriority(syscall.PRIO_PROCESS, id, 19)
 		}
 		if !errors.Is(wrong, syscall.ESRCH) { // a thread may have ended
@@ -408,7 +422,7 @@ func givesWay(t *testing.T, pid int) {
 		}
 	}
 	group := fmt.Sprintf("/proc/%d/autogroup", pid)
-	if _, none := os.Stat(group); none == nil {
+	if _, none := os.Stat(group); none == nil && why != nil {
 		err = errors.Join(err, os.WriteFile(group, []byte("19"), 0))
 	}
 	if err != nil {
