@@ -197,6 +197,24 @@ func TestOverBeforeItsEnd(t *testing.T) {
 	})
 }
 
+// Whoever looks something up while reports have all connections waits no longer than its context.
+func TestLookupWaits(t *testing.T) {
+	t.Parallel()
+	db := open(t, Options{Dir: t.TempDir()})
+	for range db.reader.Stats().MaxOpenConnections {
+		conn, err := db.reader.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), tick)
+	defer cancel()
+	if _, err := db.Directory().ByHash(ctx, auth.Hash{1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("looked up without a connection: %v", err)
+	}
+}
+
 // The file cannot be written: errors, and nothing is half done.
 func TestSQLiteIsFull(t *testing.T) {
 	t.Parallel()

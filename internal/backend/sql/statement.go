@@ -307,9 +307,13 @@ func (db *DB) alone(ctx context.Context, do func(context.Context, *session) erro
 }
 
 // lookup is alone for statements that are over soon: they find what they give by an index, and give no more than a page of it. SQLite does not
-// leave off such a statement once it has begun, which saves the goroutines that wait for an end.
+// leave off such a statement once it has begun, which saves the goroutines that wait for an end; where it has to wait for a connection first, it
+// may.
 func (db *DB) lookup(ctx context.Context, do func(context.Context, *session) error) error {
 	if db.dialect == postgres || db.joined(ctx) != nil || ctx.Err() != nil {
+		return db.alone(ctx, do)
+	}
+	if all := db.reader.Stats(); all.InUse >= all.MaxOpenConnections {
 		return db.alone(ctx, do)
 	}
 	ctx = context.WithoutCancel(ctx)
