@@ -46,7 +46,7 @@ func (s *statement) list(n int, t text, args ...any) *statement {
 }
 
 // limit adds how many rows there are to be at most. SQLite would look at a parameter that stands alone there when it plans a statement (since
-// 3.54), and so read and plan it anew each time that one is bound, which costs more than most statements do.
+// 3.54), and so read and plan it anew whenever its value is another than the time before, which costs more than most statements do.
 func (s *statement) limit(n int) *statement { return s.and(" LIMIT CAST(? AS bigint)", n) }
 
 // in is the statement as the engine reads it.
