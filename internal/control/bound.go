@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"sluice/internal/auth"
@@ -144,6 +145,38 @@ func (p *problems) budget(at string, inner, outer *llm.Budget, rule string, up p
 	if upMoney, upTokens := most(outer); money > upMoney || tokens > upTokens {
 		p.add(at, "is above the budget of %s for the same time (rule %s)", up.name, rule)
 	}
+}
+
+// guardedBy tells which records name a guard, some of each kind; "" if none does.
+func (c *Control) guardedBy(ctx context.Context, guard string) (string, error) {
+	var by []string
+	for _, find := range []func(context.Context, string) ([]string, error){
+		c.orgs().guardedBy, c.teams().guardedBy, c.users().guardedBy, c.keys().guardedBy,
+	} {
+		some, err := find(ctx, guard)
+		if err != nil {
+			return "", err
+		}
+		by = append(by, some...)
+	}
+	return strings.Join(by, ", "), nil
+}
+
+// guardedBy tells which records of one kind do.
+func (t *table[T, P]) guardedBy(ctx context.Context, guard string) (by []string, err error) {
+	const most = 3
+	list, next, err := t.rows.List(ctx, directory.Filter{Guard: guard, Limit: most})
+	if err != nil {
+		return nil, t.fault(err, "")
+	}
+	for i := range list {
+		b := P(&list[i]).Base()
+		by = append(by, fmt.Sprintf("%s %s (%s)", t.kind, clip(b.Name), b.ID))
+	}
+	if next != "" {
+		by = append(by, fmt.Sprintf("more %ss", t.kind))
+	}
+	return by, nil
 }
 
 // guarded refuses names of guards that are not there: each call of whoever had one would be refused. What it had before stays: nobody

@@ -1,10 +1,13 @@
 package control
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"sluice/internal/config"
+	"sluice/internal/directory"
 	"sluice/internal/llm"
 )
 
@@ -60,7 +63,13 @@ func TestGuardsAreThere(t *testing.T) {
 	if _, err := r.c.Keys().Create(ctx, r.root, in); err != nil {
 		t.Fatal(err, llm.AsError(err).Problems)
 	}
-	if _, err := r.Delete(ctx, r.root, config.Place{Kind: config.KindGuard, Name: "people"}, ObjectRemoval{}); err != nil {
+	// A file may lose a guard whatever names it, so keys may have names of none.
+	stored, _, err := r.c.o.Store.Keys().List(ctx, directory.Filter{Guard: "people"})
+	if err != nil || len(stored) != 1 {
+		t.Fatalf("%d keys, %v", len(stored), err)
+	}
+	stored[0].Spec.Guards = []string{"people", "gone"}
+	if err := r.c.o.Store.Keys().Update(ctx, &stored[0]); err != nil {
 		t.Fatal(err)
 	}
 	up := KeyUpdate{}
@@ -68,11 +77,86 @@ func TestGuardsAreThere(t *testing.T) {
 	if _, err := r.c.Keys().Update(ctx, r.root, "ci", up); err != nil {
 		t.Errorf("another member: %v", err)
 	}
-	up.Guards = Some([]string{"people", "house", "none"})
+	up.Guards = Some([]string{"people", "gone", "none"})
 	_, err = r.c.Keys().Update(ctx, r.root, "ci", up)
 	refused(t, "one more", err, llm.KindInvalid, "/guards/2")
 	team := NewTeam{}
-	team.Name, team.Guards = Some("research"), Some([]string{"people"})
+	team.Name, team.Guards = Some("research"), Some([]string{"gone"})
 	_, err = r.c.Teams().Create(ctx, r.root, team)
 	refused(t, "a team", err, llm.KindInvalid, "/guards/0")
+}
+
+// A guard that keys or owners name is not taken away: their calls would all be refused.
+func TestGuardsStayWhileNamed(t *testing.T) {
+	r, ctx := newSettingsRig(t), t.Context()
+	at := config.Place{Kind: config.KindGuard, Name: "people"}
+	r.create(t, config.KindGuard, "", `{"name":"people","mode":"mask"}`)
+	r.create(t, config.KindGuard, "", `{"name":"others","mode":"mask"}`)
+	guards := Some([]string{"people"})
+	for i := range 5 {
+		in := key(fmt.Sprint("ci-", i), "*")
+		in.Guards = guards
+		if _, err := r.c.Keys().Create(ctx, r.root, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	team, user := NewTeam{}, NewUser{}
+	team.Name, team.Guards, user.Name, user.Guards = Some("research"), guards, Some("ada"), guards
+	if _, err := r.c.Teams().Create(ctx, r.root, team); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.c.Users().Create(ctx, r.root, user); err != nil {
+		t.Fatal(err)
+	}
+	var org, ofTeam Update
+	org.Guards = guards
+	if _, err := r.c.Organisations().Update(ctx, r.root, directory.DefaultOrganisation, org); err != nil {
+		t.Fatal(err)
+	}
+	before, _, err := r.newest(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Delete(ctx, r.root, at, ObjectRemoval{})
+	refused(t, "a guard that is named", err, llm.KindConflict)
+	for _, name := range []string{"organisation default", "team research", "user ada", ", more keys, "} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%q does not name %s", err, name)
+		}
+	}
+	if n := strings.Count(err.Error(), "key ci-"); n != 3 {
+		t.Errorf("%q names %d keys, want 3", err, n)
+	}
+	_, err = r.Apply(ctx, r.root, Application{Base: &before, Document: `guards: [{name: others, mode: mask}]`})
+	refused(t, "a document without it", err, llm.KindConflict)
+	_, err = r.Plan(ctx, r.root, Proposal{Document: `guards: [{name: others, mode: mask}]`})
+	refused(t, "its plan", err, llm.KindConflict)
+	if now, _, err := r.newest(ctx); err != nil || now != before {
+		t.Errorf("revision %d, want %d: %v", now, before, err)
+	}
+	if _, err := r.Delete(ctx, r.root, config.Place{Kind: config.KindGuard, Name: "others"}, ObjectRemoval{}); err != nil {
+		t.Errorf("a guard that nothing names: %v", err)
+	}
+
+	none := Maybe[[]string]{Given: true}
+	org.Guards = none
+	if _, err := r.c.Organisations().Update(ctx, r.root, directory.DefaultOrganisation, org); err != nil {
+		t.Fatal(err)
+	}
+	var ofUser UserUpdate
+	ofTeam.Guards, ofUser.Guards = none, none
+	if _, err := r.c.Teams().Update(ctx, r.root, "research", ofTeam); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.c.Users().Update(ctx, r.root, "ada", ofUser); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if _, err := r.c.Keys().Delete(ctx, r.root, fmt.Sprint("ci-", i), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Delete(ctx, r.root, at, ObjectRemoval{}); err != nil {
+		t.Errorf("a guard that nothing names any more: %v", err)
+	}
 }

@@ -88,7 +88,7 @@ func (s Settings) try(ctx context.Context, a Actor, c *change) (*draft, error) {
 		}
 	}
 	if err == nil {
-		err = s.check(ctx, d.doc, d.secrets)
+		err = s.check(ctx, d)
 	}
 	if err == nil && len(d.secrets) > 0 {
 		err = s.c.o.Settings.Vault.Ready(ctx)
@@ -224,18 +224,39 @@ func (d *draft) take(sent *config.Settings) error {
 	return p.err()
 }
 
-// check tells whether a gateway could run on a document.
-func (s Settings) check(ctx context.Context, doc *config.Settings, fresh []secret) error {
+// check tells whether a gateway could run on a draft's document, with the keys that there are.
+func (s Settings) check(ctx context.Context, d *draft) error {
 	open := OpenSealed(ctx, s.c.o.Settings.Vault)
-	err := s.c.o.Settings.Check(ctx, doc, func(place, id string) (string, error) {
-		for _, sec := range fresh {
+	err := s.c.o.Settings.Check(ctx, d.doc, func(place, id string) (string, error) {
+		for _, sec := range d.secrets {
 			if sec.id == id && sec.place == place {
 				return string(sec.plain), nil
 			}
 		}
 		return open(place, id)
 	})
-	return asProblems(err)
+	if err != nil {
+		return asProblems(err)
+	}
+	return s.unguarded(ctx, d)
+}
+
+// unguarded refuses to take a guard away that keys or owners name: each of their calls would be refused. All of them are looked through, so it
+// is done before the transaction; what is given the guard at that very moment keeps it, and its calls are refused until it is taken from there.
+func (s Settings) unguarded(ctx context.Context, d *draft) error {
+	for _, ch := range d.changes {
+		if ch.Kind != config.KindGuard || ch.What != "removed" || s.c.o.Settings.Effective().FileHas(ch.Place) {
+			continue
+		}
+		by, err := s.c.guardedBy(ctx, ch.Name)
+		if err != nil {
+			return err
+		}
+		if by != "" {
+			return llm.Errorf(llm.KindConflict, "the guard %s is named by %s, whose calls would all be refused without it: take it from there first", ch.Name, by)
+		}
+	}
+	return nil
 }
 
 var listIndex = regexp.MustCompile(`\[(\d+)\]`)

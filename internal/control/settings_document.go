@@ -93,7 +93,7 @@ func (s Settings) Plan(ctx context.Context, a Actor, in Proposal) (*Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Plan{Base: d.number, Changes: listed(d.changes)}, s.check(ctx, d.doc, d.secrets)
+	return &Plan{Base: d.number, Changes: listed(d.changes)}, s.check(ctx, d)
 }
 
 // given is an edit that takes a document whole.

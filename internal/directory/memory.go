@@ -185,12 +185,14 @@ func (t *memTable[T, P]) List(_ context.Context, f Filter) (list []T, next strin
 		if p := P(&r.val); id <= f.After || f.Name != "" && f.Name != p.Base().Name || !t.fits(p, &f) {
 			continue
 		}
-		if len(list) == f.Limit {
-			return list, P(&list[len(list)-1]).Base().ID, nil
-		}
 		val, err := read[T, P](r)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, "", err
+		case f.Guard != "" && !slices.Contains(P(val).Base().Spec.Guards, f.Guard):
+			continue
+		case len(list) == f.Limit:
+			return list, P(&list[len(list)-1]).Base().ID, nil
 		}
 		list = append(list, *val)
 	}

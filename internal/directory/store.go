@@ -84,6 +84,7 @@ type Filter struct {
 	Team  string // keys of the team, users in the team; "": of all
 	User  string // keys of the user; "": of all
 	Name  string // exactly this name; "": any
+	Guard string // whose own calls must pass it: no index helps; "": any
 	After string // only ids after it, by bytes
 	Limit int    // 0 or more than MaxList: MaxList
 }

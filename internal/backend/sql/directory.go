@@ -77,6 +77,14 @@ func (s *session) memberships() text {
 	return "(SELECT json_group_array(m.team_id ORDER BY m.team_id) FROM team_members m WHERE m.user_id = u.id)"
 }
 
+// guards are those that a record's own specification names.
+func (s *session) guards() text {
+	if s.dialect == postgres {
+		return "SELECT json_array_elements_text(spec::json -> 'guards')"
+	}
+	return "SELECT value FROM json_each(spec, '$.guards')"
+}
+
 const mostChanges = 1000 // that one Changes gives
 
 // Changes implements directory.Store.

@@ -83,9 +83,16 @@ func (t *table[T, P]) List(ctx context.Context, f directory.Filter) (list []T, n
 	if f.Limit <= 0 || f.Limit > directory.MaxList {
 		f.Limit = directory.MaxList
 	}
-	err = t.db.lookup(ctx, func(ctx context.Context, s *session) error {
+	within := t.db.lookup
+	if f.Guard != "" { // all are looked through
+		within = t.db.alone
+	}
+	err = within(ctx, func(ctx context.Context, s *session) error {
 		q := t.find(s).and(" WHERE id > ?", f.After)
 		equal(q, " AND name = ?", f.Name)
+		if f.Guard != "" {
+			q.and(" AND ? IN (").and(s.guards()).and(")", f.Guard)
+		}
 		t.filter(q, &f)
 		return s.each(ctx, q.and(" ORDER BY id").limit(f.Limit+1), func(r row) error {
 			var v T

@@ -359,6 +359,12 @@ func testFilters(t *testing.T, r *rig) {
 		if i%3 == 0 {
 			k.User = user.ID
 		}
+		switch i {
+		case 1, 4, 6:
+			k.Spec.Guards = []string{"other", "p_ople"}
+		case 2:
+			k.Spec.Guards, k.Spec.Tags = []string{"people"}, []string{"p_ople"}
+		}
 		create(t, r.Keys(), k)
 		all = append(all, k.Name)
 	}
@@ -396,6 +402,9 @@ func testFilters(t *testing.T, r *rig) {
 		{"a user's", directory.Filter{User: user.ID}, []string{"k0", "k3", "k6"}},
 		{"both", directory.Filter{User: user.ID, Team: team.ID}, []string{"k0", "k6"}},
 		{"by name", directory.Filter{Name: "k3"}, []string{"k3"}},
+		{"by guard, one at a time", directory.Filter{Guard: "p_ople", Limit: 1}, []string{"k1", "k4", "k6"}},
+		{"by guard and team", directory.Filter{Guard: "p_ople", Team: team.ID}, []string{"k4", "k6"}},
+		{"by a guard that nobody names", directory.Filter{Guard: "none"}, nil},
 		{"another organisation's", directory.Filter{Org: "nobody"}, nil},
 	} {
 		if got := names(tt.f); !slices.Equal(got, tt.want) {
