@@ -138,6 +138,17 @@ func TestGuardsStayWhileNamed(t *testing.T) {
 		t.Errorf("a guard that nothing names: %v", err)
 	}
 
+	// A file that came to have it too clashes with the store's until that is gone, and guards the keys.
+	file := r.file
+	if r.file, err = config.Parse("sluice.yaml", []byte("mock: {enabled: true}\nguards: [{name: people}]\n"), config.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Delete(ctx, r.root, at, ObjectRemoval{}); err != nil {
+		t.Errorf("a guard that the file has, too: %v", err)
+	}
+	r.file = file
+	r.create(t, config.KindGuard, "", `{"name":"people","mode":"mask"}`)
+
 	none := Maybe[[]string]{Given: true}
 	org.Guards = none
 	if _, err := r.c.Organisations().Update(ctx, r.root, directory.DefaultOrganisation, org); err != nil {

@@ -242,7 +242,8 @@ func (s Settings) check(ctx context.Context, d *draft) error {
 }
 
 // unguarded refuses to take a guard away that keys or owners name: each of their calls would be refused. All of them are looked through, so it
-// is done before the transaction; what is given the guard at that very moment keeps it, and its calls are refused until it is taken from there.
+// is done before the transaction; what is given the guard at that very moment keeps it, and its calls are refused until it is taken from there. One
+// that the file has, too, stays.
 func (s Settings) unguarded(ctx context.Context, d *draft) error {
 	for _, ch := range d.changes {
 		if ch.Kind != config.KindGuard || ch.What != "removed" || s.c.o.Settings.Effective().FileHas(ch.Place) {
